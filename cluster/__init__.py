@@ -1,0 +1,1 @@
+"""How it all comes up: pools, the local cluster, the demo."""

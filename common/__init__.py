@@ -1,0 +1,1 @@
+"""What teacher, student and evaluation must agree on: no ray, torch or vllm in here."""

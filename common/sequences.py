@@ -1,0 +1,59 @@
+"""Sequences: a prompt's token ids, one completion's token ids, and who wrote it.
+
+Legend: P = prompt length, T = completion length, L = P + T, B = sequences in a batch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Provenance = Literal["dataset", "teacher", "student"]
+FinishReason = Literal["stop", "length", "scored"]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One prompt and one completion. Only the completion carries loss.
+
+    `prompt_ids` has P ids, `completion_ids` T ids ending with the terminator unless `finish_reason` is "length".
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    provenance: Provenance
+    finish_reason: FinishReason
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids or not self.completion_ids:
+            raise ValueError(f"sequence {self.id}: prompt and completion must each hold at least one token")
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Right-padded arrays of B sequences. Padding is told by `attention_mask`, never by the id of the pad token, so a real
+    EOS stays a target where pad and EOS share an id."""
+
+    input_ids: NDArray[np.int64]  # [B, L]
+    attention_mask: NDArray[np.int64]  # [B, L], 1 on tokens
+    completion_mask: NDArray[np.bool_]  # [B, L], True where input_ids[b, t] belongs to a completion
+
+
+def pad(sequences: list[Sequence], pad_id: int) -> PaddedBatch:
+    """Lay `sequences` out side by side, padded on the right to the longest with `pad_id`."""
+    length = max(len(sequence) for sequence in sequences)
+    shape = (len(sequences), length)
+    input_ids = np.full(shape, pad_id, np.int64)
+    attention_mask = np.zeros(shape, np.int64)
+    completion_mask = np.zeros(shape, np.bool_)
+    for row, sequence in enumerate(sequences):
+        end = len(sequence)
+        input_ids[row, :end] = sequence.prompt_ids + sequence.completion_ids
+        attention_mask[row, :end] = 1
+        completion_mask[row, len(sequence.prompt_ids) : end] = True
+    return PaddedBatch(input_ids, attention_mask, completion_mask)

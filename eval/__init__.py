@@ -1,0 +1,1 @@
+"""What a model is worth, judged through the HTTP API alone."""

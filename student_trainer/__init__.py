@@ -1,0 +1,1 @@
+"""The live run: stream prompts, ask the teacher, update the student."""
