@@ -1,4 +1,4 @@
-"""The teacher's HTTP API as typed bodies: what clients send and the server checks. Unknown fields are refused by name."""
+"""The teacher's HTTP API as typed bodies: what clients send, what the server checks. Unknown fields are refused."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ class Body(BaseModel):
 
 
 class GenerateOptions(Body):
-    """How a completion is written. Logprobs are of the distribution at temperature 1 whatever `temperature` samples at."""
+    """How a completion is written. `temperature` shapes the sampling alone: logprobs are always at temperature 1."""
 
     max_tokens: int = Field(ge=1, le=MAX_SEQUENCE_TOKENS)
     temperature: float = Field(default=1.0, ge=0, le=10, allow_inf_nan=False)

@@ -36,8 +36,10 @@ class Sequence:
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Right-padded arrays of B sequences. Padding is told by `attention_mask`, never by the id of the pad token, so a real
-    EOS stays a target where pad and EOS share an id."""
+    """Right-padded arrays of B sequences.
+
+    Padding is told by `attention_mask`, never by the pad token's id: a real EOS stays a target where both share an id.
+    """
 
     input_ids: NDArray[np.int64]  # [B, L]
     attention_mask: NDArray[np.int64]  # [B, L], 1 on tokens

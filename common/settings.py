@@ -1,5 +1,7 @@
-"""Settings: a YAML file plus dotted overrides (`--student.rank 8`) into frozen pydantic models. Each model stands beside
-its owner; this module only loads."""
+"""Settings: a YAML file plus dotted overrides (`--student.rank 8`) into frozen pydantic models.
+
+Each model stands beside its owner; this module only loads.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

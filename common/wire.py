@@ -1,6 +1,6 @@
 """The wire: what a teacher says about one completion, and its Arrow IPC form. One struct, one codec.
 
-Legend: T = positions of the completion, k = entries per position.
+Legend: T = positions of the completion, k = entries per position, V = vocabulary size.
 Position t describes P(x_t | x_<t), the distribution from which `token_ids[t]` came: aligned with the targets, nobody
 downstream shifts. A stream holds one record batch per sequence; k and the logprobs' type are fixed per stream and stand
 in its schema.
@@ -41,7 +41,7 @@ class TeacherAnswer:
     token_logprobs: NDArray[np.float32]  # [T]
     topk_ids: NDArray[np.int32]  # [T, k], most likely first, no duplicates
     topk_logprobs: NDArray[Any]  # [T, k], float16 or float32
-    tail_logprob: NDArray[np.float32]  # [T], log of the mass outside k, computed before rounding; -inf at k = vocabulary
+    tail_logprob: NDArray[np.float32]  # [T], log of the mass outside k, before rounding; -inf at k = V
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -101,7 +101,8 @@ def from_batch(batch: pa.RecordBatch) -> Iterator[TeacherAnswer]:
     for row in range(batch.num_rows):
         values = {field.name: _read_cell(batch.column(i), row) for i, field in enumerate(batch.schema)}
         answer = TeacherAnswer(**values)
-        lengths = {len(answer.token_logprobs), len(answer.topk_ids), len(answer.topk_logprobs), len(answer.tail_logprob)}
+        arrays = (answer.token_logprobs, answer.topk_ids, answer.topk_logprobs, answer.tail_logprob)
+        lengths = {len(array) for array in arrays}
         if lengths != {len(answer)}:
             raise WireError(f"sequence {answer.id}: {len(answer)} tokens but columns of lengths {sorted(lengths)}")
         yield answer
@@ -129,7 +130,7 @@ def decode(data: Any) -> Iterator[TeacherAnswer]:
         for batch in reader:
             batch.validate(full=True)
             yield from from_batch(batch)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, MemoryError, OSError, ValueError) as error:
         raise WireError(f"not a readable answer stream: {error}") from None
     if not source.saw_end_marker:
         raise WireError("the answer stream ends before its end marker; it was cut off in transit")
