@@ -1,0 +1,61 @@
+"""What flows into a training step: examples, grouped by the step that uses them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from common.sequences import Sequence
+from common.wire import TeacherAnswer
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sequence and what the teacher says about its completion; `answer` is None without a teacher (mode sft)."""
+
+    sequence: Sequence
+    answer: TeacherAnswer | None
+    epoch: int
+    position: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One rank's share of one optimizer step: `positions` of the epoch's global order."""
+
+    step: int  # from 1
+    epoch: int  # from 0
+    positions: range
+
+
+@dataclass(frozen=True)
+class StepExamples:
+    """A step's examples of one rank, in the global order; fewer than planned where prompts were quarantined."""
+
+    plan: StepPlan
+    examples: list[Example]
+    waited_s: float
+    """Seconds the caller was blocked for these answers."""
+    quarantined: int
+    dropped_by_length: int
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Optimizer steps of an epoch; the last one may be short."""
+    return -(-rows // batch_size)
+
+
+def plan_steps(
+    rows: int, batch_size: int, epochs: int, max_steps: int | None, rank: int, world: int, done: int = 0
+) -> Iterator[StepPlan]:
+    """Yield this rank's plans after step `done`.
+
+    Step s of an epoch consumes positions [sB, (s+1)B) of its order and rank r takes a contiguous slice of them, so the
+    number of workers changes nothing but speed. A rank's slice may be empty.
+    """
+    per_epoch = steps_per_epoch(rows, batch_size)
+    last = epochs * per_epoch if max_steps is None else min(max_steps, epochs * per_epoch)
+    for step in range(done + 1, last + 1):
+        epoch, within = divmod(step - 1, per_epoch)
+        start, stop = within * batch_size, min((within + 1) * batch_size, rows)
+        share = stop - start
+        first, end = start + share * rank // world, start + share * (rank + 1) // world
+        yield StepPlan(step, epoch, range(first, end))

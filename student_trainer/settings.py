@@ -1,0 +1,155 @@
+"""Settings of a run: what `python -m student_trainer train CONFIG.yaml` reads. Torch-free, so `--help` is instant."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from common.settings import Settings
+
+
+class DataSettings(Settings):
+    """Where the prompts are and how they become tokens."""
+
+    train: Path
+    """Folder of Parquet shards made by `python -m common.toolbench convert`."""
+    validation: Path | None = None
+    """Held-out shards, or none."""
+    validation_rows: int = Field(default=64, ge=1)
+    """How many rows of `validation`, from its start, are the fixed held-out slice."""
+    template: Literal["toolbench", "chat"] = "toolbench"
+    max_length: int = Field(default=8192, ge=16)
+    """Most tokens of prompt and completion together; longer rows are quarantined by name."""
+
+
+class CompletionSettings(Settings):
+    """Who writes the completion, and how a written one is sampled."""
+
+    writer: dict[Literal["dataset", "teacher", "student"], float] = {"dataset": 1.0}
+    """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, position)."""
+    max_new_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    keep_length_cut: bool = False
+    """Train on completions cut by length too; they teach no end, so they are dropped and counted by default."""
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "CompletionSettings":
+        if any(share < 0 for share in self.writer.values()) or abs(sum(self.writer.values()) - 1) > 1e-6:
+            raise ValueError(f"the fractions in writer sum to {sum(self.writer.values())}, expected 1, none negative")
+        return self
+
+
+class TeacherSettings(Settings):
+    """The live teacher, and the record of what it said."""
+
+    url: str
+    """Base address, e.g. http://teacher:8000."""
+    model: str
+    """Name of the served model or adapter."""
+    token_file: Path | None = None
+    """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
+    source: Literal["live", "record", "live+record"] = "live"
+    """Ask the teacher, replay `record_folder`, or replay what is recorded and ask for the rest."""
+    record_folder: Path | None = None
+    """Record to replay; the run's own by default."""
+    top_k: int = Field(default=64, ge=1)
+    logprob_dtype: Literal["float16", "float32"] = "float16"
+    window: int = Field(default=32, ge=1)
+    """Most requests in flight per worker."""
+    timeout_s: float = Field(default=120, gt=0)
+    """Longest wait for one answer."""
+    attempts: int = Field(default=6, ge=1)
+    """Tries of one request, with exponential backoff, before the run stops."""
+
+
+class LossSettings(Settings):
+    """alpha * L_distill + (1 - alpha) * L_instruct."""
+
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    """Tempers both sides; other than 1 it is an approximation when top_k is below the vocabulary."""
+
+
+class LoraSettings(Settings):
+    """PEFT LoRA on the student."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class StudentSettings(Settings):
+    """The model that learns."""
+
+    model: str
+    """Folder or hub name of the base model; its tokenizer must be the teacher's."""
+    lora: LoraSettings = LoraSettings()
+    quantization: Literal["none", "nf4"] = "none"
+    """nf4: 4-bit base with double quantisation (QLoRA)."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = False
+
+
+class OptimizerSettings(Settings):
+    """AdamW with linear warm-up, then a schedule to the last step."""
+
+    name: Literal["adamw", "paged_adamw_8bit"] = "adamw"
+    learning_rate: float = Field(default=2e-4, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_fraction: float = Field(default=0.04, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class WorkerSettings(Settings):
+    """The student pool."""
+
+    count: int = Field(default=1, ge=1)
+    gpus: float = Field(default=1, ge=0)
+    """GPUs per worker; 0 trains on the CPU."""
+    cpus: float = Field(default=1, ge=0)
+    pool: str | None = "student_pool"
+    """Custom Ray resource that marks the nodes of the student pool; null places workers anywhere."""
+    threads: int | None = Field(default=None, ge=1)
+    """Torch threads per worker; part of what makes a replay bit-equal."""
+
+
+class TrainSettings(Settings):
+    """A whole run."""
+
+    run_folder: Path
+    """Everything the run writes; a run folder that holds checkpoints is resumed."""
+    mode: Literal["kd", "sft"] = "kd"
+    """kd asks the teacher; sft trains on recorded completions alone, without a teacher."""
+    data: DataSettings
+    student: StudentSettings
+    teacher: TeacherSettings | None = None
+    completion: CompletionSettings = CompletionSettings()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    workers: WorkerSettings = WorkerSettings()
+    batch_size: int = Field(default=32, ge=1)
+    """Prompts per optimizer step, over all workers."""
+    micro_batch_size: int = Field(default=4, ge=1)
+    """Sequences per forward pass of one worker."""
+    epochs: int = Field(default=1, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many steps even inside an epoch."""
+    shuffle_seed: int = 0
+    """Seed of the global order of prompts."""
+    seed: int = 0
+    """Seed of adapter initialisation, dropout and sampling."""
+    validate_every: int | None = Field(default=None, ge=1)
+    """Steps between validations; null validates before the first and after the last step only."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _teacher_when_distilling(self) -> "TrainSettings":
+        if self.mode == "kd" and self.teacher is None:
+            raise ValueError("mode kd needs the section teacher (url, model); or set mode: sft")
+        if self.mode == "sft" and self.teacher is not None:
+            raise ValueError("mode sft asks no teacher; remove the section teacher or set mode: kd")
+        return self
