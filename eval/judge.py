@@ -1,0 +1,135 @@
+"""Judging one served model on one group of rows: loss of the recorded completions, and form of the ones it writes.
+
+Both go through the teacher's HTTP API, students included: what is judged is what is served.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from common.api import DistillRequest, DistillSequence, GenerateOptions
+from common.client import TeacherClient
+from common.errors import UserError
+from common.format_checks import check_completion
+from common.render import Renderer
+from common.toolbench.react import ParseError, parse_step
+from common.toolbench.rows import PromptRow
+from common.toolbench.system_prompt import offered_functions
+from common.wire import TeacherAnswer
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one model is worth on one group. Shares are of `rows`; loss is in nats per completion token."""
+
+    model: str
+    group: str
+    rows: int
+    tokens: int
+    loss: float
+    perplexity: float
+    parses: float
+    names_offered_api: float
+    arguments_are_json: float
+    required_present: float
+    valid: float
+    """Share of completions that pass all four checks of their form."""
+    action_match: float
+    """Share whose Action is the recorded one."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Asks `client` about `model`, at most `concurrency` sequences at a time; `progress` is called after each answer."""
+
+    client: TeacherClient
+    model: str
+    renderer: Renderer
+    max_new_tokens: int
+    concurrency: int
+    progress: Callable[[], None]
+
+    async def judge(self, group: str, rows: list[PromptRow]) -> Judgement:
+        """Score and rewrite the completions of `rows`.
+
+        Raises UserError when a row has no recorded completion or the model refuses one.
+        """
+        scored = await self._ask_all([self._to_score(row) for row in rows])
+        written = await self._ask_all([self._to_write(row) for row in rows])
+        loss, tokens = mean_loss(scored)
+        pairs = list(zip(rows, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
+        reports = [check_completion(text, offered_functions(row.turns[0].content)) for row, text in pairs]
+        return Judgement(
+            model=self.model,
+            group=group,
+            rows=len(rows),
+            tokens=tokens,
+            loss=loss,
+            perplexity=math.exp(loss),
+            **{check: _share(getattr(report, check) for report in reports) for check in CHECKS},
+            action_match=_share(same_action(row.completion or "", text) for row, text in pairs),
+        )
+
+    def _to_score(self, row: PromptRow) -> DistillSequence:
+        if row.completion is None:
+            raise UserError(
+                f"row {row.id} has no recorded completion to score; evaluate on converted traces, not queries"
+            )
+        sequence = self.renderer.sequence(row)
+        return DistillSequence(
+            id=row.id,
+            prompt_token_ids=list(sequence.prompt_ids),
+            completion_token_ids=list(sequence.completion_ids),
+        )
+
+    def _to_write(self, row: PromptRow) -> DistillSequence:
+        options = GenerateOptions(
+            max_tokens=self.max_new_tokens, temperature=0, stop_token_ids=self.renderer.stop_token_ids
+        )
+        return DistillSequence(id=row.id, prompt_token_ids=self.renderer.prompt_ids(row), generate=options)
+
+    async def _ask_all(self, sequences: list[DistillSequence]) -> list[TeacherAnswer]:
+        places = asyncio.Semaphore(self.concurrency)
+
+        async def ask(sequence: DistillSequence) -> TeacherAnswer:
+            async with places:
+                [answer] = await self.client.distill(DistillRequest(model=self.model, top_k=1, sequences=[sequence]))
+            if answer.error is not None:
+                raise UserError(f"{self.model} refused row {answer.id}: {answer.error}")
+            self.progress()
+            return answer
+
+        return await asyncio.gather(*(ask(sequence) for sequence in sequences))
+
+
+CHECKS = ("parses", "names_offered_api", "arguments_are_json", "required_present", "valid")
+
+
+def mean_loss(answers: Iterable[TeacherAnswer]) -> tuple[float, int]:
+    """Mean negative log-likelihood over all completion tokens, and how many there are."""
+    sums = [(-float(answer.token_logprobs.sum(dtype="float64")), len(answer)) for answer in answers]
+    tokens = sum(count for _, count in sums)
+    return sum(total for total, _ in sums) / tokens, tokens
+
+
+def same_action(recorded: str, written: str) -> bool:
+    """Whether both completions name the same function."""
+    try:
+        return parse_step(recorded).action == parse_step(written).action
+    except ParseError:
+        return False
+
+
+def first_rows(rows: Iterable[PromptRow], limit: int, group: str) -> list[PromptRow]:
+    """The group's first `limit` rows; an empty group is a UserError."""
+    chosen = list(islice(rows, limit))
+    if not chosen:
+        raise UserError(f"the group {group!r} holds no rows; check its folder")
+    return chosen
+
+
+def _share(passed: Iterable[bool]) -> float:
+    values = list(passed)
+    return sum(values) / len(values)

@@ -1,0 +1,40 @@
+"""Settings of an evaluation: which served models are judged on which groups of rows."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from common.settings import Settings
+
+
+class ServedModelSettings(Settings):
+    """One model, judged through the HTTP API that serves it."""
+
+    url: str
+    """Base address of its application, e.g. http://127.0.0.1:8000/teacher."""
+    model: str
+    """Name of the served model or adapter."""
+
+
+class EvalSettings(Settings):
+    """An evaluation."""
+
+    models: dict[str, ServedModelSettings]
+    """What the report calls each model: where it is served."""
+    groups: dict[str, Path]
+    """What the report calls each group of rows: its folder of Parquet shards, with recorded completions."""
+    tokenizer: str
+    """Folder of the models' common tokenizer."""
+    output: Path
+    """JSON file that the figures are written to."""
+    token_file: Path | None = None
+    """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
+    template: Literal["toolbench", "chat"] = "toolbench"
+    rows: int = Field(default=200, ge=1)
+    """Most rows of each group, from its start."""
+    max_length: int = Field(default=8192, ge=16)
+    max_new_tokens: int = Field(default=512, ge=1)
+    concurrency: int = Field(default=16, ge=1)
+    """Sequences in flight."""
+    timeout_s: float = Field(default=120, gt=0)
