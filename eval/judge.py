@@ -42,9 +42,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks `client` about `model`, at most `concurrency` sequences at a time; `progress` is called after each answer."""
+    """Asks `client` about `model`, which the report calls `name`; `progress` is called after each answer."""
 
     client: TeacherClient
+    name: str
     model: str
     renderer: Renderer
     max_new_tokens: int
@@ -62,7 +63,7 @@ class Judge:
         pairs = list(zip(rows, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
         reports = [check_completion(text, offered_functions(row.turns[0].content)) for row, text in pairs]
         return Judgement(
-            model=self.model,
+            model=self.name,
             group=group,
             rows=len(rows),
             tokens=tokens,
