@@ -1,0 +1,134 @@
+"""Layouts: how turns become text. ToolBench's own single-round layout, and a tokenizer's chat template.
+
+A layout gives segments. Trusted segments are the layout's own words, in which special tokens count as such; the others
+are what users, tools and models said, in which "</s>" is four characters and nothing more.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+from transformers import PreTrainedTokenizerFast
+
+from common.errors import UserError
+from common.toolbench.rows import Role, Turn
+
+TEMPLATE_DATE = "26 Jul 2024"
+"""Llama's templates print the day: a fixed one, their own default, keeps strings equal from day to day."""
+
+
+class Segment(NamedTuple):
+    """A piece of the text that is tokenised by itself."""
+
+    text: str
+    trusted: bool
+
+
+class ToolBenchLayout:
+    """ToolBench's layout: "System: …\\nUser: …\\nFunction: …\\nAssistant: ", then the completion."""
+
+    def prompt(self, turns: Sequence[Turn]) -> list[Segment]:
+        """Segments up to where the completion of the next assistant turn begins."""
+        segments: list[Segment] = []
+        newline = ""
+        for turn in turns:
+            segments += [Segment(f"{newline}{turn.role.capitalize()}: ", True), Segment(turn.content, False)]
+            newline = "\n"
+        return [*segments, Segment(f"{newline}Assistant: ", True)]
+
+    def completion(self, turns: Sequence[Turn], text: str) -> list[Segment]:
+        """Segments of the assistant's `text` after `turns`; the tokenizer's end of sequence follows."""
+        return [Segment(text, False)]
+
+
+class ChatLayout:
+    """The tokenizer's chat template; function turns take a role that it renders: `tool`, else `ipython`, else `user`.
+
+    Templates may strip a turn or write it as JSON. Every rendering is checked to be made of the template's own words
+    and the turns in one of these three forms, so that nothing else is lost unseen.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        if not tokenizer.chat_template:
+            raise UserError("the tokenizer has no chat template; set one in its folder or use template: toolbench")
+        self._tokenizer = tokenizer
+        self._function_role = next(role for role in ("tool", "ipython", "user") if self._renders(role))
+
+    def prompt(self, turns: Sequence[Turn]) -> list[Segment]:
+        """Segments up to the end of the template's generation prompt."""
+        return self._segments(self._messages(turns), open_turn=True)
+
+    def completion(self, turns: Sequence[Turn], text: str) -> list[Segment]:
+        """Segments that the template adds to `prompt(turns)` for the assistant's `text`, its end of turn included.
+
+        Raises UserError when the template renders the turns differently once they are answered.
+        """
+        prompt = "".join(segment.text for segment in self.prompt(turns))
+        answered = self._segments([*self._messages(turns), {"role": "assistant", "content": text}], open_turn=False)
+        *history, content, end = answered
+        if "".join(segment.text for segment in history) != prompt:
+            raise UserError(
+                "the chat template renders a prompt differently once it is answered, so that training and generation "
+                "would differ; use template: toolbench or a simpler chat template"
+            )
+        return [content, end]
+
+    def _renders(self, role: str) -> bool:
+        messages = [
+            {"role": "user", "content": "question"},
+            {"role": "assistant", "content": "call"},
+            {"role": role, "content": "observation"},
+        ]
+        try:
+            return role == "user" or "observation" in self._render(messages, open_turn=True)
+        except UserError:
+            return False
+
+    def _messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
+        """The turns as messages; neighbours that share the role `user` are joined, as many templates ask for."""
+        messages: list[dict[str, str]] = []
+        for turn in turns:
+            role = self._role(turn.role)
+            if messages and role == messages[-1]["role"] == "user":
+                messages[-1] = {"role": role, "content": f"{messages[-1]['content']}\n{turn.content}"}
+            else:
+                messages.append({"role": role, "content": turn.content})
+        return messages
+
+    def _role(self, role: Role) -> str:
+        return self._function_role if role == "function" else role
+
+    def _render(self, messages: list[dict[str, str]], open_turn: bool) -> str:
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=open_turn, date_string=TEMPLATE_DATE
+                )
+            )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise UserError(f"the chat template refuses turns of {roles}: {error}; use template: toolbench") from None
+
+    def _segments(self, messages: list[dict[str, str]], open_turn: bool) -> list[Segment]:
+        """The rendering, cut where contents begin and end: found by rendering once more with marks in their place."""
+        text = self._render(messages, open_turn)
+        marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
+        rest = self._render([m | {"content": mark} for m, mark in zip(messages, marks, strict=True)], open_turn)
+        segments, position = [], 0
+        for message, mark in zip(messages, marks, strict=True):
+            words, found, rest = rest.partition(mark)
+            content = _form_at(text, position + len(words), message["content"], rest.partition("\ue000")[0])
+            if not found or content is None or not text.startswith(words, position):
+                raise UserError(f"the chat template alters a {message['role']} turn's text; use template: toolbench")
+            segments += [Segment(words, True), Segment(content, False)]
+            position += len(words) + len(content)
+        if text[position:] != rest:
+            raise UserError("the chat template's words depend on what the turns say; use template: toolbench")
+        return [*segments, Segment(rest, True)]
+
+
+def _form_at(text: str, position: int, content: str, words_after: str) -> str | None:
+    """The form of `content` that stands in `text` at `position` with `words_after` behind it."""
+    forms: tuple[Any, ...] = (content, content.strip(), json.dumps(content, ensure_ascii=False)[1:-1])
+    return next((form for form in forms if text.startswith(form + words_after, position)), None)

@@ -1,0 +1,137 @@
+"""The one renderer: rows become token ids here for training, teacher and evaluation alike.
+
+Legend: P = prompt length, T = completion length, in tokens. Every segment is tokenised by itself, so that the boundary
+between prompt and completion never merges, and only trusted segments may hold special tokens.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from common.errors import UserError
+from common.layouts import ChatLayout, Segment, ToolBenchLayout
+from common.sequences import Sequence
+from common.toolbench.rows import PromptRow, Turn
+
+Template = Literal["toolbench", "chat"]
+
+
+class DoesNotFit(UserError):
+    """A row longer than the longest sequence: to be set aside by name, since cutting it would lose the API list."""
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+    """Load the fast tokenizer of a model folder or hub name.
+
+    Raises UserError when there is none.
+    """
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(str(path))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"no fast tokenizer at {path} ({reason}); expected a folder with tokenizer.json") from None
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """SHA-256, in hex, of all that decides which ids a text becomes.
+
+    That is the backend's own JSON, the ids of BOS and EOS and the chat template. Padding and truncation are left out:
+    callers set them as they need.
+    """
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend.pop("padding", None)
+    backend.pop("truncation", None)
+    facts = [backend, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.chat_template]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Renderer:
+    """Renders rows with one tokenizer and one template.
+
+    `max_length` bounds P + T in tokens; None sets no bound. Raises UserError when the tokenizer has no end-of-sequence
+    token, or no chat template that can be used.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, template: Template, max_length: int | None) -> None:
+        if tokenizer.eos_token_id is None:
+            raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        self._tokenizer = tokenizer
+        self._trusted, self._untrusted = _backend(tokenizer, False), _backend(tokenizer, True)
+        self._layout = ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+        self._max_length = max_length
+        starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
+        self._start = [tokenizer.bos_token_id] if starts_with_bos else []
+        self._terminator = self._find_terminator()
+
+    @property
+    def stop_token_ids(self) -> list[int]:
+        """Ids that end a completion: the template's end of turn and the tokenizer's end of sequence."""
+        return sorted({self._terminator, self._tokenizer.eos_token_id})
+
+    def prompt_ids(self, row: PromptRow) -> list[int]:
+        """The P ids up to where the completion begins.
+
+        Raises DoesNotFit when they leave no room for a single token of completion.
+        """
+        ids = self._start + self._encode(self._layout.prompt(row.turns))
+        self._check_fit(row, len(ids), 1)
+        return ids
+
+    def completion_ids(self, text: str) -> list[int]:
+        """The T ids of an assistant turn's `text`, its terminator last."""
+        return self._completion_ids((Turn("user", "question"),), text)
+
+    def sequence(self, row: PromptRow) -> Sequence:
+        """The row as training sees it: its prompt and its recorded completion.
+
+        Raises DoesNotFit when P + T exceeds the longest sequence, UserError when nothing was recorded.
+        """
+        if row.completion is None:
+            raise UserError(f"row {row.id} has no recorded completion; train on it with completions of the teacher")
+        prompt, completion = self.prompt_ids(row), self._completion_ids(row.turns, row.completion)
+        self._check_fit(row, len(prompt), len(completion))
+        return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
+
+    def text(self, completion_ids: Iterable[int]) -> str:
+        """The text of a completion without its terminator."""
+        ids = list(completion_ids)
+        if ids and ids[-1] in self.stop_token_ids:
+            ids.pop()
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
+        return [*self._encode(self._layout.completion(turns, text)[:1]), self._terminator]
+
+    def _encode(self, segments: Iterable[Segment]) -> list[int]:
+        ids: list[int] = []
+        for segment in segments:
+            backend = self._trusted if segment.trusted else self._untrusted
+            ids += backend.encode(segment.text, add_special_tokens=False).ids
+        return ids
+
+    def _find_terminator(self) -> int:
+        """The first special token after an assistant turn; the end of sequence where the template writes none."""
+        _, *end = self._layout.completion((Turn("user", "question"),), "answer")
+        special = {id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        return next((id for id in self._encode(end) if id in special), self._tokenizer.eos_token_id)
+
+    def _check_fit(self, row: PromptRow, prompt: int, completion: int) -> None:
+        if self._max_length is not None and prompt + completion > self._max_length:
+            raise DoesNotFit(
+                f"row {row.id}: a prompt of {prompt} and a completion of {completion} tokens, together more than "
+                f"{self._max_length}; raise max_length, or leave the row aside: cutting it would lose its API list"
+            )
+
+
+def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) -> Tokenizer:
+    """A copy of the tokenizer's backend, so that its settings are ours alone."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = ignore_special_tokens
+    return backend

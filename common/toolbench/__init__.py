@@ -1,0 +1,1 @@
+"""ToolBench's formats: recorded conversations, query records and answer trees, as rows of one prompt each."""
