@@ -1,0 +1,119 @@
+"""One optimizer step: weights, micro-batches, gradient, update, metrics."""
+
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from common.errors import UserError
+from student_trainer.batch import micro_batches
+from student_trainer.examples import StepExamples
+from student_trainer.loss import LossSums, Weights, mean_loss
+from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
+from student_trainer.optimizer import make_optimizer, make_schedule
+from student_trainer.settings import TrainSettings
+from student_trainer.student import Student, load_student
+from student_trainer.world import World, seed_step
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns: the student (`module` is the student or DDP around it), its optimizer and its learning rate."""
+
+    student: Student
+    module: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+
+
+def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
+    """A fresh student and optimizer for a run of `steps`, the same on every worker."""
+    student = load_student(settings.student, world.device, settings.seed)
+    module = DistributedDataParallel(student) if world.size > 1 else student
+    optimizer = make_optimizer(student.trainable(), settings.optimizer)
+    return Learner(student, module, optimizer, make_schedule(optimizer, settings.optimizer, steps))
+
+
+def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
+    """Update the student on `step`, this worker's share, and return the metrics of all shares together.
+
+    Raises UserError naming the sequences when the loss or its gradient is not finite; the student is then unchanged.
+    """
+    started = time.perf_counter()
+    seed_step(settings.seed, step.plan.step, world.rank)
+    weights = shared_weights(step.examples, settings, world)
+    sums = _accumulate_gradient(learner, step, weights, settings, world)
+    metrics = means(sums, weights, alpha_of(settings), world)
+    grad_norm = clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm).item()
+    _check_finite(step, metrics["loss"], grad_norm)
+    learning_rate = learner.schedule.get_last_lr()[0]
+    if weights.distill or weights.instruct:
+        learner.optimizer.step()
+    learner.schedule.step()
+    return {
+        "progress/step": step.plan.step,
+        "progress/epoch": step.plan.epoch,
+        **{f"train/{name}": value for name, value in metrics.items()},
+        "optim/learning_rate": learning_rate,
+        "optim/grad_norm": grad_norm,
+        **_usage(step, time.perf_counter() - started, world),
+    }
+
+
+def _accumulate_gradient(
+    learner: Learner, step: StepExamples, weights: Weights, settings: TrainSettings, world: World
+) -> list[LossSums]:
+    """Forward and backward of each micro-batch; the workers meet in the last one's backward pass."""
+    batches = micro_batches(step.examples, settings.micro_batch_size, distils(settings), world.device)
+    learner.optimizer.zero_grad()
+    sums = []
+    for batch in batches:
+        with _exchanging(learner.module, batch is batches[-1]):
+            measured = sums_on(learner.student, learner.module, batch, settings.loss.temperature)
+            # DDP averages over the workers, and the mean to differentiate is a sum over them
+            (mean_loss(measured, weights, alpha_of(settings)) * world.size).backward()
+        sums.append(_detached(measured))
+    return sums
+
+
+def _exchanging(module: nn.Module, yes: bool) -> AbstractContextManager[None]:
+    if yes or not isinstance(module, DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()
+
+
+def _detached(sums: LossSums) -> LossSums:
+    """Free of the graph, so that no micro-batch keeps its activations."""
+    return LossSums(sums.distill.detach(), sums.instruct.detach(), sums.metrics)
+
+
+def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]:
+    """What the step took, over all workers; a worker's wait for answers is averaged."""
+    sequences = [example.sequence for example in step.examples]
+    shared = world.sums(
+        {
+            "progress/used": len(sequences),
+            "progress/quarantined": step.quarantined,
+            "progress/dropped_by_length": step.dropped_by_length,
+            "progress/tokens": sum(len(sequence) for sequence in sequences),
+            "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
+            "time/waited_s": step.waited_s / world.size,
+        }
+    )
+    return {**shared, "time/step_s": seconds}
+
+
+def _check_finite(step: StepExamples, loss: float, grad_norm: float) -> None:
+    if math.isfinite(loss) and math.isfinite(grad_norm):
+        return
+    ids = ", ".join(example.sequence.id for example in step.examples) or "none on this worker"
+    raise UserError(
+        f"step {step.plan.step}: loss {loss}, gradient norm {grad_norm}, expected finite numbers; this worker's "
+        f"sequences: {ids}. Lower optimizer.learning_rate, or set student.dtype: float32"
+    )

@@ -1,0 +1,49 @@
+"""The workers of a run: how many, which one this is, its device, and the sums they share."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class World:
+    """This worker among `size` workers."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Rank 0 writes files; the others compute."""
+        return self.rank == 0
+
+    def sums(self, values: dict[str, float]) -> dict[str, float]:
+        """Add up `values` over all workers, in float64; every worker must call with the same keys."""
+        if self.size == 1:
+            return values
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        distributed.all_reduce(total)
+        return dict(zip(values, total.tolist(), strict=True))
+
+
+def make_deterministic(threads: int | None) -> None:
+    """Ask torch for the same bits on every run of the same build; operations that can't are warned about."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Put every random state where it belongs at this step of this rank.
+
+    Dropout's draws follow from (seed, step, rank) alone, so a resumed run draws what an undisturbed one would have.
+    """
+    state = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    random.seed(state)
+    np.random.seed(state)
+    torch.manual_seed(state)
