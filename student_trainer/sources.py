@@ -1,39 +1,186 @@
-"""Where a step's examples come from: recorded completions alone, the live teacher, its record, or both."""
+"""Where a step's examples come from: recorded completions alone, the live teacher, its record, or both.
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+An event loop in a thread of its own reads rows, renders them and asks ahead, while the caller computes.
+"""
 
-from common.render import Renderer
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
+from itertools import tee
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from transformers import PreTrainedTokenizerFast
+
+from common.client import TeacherClient, read_token
+from common.errors import UserError
+from common.render import DoesNotFit, Renderer, tokenizer_fingerprint
 from common.toolbench.rows import PromptRow
+from student_trainer import quarantine
+from student_trainer.answers import Answers, Teacher
 from student_trainer.examples import Example, StepExamples, StepPlan
-from student_trainer.settings import TrainSettings
+from student_trainer.handshake import shake_hands
+from student_trainer.makers import AnsweredMaker, Maker, RecordedMaker
+from student_trainer.quarantine import Unused
+from student_trainer.questions import Questioner
+from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.stream import PromptStream
+from student_trainer.window import Window
+
+VALIDATION_EPOCH = -1
+Outcome = Example | Unused
+Connect = Callable[[TeacherSettings], AbstractAsyncContextManager[Teacher]]
+
+log = logging.getLogger(__name__)
 
 
 class Source:
-    """An open source of examples; every call may raise UserError (teacher down, refused, record incomplete)."""
+    """An open source of examples. Every call may raise UserError: teacher down, request refused, record incomplete."""
 
     revision: str | None
     """Revision of the live teacher's weights; None where no teacher is asked."""
 
+    def __init__(
+        self,
+        settings: TrainSettings,
+        stream: PromptStream,
+        portal: BlockingPortal,
+        stack: ExitStack,
+        maker: Maker,
+        revision: str | None,
+    ) -> None:
+        self._stream, self._portal, self._stack, self._maker = stream, portal, stack, maker
+        self._run_folder = settings.run_folder
+        self._size = settings.teacher.window if settings.teacher else settings.batch_size
+        self.revision = revision
+
     def steps(self, plans: Iterable[StepPlan]) -> Iterator[StepExamples]:
-        """Yield one StepExamples per plan, asking ahead while the caller computes. Plans are consumed lazily."""
-        raise NotImplementedError
+        """One StepExamples per plan. Asking begins at once and goes on while the caller computes; plans are consumed
+        lazily, as far ahead as the window reaches.
+        """
+        ahead, here = tee(plans)  # both are advanced in the loop's thread alone
+        keys = (Key(plan.epoch, position) for plan in ahead for position in plan.positions)
+        window = self._portal.call(self._open, keys)
+        self._stack.callback(self._portal.call, window.aclose)
+        return self._iterate(here, window)
 
     def answer_rows(self, rows: Iterable[tuple[int, PromptRow]]) -> list[Example]:
         """Examples of (position, row) pairs outside the stream, as epoch -1: the fixed validation slice.
 
-        Rows that don't fit, or that the teacher refuses, are left out and logged.
+        Rows that don't fit, that the teacher refuses, or whose completion was cut by length, are left out and logged.
         """
-        raise NotImplementedError
+        examples = []
+        for outcome in self._portal.call(self._make_all, rows):
+            if isinstance(outcome, Example):
+                examples.append(outcome)
+            else:
+                log.warning("validation row %s is left out: %s", outcome.id, outcome.reason)
+        return examples
+
+    def _iterate(self, plans: Iterator[StepPlan], window: Window[Key, Outcome]) -> Iterator[StepExamples]:
+        while True:
+            began = time.perf_counter()
+            taken = self._portal.call(_take, plans, window)
+            if taken is None:
+                return
+            plan, outcomes = taken
+            yield self._step(plan, outcomes, time.perf_counter() - began)
+
+    def _step(self, plan: StepPlan, outcomes: list[Outcome], waited_s: float) -> StepExamples:
+        unused = [outcome for outcome in outcomes if isinstance(outcome, Unused)]
+        quarantine.append(self._run_folder, plan.step, unused)
+        cut = sum(prompt.kind == "cut_by_length" for prompt in unused)
+        examples = [outcome for outcome in outcomes if isinstance(outcome, Example)]
+        return StepExamples(plan, examples, waited_s, len(unused) - cut, cut)
+
+    async def _open(self, keys: Iterable[Key]) -> Window[Key, Outcome]:
+        return Window(keys, self._make, self._size)
+
+    async def _make(self, key: Key) -> Outcome:
+        ((_, row),) = self._stream.rows(key.epoch, range(key.position, key.position + 1))
+        return await self._maker.make(key, row)
+
+    async def _make_all(self, rows: Iterable[tuple[int, PromptRow]]) -> list[Outcome]:
+        window = Window(rows, lambda pair: self._maker.make(Key(VALIDATION_EPOCH, pair[0]), pair[1]), self._size)
+        try:
+            return [outcome async for outcome in window]
+        finally:
+            await window.aclose()
+
+
+def connect(settings: TeacherSettings) -> TeacherClient:
+    """The client of the teacher that the settings name."""
+    return TeacherClient(settings.url, read_token(settings.token_file), settings.timeout_s, settings.attempts)
 
 
 @contextmanager
 def open_source(
-    settings: TrainSettings, stream: PromptStream, renderer: Renderer, vocabulary_size: int, rank: int
+    settings: TrainSettings,
+    stream: PromptStream,
+    renderer: Renderer,
+    tokenizer: PreTrainedTokenizerFast,
+    vocabulary_size: int,
+    rank: int,
+    connect: Connect = connect,
 ) -> Iterator[Source]:
     """Open the source that `settings` choose; a live teacher must first pass the handshake.
 
+    `tokenizer` and `vocabulary_size` are the student's.
     Raises UserError: HandshakeError, TeacherUnavailable, a record that is missing.
     """
-    raise NotImplementedError
+    if settings.completion.writer.get("student"):
+        raise UserError(
+            "got completion.writer with student, which is not supported yet; use dataset, teacher or a mix of both"
+        )
+    with ExitStack() as stack:
+        portal = stack.enter_context(start_blocking_portal())
+        if settings.teacher is None:
+            yield Source(settings, stream, portal, stack, RecordedMaker(renderer), None)
+            return
+        teacher, revision = None, None
+        if settings.teacher.source != "record":
+            teacher = stack.enter_context(portal.wrap_async_context_manager(connect(settings.teacher)))
+            prompt_ids, fingerprint = _probe_prompt(stream, renderer), tokenizer_fingerprint(tokenizer)
+            max_length = settings.data.max_length
+            served = portal.call(
+                shake_hands, teacher, settings.teacher, fingerprint, vocabulary_size, max_length, prompt_ids
+            )
+            revision = served.revision
+        record, writer = _open_record(settings, settings.teacher, rank, stack)
+        answers = Answers(record, teacher, writer, vocabulary_size, revision)
+        questioner = Questioner(settings, settings.teacher, renderer)
+        maker = AnsweredMaker(questioner, answers, settings.completion.keep_length_cut)
+        yield Source(settings, stream, portal, stack, maker, revision)
+
+
+def _open_record(
+    settings: TrainSettings, teacher: TeacherSettings, rank: int, stack: ExitStack
+) -> tuple[RecordReader | None, RecordWriter]:
+    """What is replayed, if anything, and where answers of this run go: into its own record."""
+    own = settings.run_folder / "record"
+    writer = RecordWriter(own, rank, teacher.top_k, teacher.logprob_dtype)
+    stack.callback(writer.close)
+    if teacher.source == "live":
+        return None, writer
+    folders = [own] if teacher.record_folder is None else [teacher.record_folder, own]
+    record = RecordReader(folders)
+    stack.callback(record.close)
+    if teacher.source == "record" and not len(record):
+        raise UserError(
+            f"no recorded answers in {', '.join(map(str, folders))}; set teacher.record_folder to the folder `record` of "
+            "a finished run, or teacher.source: live"
+        )
+    return record, writer
+
+
+async def _take(plans: Iterator[StepPlan], window: Window[Key, Outcome]) -> tuple[StepPlan, list[Outcome]] | None:
+    plan = next(plans, None)
+    return None if plan is None else (plan, [await anext(window) for _ in plan.positions])
+
+
+def _probe_prompt(stream: PromptStream, renderer: Renderer) -> list[int]:
+    for _, row in stream.rows(0, range(len(stream))):
+        with suppress(DoesNotFit):
+            return renderer.prompt_ids(row)
+    raise UserError("no prompt of data.train fits data.max_length; raise it")

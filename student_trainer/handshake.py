@@ -1,0 +1,67 @@
+"""The handshake: before the first step, teacher and run must mean the same by a token, and by a position."""
+
+from collections.abc import Iterator, Sequence
+
+from common.api import ServedModel, TeacherCard
+from common.errors import UserError
+from common.wire import SCHEMA_VERSION
+from student_trainer.answers import Teacher
+from student_trainer.probe import Misaligned, probe_alignment
+from student_trainer.settings import TeacherSettings
+
+
+class HandshakeError(UserError):
+    """The teacher doesn't fit this run; the message says in what."""
+
+
+async def shake_hands(
+    teacher: Teacher,
+    settings: TeacherSettings,
+    fingerprint: str,
+    vocabulary_size: int,
+    max_length: int,
+    prompt_ids: Sequence[int],
+) -> ServedModel:
+    """Compare the teacher's card with the run, then probe the alignment of its positions after a real prompt.
+
+    `fingerprint` and `vocabulary_size` are the student's; `max_length` is the run's longest sequence; `prompt_ids` is a
+    rendered prompt. Returns the served model, whose revision every answer must have.
+    Raises HandshakeError saying all that differs, or TeacherUnavailable.
+    """
+    card = await teacher.teacher()
+    differences = list(_differences(card, settings, fingerprint, vocabulary_size, max_length))
+    if differences:
+        raise HandshakeError(f"the teacher at {settings.url} doesn't fit this run: {'; '.join(differences)}")
+    try:
+        await probe_alignment(teacher, settings, card, prompt_ids)
+    except Misaligned as error:
+        raise HandshakeError(
+            f"the teacher at {settings.url} is not aligned with its own words: {error}; check its version"
+        ) from None
+    return next(model for model in card.models if model.name == settings.model)
+
+
+def _differences(
+    card: TeacherCard, settings: TeacherSettings, fingerprint: str, vocabulary_size: int, max_length: int
+) -> Iterator[str]:
+    names = [model.name for model in card.models]
+    if settings.model not in names:
+        yield f"it serves {', '.join(names)}, expected {settings.model}: set teacher.model to one of them"
+    if card.tokenizer_fingerprint != fingerprint:
+        yield (
+            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {fingerprint[:12]}…: the same ids must "
+            "mean the same text, use a student of the same tokenizer"
+        )
+    if card.vocabulary_size != vocabulary_size:
+        yield f"its vocabulary has {card.vocabulary_size} entries, the student's {vocabulary_size}: they must be equal"
+    largest_k = min(card.max_top_k, card.vocabulary_size)
+    if settings.top_k > largest_k:
+        yield f"it gives at most {largest_k} entries per position, asked are {settings.top_k}: lower teacher.top_k"
+    if max_length > card.max_length:
+        yield f"it takes at most {card.max_length} tokens, asked are {max_length}: lower data.max_length"
+    lacking = {"score", "generate"} - set(card.abilities)
+    if lacking:
+        yield f"it can't {' or '.join(sorted(lacking))}: serve it with both abilities"
+    wire_version = card.versions.get("wire")
+    if wire_version != str(SCHEMA_VERSION):
+        yield f"it speaks wire version {wire_version}, expected {SCHEMA_VERSION}: update the older side"
