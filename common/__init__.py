@@ -1,1 +1,3 @@
 """What teacher, student and evaluation must agree on: no ray, torch or vllm in here."""
+
+VERSION = "0.1.0"

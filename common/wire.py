@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 MASS_TOLERANCE = 2e-3
 """How far above 1 the mass of a position may stand: rounding to float16 moves it by up to 4e-4."""
 
+END_MARKER = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""What Arrow closes a stream with."""
+
 LogprobDtype = Literal["float16", "float32"]
 
 
@@ -177,8 +180,6 @@ def _read_cell(column: pa.Array, row: int) -> Any:
 class _MarkedEnd:
     """A readable that remembers whether the stream's last eight bytes were Arrow's end marker."""
 
-    END_MARKER = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-
     def __init__(self, source: Any) -> None:
         self._source = source
         self._last = b""
@@ -186,7 +187,7 @@ class _MarkedEnd:
 
     @property
     def saw_end_marker(self) -> bool:
-        return self._last == self.END_MARKER
+        return self._last == END_MARKER
 
     def read(self, size: int = -1) -> bytes:
         data = bytes(self._source.read(size))

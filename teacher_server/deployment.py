@@ -1,0 +1,47 @@
+"""The Ray Serve deployment: a replica is one engine with the routes around it, ready once the engine has answered."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from ray import serve
+
+from common.api import GenerateOptions
+from common.client import read_token
+from teacher_server.engine import Engine
+from teacher_server.routes import create_app
+from teacher_server.settings import TeacherSettings
+
+WARM_UP_TOKENS = 4
+
+
+@serve.ingress()
+class TeacherReplica:
+    """Serve constructs it, asks `check_health` now and then, and replaces it when that fails."""
+
+    def __init__(self, settings: TeacherSettings, make_engine: Callable[[TeacherSettings], Engine]) -> None:
+        self._settings = settings
+        self._token = read_token(settings.token_file)
+        self._engine = make_engine(settings)
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve once, after the constructor and before the replica is ready."""
+        await self._engine.start()
+        await warm_up(self._engine)
+        return create_app(self._engine, self._settings.limits, self._token)
+
+    async def check_health(self) -> None:
+        """Raises EngineUnavailable when the engine is dead."""
+        await self._engine.check_health()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            await self._engine.close()
+
+
+async def warm_up(engine: Engine) -> None:
+    """Have every model score and write once: the first request with logprobs compiles kernels for seconds."""
+    card = engine.describe()
+    prompt = [1] * WARM_UP_TOKENS
+    for model in card.models:
+        await engine.score(model.name, prompt, prompt, card.max_top_k)
+        await engine.generate(model.name, prompt, GenerateOptions(max_tokens=WARM_UP_TOKENS), card.max_top_k)

@@ -1,0 +1,73 @@
+"""The engine behind the service: a small protocol, so that routes and limits know nothing of vLLM.
+
+Legend: P = prompt length, T = positions of the completion, k = entries per position.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.api import GenerateOptions, TeacherCard
+from common.errors import UserError
+from common.sequences import FinishReason
+
+
+class SequenceRefused(UserError):
+    """One sequence that this engine can't answer, while its neighbours can be: it fails in its own record."""
+
+
+class EngineUnavailable(Exception):
+    """The engine is dead, or dropped this request: the same request may succeed elsewhere or later."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """What the model says at each of a completion's T positions.
+
+    Position t describes P(x_t | x_<t), the distribution from which `token_ids[t]` came. Logprobs are natural logarithms
+    over the full vocabulary at temperature 1, whatever the sampling was.
+    """
+
+    token_ids: NDArray[np.int32]  # [T]
+    token_logprobs: NDArray[np.float32]  # [T]
+    topk_ids: NDArray[np.int32]  # [T, k], most likely first, no duplicates
+    topk_logprobs: NDArray[np.float32]  # [T, k]
+    tail_logprob: NDArray[np.float32]  # [T], log of the mass outside k
+    finish_reason: FinishReason
+
+
+class Engine(Protocol):
+    """A model, with its adapters, that scores completions and writes them. `model` is a name from the card."""
+
+    async def start(self) -> None:
+        """Load the weights. Raises UserError when they can't be loaded."""
+        ...
+
+    def describe(self) -> TeacherCard:
+        """What is served; only after `start`."""
+        ...
+
+    async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
+        """The T positions of `completion` after `prompt`, both of at least one token.
+
+        Raises SequenceRefused or EngineUnavailable. Cancelling the call cancels the work.
+        """
+        ...
+
+    async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
+        """Write a completion of at most `options.max_tokens` tokens, its terminator included.
+
+        Raises SequenceRefused or EngineUnavailable. Cancelling the call cancels the work.
+        """
+        ...
+
+    async def check_health(self) -> None:
+        """Raises EngineUnavailable when the engine is dead."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine and whatever processes it started."""
+        ...
