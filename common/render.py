@@ -73,6 +73,11 @@ class Renderer:
         """Ids that end a completion: the template's end of turn and the tokenizer's end of sequence."""
         return sorted({self._terminator, self._tokenizer.eos_token_id})
 
+    @property
+    def fingerprint(self) -> str:
+        """`tokenizer_fingerprint` of its tokenizer."""
+        return tokenizer_fingerprint(self._tokenizer)
+
     def prompt_ids(self, row: PromptRow) -> list[int]:
         """The P ids up to where the completion begins.
 

@@ -1,6 +1,7 @@
 """The handshake: before the first step, teacher and run must mean the same by a token, and by a position."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from common.api import ServedModel, TeacherCard
 from common.errors import UserError
@@ -14,22 +15,28 @@ class HandshakeError(UserError):
     """The teacher doesn't fit this run; the message says in what."""
 
 
-async def shake_hands(
-    teacher: Teacher,
-    settings: TeacherSettings,
-    fingerprint: str,
-    vocabulary_size: int,
-    max_length: int,
-    prompt_ids: Sequence[int],
-) -> ServedModel:
-    """Compare the teacher's card with the run, then probe the alignment of its positions after a real prompt.
+@dataclass(frozen=True)
+class Reader:
+    """What this run reads answers with."""
 
-    `fingerprint` and `vocabulary_size` are the student's; `max_length` is the run's longest sequence; `prompt_ids` is a
-    rendered prompt. Returns the served model, whose revision every answer must have.
+    fingerprint: str
+    """Of the student's tokenizer."""
+    vocabulary_size: int
+    """Of the student."""
+    max_length: int
+    """Most tokens of prompt and completion together."""
+
+
+async def shake_hands(
+    teacher: Teacher, settings: TeacherSettings, reader: Reader, prompt_ids: Sequence[int]
+) -> ServedModel:
+    """Compare the teacher's card with the run, then probe the alignment of its positions after a rendered prompt.
+
+    Returns the served model, whose revision every answer must have.
     Raises HandshakeError saying all that differs, or TeacherUnavailable.
     """
     card = await teacher.teacher()
-    differences = list(_differences(card, settings, fingerprint, vocabulary_size, max_length))
+    differences = list(_differences(card, settings, reader))
     if differences:
         raise HandshakeError(f"the teacher at {settings.url} doesn't fit this run: {'; '.join(differences)}")
     try:
@@ -41,24 +48,22 @@ async def shake_hands(
     return next(model for model in card.models if model.name == settings.model)
 
 
-def _differences(
-    card: TeacherCard, settings: TeacherSettings, fingerprint: str, vocabulary_size: int, max_length: int
-) -> Iterator[str]:
+def _differences(card: TeacherCard, settings: TeacherSettings, reader: Reader) -> Iterator[str]:
     names = [model.name for model in card.models]
     if settings.model not in names:
         yield f"it serves {', '.join(names)}, expected {settings.model}: set teacher.model to one of them"
-    if card.tokenizer_fingerprint != fingerprint:
+    if card.tokenizer_fingerprint != reader.fingerprint:
         yield (
-            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {fingerprint[:12]}…: the same ids must "
+            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {reader.fingerprint[:12]}…: the same ids must "
             "mean the same text, use a student of the same tokenizer"
         )
-    if card.vocabulary_size != vocabulary_size:
-        yield f"its vocabulary has {card.vocabulary_size} entries, the student's {vocabulary_size}: they must be equal"
+    if card.vocabulary_size != reader.vocabulary_size:
+        yield f"its vocabulary has {card.vocabulary_size} entries, the student's {reader.vocabulary_size}: they must be equal"
     largest_k = min(card.max_top_k, card.vocabulary_size)
     if settings.top_k > largest_k:
         yield f"it gives at most {largest_k} entries per position, asked are {settings.top_k}: lower teacher.top_k"
-    if max_length > card.max_length:
-        yield f"it takes at most {card.max_length} tokens, asked are {max_length}: lower data.max_length"
+    if reader.max_length > card.max_length:
+        yield f"it takes at most {card.max_length} tokens, asked are {reader.max_length}: lower data.max_length"
     lacking = {"score", "generate"} - set(card.abilities)
     if lacking:
         yield f"it can't {' or '.join(sorted(lacking))}: serve it with both abilities"

@@ -10,16 +10,15 @@ from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, s
 from itertools import tee
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from transformers import PreTrainedTokenizerFast
 
 from common.client import TeacherClient, read_token
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer, tokenizer_fingerprint
+from common.render import DoesNotFit, Renderer
 from common.toolbench.rows import PromptRow
 from student_trainer import quarantine
 from student_trainer.answers import Answers, Teacher
 from student_trainer.examples import Example, StepExamples, StepPlan
-from student_trainer.handshake import shake_hands
+from student_trainer.handshake import Reader, shake_hands
 from student_trainer.makers import AnsweredMaker, Maker, RecordedMaker
 from student_trainer.quarantine import Unused
 from student_trainer.questions import Questioner
@@ -119,14 +118,13 @@ def open_source(
     settings: TrainSettings,
     stream: PromptStream,
     renderer: Renderer,
-    tokenizer: PreTrainedTokenizerFast,
     vocabulary_size: int,
     rank: int,
     connect: Connect = connect,
 ) -> Iterator[Source]:
     """Open the source that `settings` choose; a live teacher must first pass the handshake.
 
-    `tokenizer` and `vocabulary_size` are the student's.
+    `vocabulary_size` is the student's, `rank` this worker's.
     Raises UserError: HandshakeError, TeacherUnavailable, a record that is missing.
     """
     if settings.completion.writer.get("student"):
@@ -141,12 +139,9 @@ def open_source(
         teacher, revision = None, None
         if settings.teacher.source != "record":
             teacher = stack.enter_context(portal.wrap_async_context_manager(connect(settings.teacher)))
-            prompt_ids, fingerprint = _probe_prompt(stream, renderer), tokenizer_fingerprint(tokenizer)
-            max_length = settings.data.max_length
-            served = portal.call(
-                shake_hands, teacher, settings.teacher, fingerprint, vocabulary_size, max_length, prompt_ids
-            )
-            revision = served.revision
+            prompt_ids = _probe_prompt(stream, renderer)
+            reader = Reader(renderer.fingerprint, vocabulary_size, settings.data.max_length)
+            revision = portal.call(shake_hands, teacher, settings.teacher, reader, prompt_ids).revision
         record, writer = _open_record(settings, settings.teacher, rank, stack)
         answers = Answers(record, teacher, writer, vocabulary_size, revision)
         questioner = Questioner(settings, settings.teacher, renderer)
@@ -168,8 +163,8 @@ def _open_record(
     stack.callback(record.close)
     if teacher.source == "record" and not len(record):
         raise UserError(
-            f"no recorded answers in {', '.join(map(str, folders))}; set teacher.record_folder to the folder `record` of "
-            "a finished run, or teacher.source: live"
+            f"no recorded answers in {', '.join(map(str, folders))}; set teacher.record_folder to the folder `record` "
+            "of a finished run, or teacher.source: live"
         )
     return record, writer
 
