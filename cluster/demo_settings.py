@@ -1,0 +1,32 @@
+"""Settings of the two demos. The runs and the served models are the ones that a user would write by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from common.settings import Settings
+from common.world.settings import WorldSettings
+
+
+class DemoSettings(Settings):
+    """The whole story on the generated world."""
+
+    runs: Path = Path("runs")
+    """Folder in which the demo makes a folder of its own."""
+    world: WorldSettings = WorldSettings()
+    """The generated tool world."""
+    expert: Path
+    """YAML of the expert teacher's training."""
+    kd: Path
+    """YAML of the live distillation."""
+    ft: Path
+    """YAML of the fine-tuning without a teacher."""
+    engine: dict[str, Any]
+    """`engine` of `teacher_server.settings.TeacherSettings`, for teacher and students."""
+    replicas: dict[str, Any]
+    """`replicas` of `teacher_server.settings.TeacherSettings`, for teacher and students."""
+    evaluation_rows: int = Field(default=60, ge=1)
+    """Rows judged in each group."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Longest completion that is judged."""

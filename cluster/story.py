@@ -1,0 +1,35 @@
+"""Telling a person what a long run is doing: each step, how long it should take and how long it took."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+
+class Story:
+    """Prints the steps of a run in order. `steps` is how many there will be."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._done = 0
+        self._start = time.monotonic()
+        self.console = Console(highlight=False)
+
+    @contextmanager
+    def step(self, what: str, about_s: float) -> Iterator[None]:
+        """Announce a step before it runs and its duration after it."""
+        self._done += 1
+        self.console.print(f"[bold]\\[{self._done}/{self._steps}][/bold] {what} (about {duration(about_s)})")
+        start = time.monotonic()
+        yield
+        self.console.print(f"      done in {duration(time.monotonic() - start)}", style="dim")
+
+    def end(self) -> None:
+        self.console.print(f"All of it took {duration(time.monotonic() - self._start)}.")
+
+
+def duration(seconds: float) -> str:
+    """12.3 → "12 s", 95 → "1 min 35 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
