@@ -54,11 +54,14 @@ def _differences(card: TeacherCard, settings: TeacherSettings, reader: Reader) -
         yield f"it serves {', '.join(names)}, expected {settings.model}: set teacher.model to one of them"
     if card.tokenizer_fingerprint != reader.fingerprint:
         yield (
-            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {reader.fingerprint[:12]}…: the same ids must "
-            "mean the same text, use a student of the same tokenizer"
+            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {reader.fingerprint[:12]}…: the same ids "
+            "must mean the same text, use a student of the same tokenizer"
         )
     if card.vocabulary_size != reader.vocabulary_size:
-        yield f"its vocabulary has {card.vocabulary_size} entries, the student's {reader.vocabulary_size}: they must be equal"
+        yield (
+            f"its vocabulary has {card.vocabulary_size} entries, the student's {reader.vocabulary_size}: they must be "
+            "equal"
+        )
     largest_k = min(card.max_top_k, card.vocabulary_size)
     if settings.top_k > largest_k:
         yield f"it gives at most {largest_k} entries per position, asked are {settings.top_k}: lower teacher.top_k"
