@@ -1,0 +1,138 @@
+"""ToolBench's system prompt: the AutoGPT text, a line per tool, and the offered functions as a Python list.
+
+The words below, their spelling included, are the format: models were trained on them.
+"""
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common.errors import UserError
+from common.toolbench.fields import BadRecord, items, take
+from common.toolbench.names import function_name, identifier, standardize
+
+Record = dict[str, Any]
+
+DESCRIPTION_LIMIT = 256
+TOOL_DESCRIPTION_LIMIT = 512
+TYPES = {"NUMBER": "integer", "STRING": "string", "BOOLEAN": "boolean"}
+FUNCTIONS_LABEL = "\nSpecifically, you have access to the following APIs: "
+CALL_SENTENCE = "with a function call to actually excute your step."
+FORMAT_LINES = " Your output should follow this format:\nThought:\nAction\nAction Input:\n"
+
+AUTOGPT = """You are AutoGPT, you can use many tools(functions) to do the following task.
+First I will give you the task description, and your task start.
+At each step, you need to give your thought to analyze the status now and what to do next, \
+with a function call to actually excute your step.
+After the call, you will get the call result, and you are now in a new state.
+Then you will analyze your status now, then decide what to do next...
+After many (Thought-call) pairs, you finally perform the task, then you can give your finial answer.
+Remember: 
+1.the state change is irreversible, you can't go back to one of the former state, \
+if you want to restart the task, say "I give up and restart".
+2.All the thought is short, at most in 5 sentence.
+3.You can do more then one trys, so if your plan is to continusly try some conditions, \
+you can do one of the conditions per try.
+Let's Begin!
+Task description: You should use functions to help handle the real time user querys. Remember:
+1.ALWAYS call "Finish" function at the end of the task. And the final answer should contain enough information \
+to show to the user,If you can't handle the task, or you find that function calls always fail\
+(the function is not valid now), use function Finish->give_up_and_restart.
+2.Do not use origin tool names, use only subfunctions' names.
+You have access of the following tools:
+"""
+
+FINISH: Record = {
+    "name": "Finish",
+    "description": "If you believe that you have obtained a result that can answer the task, please call this function "
+    "to provide the final answer. Alternatively, if you recognize that you are unable to proceed with the task in the "
+    "current state, call this function to restart. Remember: you must ALWAYS call this function at the end of your "
+    "attempt, and the only part that will be shown to the user is the final answer, so it should contain sufficient "
+    "information.",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
+            "final_answer": {
+                "type": "string",
+                "description": "The final answer you want to give the user. You should have this field if "
+                '"return_type"=="give_answer"',
+            },
+        },
+        "required": ["return_type"],
+    },
+}
+
+
+def build_system_prompt(apis: Sequence[Record], tool_descriptions: Mapping[str, str]) -> str:
+    """The system prompt that offers `apis` (entries of a query record's `api_list`), and Finish after them.
+
+    `tool_descriptions` goes from a tool's own name to its description; a tool without one reads "None", as in
+    ToolBench. Raises BadRecord when an API lacks a field.
+    """
+    described = {standardize(tool): text for tool, text in tool_descriptions.items()}
+    tools = dict.fromkeys(standardize(take(api, "tool_name", str, "api_list")) for api in apis)
+    lines = [f"{k}.{tool}: {_tool_line(described.get(tool, ''))}\n" for k, tool in enumerate(tools, start=1)]
+    functions = [describe_api(api, f"api_list[{index}]") for index, api in enumerate(apis)]
+    return complete_system_message(AUTOGPT + "".join(lines), [*functions, FINISH])
+
+
+def complete_system_message(message: str, functions: Sequence[Record]) -> str:
+    """A trace's own system message with what ToolBench's training adds: the format lines and the list of functions.
+
+    Raises BadRecord when the message is not ToolBench's.
+    """
+    if CALL_SENTENCE not in message:
+        raise BadRecord("foreign_system_message", f"the system message lacks ToolBench's words {CALL_SENTENCE!r}")
+    return f"{message.replace(CALL_SENTENCE, CALL_SENTENCE + FORMAT_LINES)}{FUNCTIONS_LABEL}{list(functions)}"
+
+
+def offered_functions(system_prompt: str) -> list[Record]:
+    """The functions that a system prompt offers, read back from its list.
+
+    Raises UserError when there is no readable list: a prompt without its APIs is never used unseen.
+    """
+    _, found, text = system_prompt.partition(FUNCTIONS_LABEL)
+    try:
+        functions = ast.literal_eval(text) if found else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        functions = None
+    if not isinstance(functions, list) or not all(isinstance(f, dict) and "name" in f for f in functions):
+        raise UserError(f"the system prompt has no readable list of APIs after {FUNCTIONS_LABEL.strip()!r}")
+    return functions
+
+
+def describe_api(api: Record, inside: str) -> Record:
+    """The function by which a prompt offers one API; `inside` is where its record stands, for errors.
+
+    A quirk kept from ToolBench: optional parameters are offered only where there are required ones.
+    """
+    tool, own_name = standardize(take(api, "tool_name", str, inside)), take(api, "api_name", str, inside)
+    name = function_name(own_name, tool)
+    description = f'This is the subfunction for tool "{tool}", you can use this tool.'
+    if own := take(api, "api_description", str, inside).strip():
+        own = own.replace(own_name, name)[:DESCRIPTION_LIMIT]
+        description += f'The description of this function is: "{own}"'
+    required = [_parameter(*entry) for entry in items(api, "required_parameters", inside)]
+    optional = [_parameter(*entry) for entry in items(api, "optional_parameters", inside)] if required else []
+    parameters = {
+        "type": "object",
+        "properties": dict(required + optional),
+        "required": [parameter for parameter, _ in required],
+        "optional": [parameter for parameter, _ in optional],
+    }
+    return {"name": name, "description": description, "parameters": parameters}
+
+
+def _parameter(inside: str, parameter: Record) -> tuple[str, Record]:
+    kind = TYPES.get(take(parameter, "type", str, inside), "string")
+    text = take(parameter, "description", str, inside)[:DESCRIPTION_LIMIT]
+    shown = {"type": kind, "description": text}
+    default = parameter.get("default", "")
+    if str(default):
+        shown["example_value"] = default
+    return identifier(take(parameter, "name", str, inside)), shown
+
+
+def _tool_line(description: str) -> str:
+    return description[:TOOL_DESCRIPTION_LIMIT].replace("\n", "").strip() or "None"
