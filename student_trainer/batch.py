@@ -110,8 +110,6 @@ def _answer_of(example: Example) -> TeacherAnswer:
 def _nothing(distilling: bool) -> Example:
     """Two tokens that will weigh nothing."""
     sequence = Sequence("nothing", (PAD_ID,), (PAD_ID,), "dataset", "stop")
-    zero = np.zeros(1, np.float32)
-    answer = TeacherAnswer(
-        "nothing", "", "", "scored", None, zero.astype(np.int32), zero, zero[:, None].astype(np.int32), zero[:, None], zero
-    )  # fmt: skip
+    zero, ids = np.zeros(1, np.float32), np.zeros(1, np.int32)
+    answer = TeacherAnswer("nothing", "", "", "scored", None, ids, zero, ids[:, None], zero[:, None], zero)
     return Example(sequence, answer if distilling else None, 0, 0)

@@ -43,6 +43,18 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return -(-rows // batch_size)
 
 
+def total_steps(rows: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
+    """The last step of the run."""
+    planned = epochs * steps_per_epoch(rows, batch_size)
+    return planned if max_steps is None else min(max_steps, planned)
+
+
+def next_position(step: int, rows: int, batch_size: int) -> tuple[int, int]:
+    """(epoch, position) at which the step after `step` begins."""
+    epoch, within = divmod(step, steps_per_epoch(rows, batch_size))
+    return epoch, within * batch_size
+
+
 def plan_steps(
     rows: int, batch_size: int, epochs: int, max_steps: int | None, rank: int, world: int, done: int = 0
 ) -> Iterator[StepPlan]:
@@ -52,8 +64,7 @@ def plan_steps(
     number of workers changes nothing but speed. A rank's slice may be empty.
     """
     per_epoch = steps_per_epoch(rows, batch_size)
-    last = epochs * per_epoch if max_steps is None else min(max_steps, epochs * per_epoch)
-    for step in range(done + 1, last + 1):
+    for step in range(done + 1, total_steps(rows, batch_size, epochs, max_steps) + 1):
         epoch, within = divmod(step - 1, per_epoch)
         start, stop = within * batch_size, min((within + 1) * batch_size, rows)
         share = stop - start

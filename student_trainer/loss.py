@@ -32,7 +32,7 @@ class TeacherRows:
 
 @dataclass(frozen=True)
 class Targets:
-    """What N positions should learn: the token written there, the teacher's view of it, and how much each term counts."""
+    """What N positions should learn: the token written there, the teacher's view of it, the weight of each term."""
 
     token_ids: Tensor  # [N] int64
     distill_weights: Tensor  # [N]

@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
@@ -50,9 +51,9 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     weights = shared_weights(step.examples, settings, world)
     sums = _accumulate_gradient(learner, step, weights, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
-    grad_norm = clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm).item()
+    grad_norm = float(clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm))
     _check_finite(step, metrics["loss"], grad_norm)
-    learning_rate = learner.schedule.get_last_lr()[0]
+    learning_rate = float(learner.schedule.get_last_lr()[0])
     if weights.distill or weights.instruct:
         learner.optimizer.step()
     learner.schedule.step()
@@ -77,7 +78,7 @@ def _accumulate_gradient(
         with _exchanging(learner.module, batch is batches[-1]):
             measured = sums_on(learner.student, learner.module, batch, settings.loss.temperature)
             # DDP averages over the workers, and the mean to differentiate is a sum over them
-            (mean_loss(measured, weights, alpha_of(settings)) * world.size).backward()
+            torch.autograd.backward(mean_loss(measured, weights, alpha_of(settings)) * world.size)
         sums.append(_detached(measured))
     return sums
 

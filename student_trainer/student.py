@@ -31,6 +31,10 @@ class Student(nn.Module):
         assert isinstance(base, PreTrainedModel)
         return base
 
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.base.get_output_embeddings().weight.shape[0])
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor, rows: Tensor) -> Tensor:
         """Last hidden states [N, H] at `rows`, indices into the batch flattened to [B * L]."""
         decoder = self.base.get_decoder()
@@ -47,6 +51,7 @@ class Student(nn.Module):
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter in PEFT's own format."""
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
 
     def load_adapter(self, folder: Path) -> None:
         """Take over the adapter weights in `folder`, written by `save_adapter` of a student with the same settings."""

@@ -33,7 +33,6 @@ class World:
 def make_deterministic(threads: int | None) -> None:
     """Ask torch for the same bits on every run of the same build; operations that can't are warned about."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
     if threads is not None:
         torch.set_num_threads(threads)
 

@@ -1,0 +1,111 @@
+"""Checkpoints: `checkpoints/step-N/`, whole or not there.
+
+A checkpoint is written into a temporary folder, its manifest of hashes last, and renamed into place. On load every file
+is checked against the manifest; a checkpoint that fails is passed over for the one before, and that is said.
+
+    step-200/
+      adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format
+      optimizer.pt                                      optimizer and schedule, tensors and numbers only
+      state.json                                        step, epoch, next position, versions
+      manifest.json                                     sha256 of each file above
+
+Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
+"""
+
+import hashlib
+import json
+import logging
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from common.errors import UserError
+from student_trainer.step import Learner
+
+log = logging.getLogger(__name__)
+FORMAT_VERSION = 1
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the run stands: `step` steps are done, and `position` of `epoch` comes next."""
+
+    step: int
+    epoch: int
+    position: int
+
+
+def save(folder: Path, learner: Learner, state: State, keep: int) -> Path:
+    """Write the checkpoint of `state` into `folder` and remove all but the newest `keep`."""
+    target = folder / f"step-{state.step}"
+    draft = folder / f".{target.name}.partial"
+    for leftover in (draft, target):
+        shutil.rmtree(leftover, ignore_errors=True)
+    draft.mkdir(parents=True)
+    learner.student.save_adapter(draft)
+    states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
+    torch.save(states, draft / "optimizer.pt")
+    about = {"format_version": FORMAT_VERSION, **asdict(state), "versions": _versions()}
+    (draft / "state.json").write_text(json.dumps(about, indent=2))
+    hashes = {file.name: _hash(file) for file in sorted(draft.iterdir())}
+    (draft / "manifest.json").write_text(json.dumps(hashes, indent=2))
+    draft.rename(target)
+    for old in _by_age(folder)[keep:]:
+        shutil.rmtree(old)
+    return target
+
+
+def newest_intact(folder: Path) -> Path | None:
+    """The newest checkpoint whose files are all as written; those passed over are named in the log."""
+    for checkpoint in _by_age(folder):
+        problem = _find_damage(checkpoint)
+        if problem is None:
+            return checkpoint
+        log.warning("checkpoint %s is damaged (%s); falling back to the one before", checkpoint, problem)
+    return None
+
+
+def load(checkpoint: Path, learner: Learner) -> State:
+    """Put `learner` into the state of an intact checkpoint.
+
+    Raises UserError when another version of the format wrote it, or when it doesn't fit this student.
+    """
+    about = json.loads((checkpoint / "state.json").read_text())
+    if about["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{checkpoint} has format version {about['format_version']}, this trainer knows {FORMAT_VERSION}; "
+            "resume with the release that wrote it, or choose a new run_folder"
+        )
+    learner.student.load_adapter(checkpoint)
+    states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
+    learner.optimizer.load_state_dict(states["optimizer"])
+    learner.schedule.load_state_dict(states["schedule"])
+    return State(about["step"], about["epoch"], about["position"])
+
+
+def _by_age(folder: Path) -> list[Path]:
+    """Checkpoints in `folder`, newest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: -int(path.name.removeprefix("step-")))
+
+
+def _find_damage(checkpoint: Path) -> str | None:
+    try:
+        hashes = json.loads((checkpoint / "manifest.json").read_text())
+        broken = [name for name, expected in hashes.items() if _hash(checkpoint / name) != expected]
+    except (OSError, ValueError) as error:
+        return str(error)
+    return f"hash of {', '.join(broken)} differs" if broken else None
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES}

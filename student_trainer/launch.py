@@ -1,0 +1,130 @@
+"""Start the workers on Ray Train, show their progress, and turn their failures into one line."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.train import WorkerGroupError
+from ray.train.torch import get_device
+from ray.train.v2.api.config import LoggingConfig, RunConfig, ScalingConfig  # ray.train names these too, typed as v1
+from ray.train.v2.torch.torch_trainer import TorchTrainer
+
+from common.errors import UserError
+from student_trainer import run_folder
+from student_trainer.examples import total_steps
+from student_trainer.progress import ProgressLine
+from student_trainer.settings import TrainSettings, WorkerSettings
+from student_trainer.stream import PromptStream
+
+POOL_SHARE = 0.001
+"""How much of the pool's marker a worker takes: the marker says where, not how many."""
+LOOK_EVERY_S = 0.5
+
+
+def launch(settings: TrainSettings) -> None:
+    """Train on the cluster that RAY_ADDRESS names (as it does inside `ray job submit`), or on a Ray of its own.
+
+    Raises UserError for what the user can mend: settings that changed, missing resources, a teacher that is down.
+    """
+    rows = len(PromptStream(settings.data.train, settings.shuffle_seed))
+    steps = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
+    run_folder.prepare(settings)
+    with _connected(settings.workers), ProgressLine(settings.run_folder, steps) as progress:
+        _check_resources(settings.workers)
+        training = _start(settings)
+        while not training.done():
+            threading.Event().wait(LOOK_EVERY_S)
+            progress.update()
+        _raise_mendable(training)
+
+
+@contextmanager
+def _connected(workers: WorkerSettings) -> Iterator[None]:
+    """A connection to Ray; closing it, on Ctrl-C too, ends the workers. What they say comes through the run's log."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        pool = {workers.pool: 1.0} if workers.pool else {}
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            resources=pool,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_resources(workers: WorkerSettings) -> None:
+    """Refuse what the cluster can never give: Ray would wait for it for ever."""
+    present = ray.cluster_resources()
+    for name, each in _resources(workers).items():
+        if present.get(name, 0) < each * workers.count:
+            raise UserError(
+                f"{workers.count} workers need {each * workers.count:g} of the resource {name}, the cluster has "
+                f"{present.get(name, 0):g}; change the section workers, or add nodes to the cluster"
+            )
+
+
+def _resources(workers: WorkerSettings) -> dict[str, float]:
+    """What one worker takes."""
+    wanted = {"CPU": workers.cpus, "GPU": workers.gpus}
+    if workers.pool:
+        wanted[workers.pool] = POOL_SHARE
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _start(settings: TrainSettings) -> Future[Any]:
+    """Run Ray Train in a thread of its own, so that the main thread hears Ctrl-C."""
+    workers = settings.workers
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config=settings.model_dump(mode="json"),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
+        ),
+        run_config=RunConfig(
+            name=".ray_train", storage_path=str(settings.run_folder), logging_config=LoggingConfig(log_level="CRITICAL")
+        ),
+    )
+    training: Future[Any] = Future()
+
+    def fit() -> None:
+        try:
+            training.set_result(trainer.fit())
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            training.set_exception(error)
+
+    threading.Thread(target=fit, daemon=True, name="ray-train").start()
+    return training
+
+
+def _work(values: dict[str, Any]) -> None:
+    """One worker's part, in a process of its own."""
+    from student_trainer.loop import train
+    from student_trainer.world import World
+
+    context = ray.train.get_context()
+    world = World(context.get_world_rank(), context.get_world_size(), get_device())
+    train(TrainSettings.model_validate(values), world, ray.train.report)
+
+
+def _raise_mendable(training: Future[Any]) -> None:
+    """Raise what went wrong: the user's own mistake among the workers' failures, if there is one."""
+    try:
+        training.result()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "_base_exc", failure)
+            if isinstance(cause, UserError):
+                raise UserError(str(cause)) from None
+        raise

@@ -1,0 +1,75 @@
+"""The progress line, read from the run's metrics: step, loss, tokens/s, and how long the run waited for the teacher."""
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from student_trainer.run_folder import Metrics, log_of, metrics_of, read_metrics
+
+PLAIN_EVERY_S = 5.0
+RECENT_STEPS = 10
+
+
+class ProgressLine:
+    """Rewrites one line on a terminal; elsewhere prints a line every few seconds, when there is news.
+
+    New lines of the run's log are printed above it.
+    """
+
+    def __init__(self, run_folder: Path, steps: int) -> None:
+        self._run_folder, self._steps = run_folder, steps
+        self._log_read = _size(log_of(run_folder))
+        self._metrics_read = _size(metrics_of(run_folder))
+        self._shown = ""
+        self._shown_at = 0.0
+
+    def __enter__(self) -> "ProgressLine":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.update(last=True)
+        if sys.stdout.isatty() and self._shown:
+            print()
+
+    def update(self, last: bool = False) -> None:
+        """Show what is new."""
+        terminal = sys.stdout.isatty()
+        self._print_log("\r\033[K" if terminal else "")
+        if not (terminal or last) and time.monotonic() - self._shown_at < PLAIN_EVERY_S:
+            return
+        line = describe(read_metrics(self._run_folder), self._steps) if self._has_new_metrics() else ""
+        if line and line != self._shown:
+            print(f"\r\033[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
+            self._shown, self._shown_at = line, time.monotonic()
+
+    def _print_log(self, clear: str) -> None:
+        log = log_of(self._run_folder)
+        if _size(log) <= self._log_read:
+            return
+        with log.open() as stream:
+            stream.seek(self._log_read)
+            print(clear + stream.read(), end="", flush=True)
+            self._log_read = stream.tell()
+
+    def _has_new_metrics(self) -> bool:
+        return _size(metrics_of(self._run_folder)) != self._metrics_read
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def describe(metrics: list[Metrics], steps: int) -> str:
+    """One line about the newest step and the pace of the last few; empty before the first."""
+    done = [line for line in metrics if "progress/used" in line][-RECENT_STEPS:]
+    if not done:
+        return ""
+    waited = sum(line["time/waited_s"] for line in done)
+    seconds = waited + sum(line["time/step_s"] for line in done)
+    tokens = sum(line["progress/tokens"] for line in done)
+    newest = done[-1]
+    return (
+        f"step {newest['progress/step']}/{steps}  loss {newest['train/loss']:.4f}  {tokens / seconds:,.0f} tokens/s  "
+        f"waited for the teacher {waited / seconds:.0%}"
+    )
