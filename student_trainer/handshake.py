@@ -54,8 +54,8 @@ def _differences(card: TeacherCard, settings: TeacherSettings, reader: Reader) -
         yield f"it serves {', '.join(names)}, expected {settings.model}: set teacher.model to one of them"
     if card.tokenizer_fingerprint != reader.fingerprint:
         yield (
-            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {reader.fingerprint[:12]}…: the same ids "
-            "must mean the same text, use a student of the same tokenizer"
+            f"its tokenizer is {card.tokenizer_fingerprint[:12]}…, the student's {reader.fingerprint[:12]}…: the same "
+            "ids must mean the same text, use a student of the same tokenizer"
         )
     if card.vocabulary_size != reader.vocabulary_size:
         yield (
