@@ -1,0 +1,271 @@
+"""The HTTP API around a stand-in engine: answers, refusals and their shape, overload, disconnects."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from common import wire
+from common.api import TeacherCard
+from teacher_server.engine import Engine
+from teacher_server.routes import create_app
+from teacher_server.settings import LimitSettings
+from tests.stand_in_engine import REFUSED_TOKEN, StandInEngine
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "a-token"
+SCORE = {"id": "s", "prompt_token_ids": [3, 4], "completion_token_ids": [5, 6, 7]}
+WRITE = {"id": "w", "prompt_token_ids": [3, 4], "generate": {"max_tokens": 5, "temperature": 0}}
+
+
+def body(*sequences: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"model": "teacher", "top_k": 4, "sequences": list(sequences)} | fields
+
+
+def connect(app: FastAPI, token: str | None = TOKEN) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(transport=transport, base_url="http://teacher", headers=headers)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def engine() -> StandInEngine:
+    return StandInEngine()
+
+
+def make_app(engine: Engine, **limits: int) -> FastAPI:
+    return create_app(engine, LimitSettings(**limits), TOKEN)
+
+
+@pytest.fixture
+async def http(engine: StandInEngine) -> AsyncIterator[httpx.AsyncClient]:
+    async with connect(make_app(engine)) as client:
+        yield client
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    assert response.json().keys() == {"error"}
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    return error
+
+
+async def test_the_card_is_the_engines(http: httpx.AsyncClient, engine: StandInEngine):
+    response = await http.get("/v1/teacher")
+    assert TeacherCard.model_validate_json(response.content) == engine.describe()
+
+
+async def test_scores_and_writes_in_one_request(http: httpx.AsyncClient, engine: StandInEngine):
+    response = await http.post("/v1/distill", json=body(SCORE, WRITE, model="expert", logprob_dtype="float32"))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    answers = {answer.id: answer for answer in wire.decode(response.content)}
+    scored, written = answers["s"], answers["w"]
+    assert (scored.model, scored.revision, scored.finish_reason) == ("expert", "r0+r1", "scored")
+    assert scored.token_ids.tolist() == [5, 6, 7]
+    assert scored.topk_logprobs.dtype == np.float32
+    assert written.finish_reason in ("stop", "length")
+    assert written.token_ids.tolist() == written.topk_ids[:, 0].tolist()
+    assert sorted(engine.asked) == [("expert", "generate", 4), ("expert", "score", 4)]
+
+
+async def test_a_stop_token_ends_the_completion_and_is_part_of_it(http: httpx.AsyncClient):
+    written = await _one_answer(http, WRITE)
+    stop = int(written.token_ids[1])
+    options = {"max_tokens": 5, "temperature": 0, "stop_token_ids": [stop]}
+    stopped = await _one_answer(http, WRITE | {"generate": options})
+    assert stopped.finish_reason == "stop"
+    assert stopped.token_ids.tolist() == written.token_ids[:2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("sequence", "complaint"),
+    [
+        (SCORE | {"prompt_token_ids": []}, "empty prompt"),
+        (SCORE | {"completion_token_ids": []}, "empty completion"),
+        (SCORE | {"prompt_token_ids": [3] * 62}, "62 prompt tokens and 3 for the completion.*at most 64"),
+        (WRITE | {"prompt_token_ids": [3] * 60}, "60 prompt tokens and 5 for the completion"),
+        (SCORE | {"completion_token_ids": [5, 32]}, "token id 32.*vocabulary has 32"),
+        (WRITE | {"generate": {"max_tokens": 2, "stop_token_ids": [99]}}, "token id 99"),
+        (SCORE | {"prompt_token_ids": [REFUSED_TOKEN]}, "refuses that token"),
+    ],
+)
+async def test_a_bad_sequence_fails_alone(http: httpx.AsyncClient, sequence: dict[str, Any], complaint: str):
+    response = await http.post("/v1/distill", json=body(sequence | {"id": "bad"}, SCORE))
+    answers = {answer.id: answer for answer in wire.decode(response.content)}
+    assert answers["s"].error is None
+    assert len(answers["s"]) == 3
+    assert len(answers["bad"]) == 0
+    assert re.search(complaint, str(answers["bad"].error))
+
+
+@pytest.mark.parametrize(
+    ("request_body", "status", "param", "message"),
+    [
+        (body(SCORE, model="other"), 404, "model", "teacher, expert"),
+        (body(SCORE, top_k=9), 422, "top_k", "at most 8"),
+        (body(SCORE, SCORE), 422, "sequences", "2 with 1 different ids"),
+        (body(SCORE, temprature=1), 422, "temprature", "unknown field 'temprature'"),
+        (body(SCORE | {"stop": "x"}), 422, "sequences.0.stop", "unknown field"),
+        (body(SCORE, top_k=0), 422, "top_k", "greater than or equal to 1"),
+        (body(), 422, "sequences", "at least 1 item"),
+        (body(SCORE | WRITE), 422, "sequences.0", "exactly one"),
+        ({"model": "teacher"}, 422, "top_k", "required and missing"),
+        (body(WRITE | {"generate": {"max_tokens": 1, "temperature": -1}}), 422, None, "greater than or equal to 0"),
+    ],
+)
+async def test_a_bad_request_is_refused_by_name(
+    http: httpx.AsyncClient, request_body: dict[str, Any], status: int, param: str | None, message: str
+):
+    response = await http.post("/v1/distill", json=request_body)
+    assert response.status_code == status
+    error = error_of(response)
+    assert message in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert param is None or error["param"] == param
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'{"model": "teacher", "top_k": NaN}'])
+async def test_a_body_that_is_no_request_is_refused(http: httpx.AsyncClient, content: bytes):
+    response = await http.post("/v1/distill", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert error_of(response)["type"] == "invalid_request_error"
+
+
+async def test_no_route_answers_without_the_token(engine: StandInEngine):
+    app = make_app(engine)
+    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    assert {"/healthz", "/v1/teacher", "/v1/distill"} <= paths
+    for token in (None, "wrong", "", TOKEN + "x", TOKEN[:-1]):
+        async with connect(app, token) as http:
+            for path in [*sorted(paths - {"/healthz"}), "/", "/docs", "/openapi.json", "/healthz/", "//healthz"]:
+                for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+                    response = await http.request(method, path)
+                    assert response.status_code == 401, f"{method} {path} with {token!r}"
+                    assert error_of(response)["code"] == "invalid_token"
+            assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_token_must_be_a_bearer_token(engine: StandInEngine):
+    async with connect(make_app(engine), None) as http:
+        for header in (TOKEN, f"Basic {TOKEN}", f"bearer{TOKEN}", "Bearer \udcff".encode("utf-8", "surrogateescape")):
+            assert (await http.get("/v1/teacher", headers={"Authorization": header})).status_code == 401
+
+
+async def test_unknown_paths_and_methods_are_told_apart_once_authorised(http: httpx.AsyncClient):
+    assert (await http.get("/docs")).status_code == 404
+    assert error_of(await http.get("/v2"))["code"] == "not_found"
+    assert error_of(await http.get("/v1/distill"))["code"] == "method_not_allowed"
+
+
+async def test_overload_is_refused_and_ends_when_requests_do():
+    gate = asyncio.Event()
+    engine = StandInEngine(gate)
+    async with connect(make_app(engine, max_requests=2, retry_after_s=3)) as http:
+        taken = [asyncio.create_task(http.post("/v1/distill", json=body(SCORE))) for _ in range(2)]
+        await _until(lambda: engine.working == 2)
+        refused = await http.post("/v1/distill", json=body(SCORE))
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "3")
+        assert error_of(refused)["code"] == "overloaded"
+        gate.set()
+        assert [(await task).status_code for task in taken] == [200, 200]
+        assert (await http.post("/v1/distill", json=body(SCORE))).status_code == 200
+
+
+async def test_too_many_sequences_are_overload_unless_they_come_alone():
+    gate = asyncio.Event()
+    engine = StandInEngine(gate)
+    many = [SCORE | {"id": str(number)} for number in range(3)]
+    async with connect(make_app(engine, max_sequences=2)) as http:
+        alone = asyncio.create_task(http.post("/v1/distill", json=body(*many)))
+        await _until(lambda: engine.working == 3)
+        assert (await http.post("/v1/distill", json=body(SCORE))).status_code == 503
+        gate.set()
+        assert (await alone).status_code == 200
+
+
+async def test_a_client_that_goes_away_cancels_its_sequences_and_frees_its_place():
+    engine = StandInEngine(asyncio.Event())
+    app = make_app(engine, max_requests=1)
+    async with connect(app) as http:
+        leaving = asyncio.create_task(http.post("/v1/distill", json=body(SCORE, SCORE | {"id": "t"})))
+        await _until(lambda: engine.working == 2)
+        leaving.cancel()
+        await _until(lambda: engine.working == 0)
+        assert engine.cancelled == 2
+        engine.gate = None
+        assert (await http.post("/v1/distill", json=body(SCORE))).status_code == 200
+
+
+async def test_a_dead_engine_is_unhealthy_and_says_try_later(http: httpx.AsyncClient, engine: StandInEngine):
+    assert (await http.get("/healthz")).status_code == 200
+    engine.dead = True
+    assert (await http.get("/healthz")).status_code == 503
+    response = await http.post("/v1/distill", json=body(SCORE))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert error_of(response)["code"] == "engine_unavailable"
+
+
+async def test_an_engine_that_dies_midway_leaves_a_stream_without_its_end():
+    gate = asyncio.Event()
+    engine = StandInEngine(gate)
+    async with connect(make_app(engine)) as http:
+        asking = asyncio.create_task(http.post("/v1/distill", json=body(SCORE)))
+        await _until(lambda: engine.working == 1)
+        engine.dead = True
+        gate.set()
+        with pytest.raises(wire.WireError, match="cut off"):
+            list(wire.decode((await asking).content))
+
+
+async def test_each_sequence_is_sent_as_it_finishes():
+    engine = StandInEngine(asyncio.Event())
+    sent: list[bytes] = []
+    asking = asyncio.create_task(_call(make_app(engine), body(SCORE, WRITE), sent))
+    await _until(lambda: len(sent) == 2)
+    assert engine.working == 1
+    assert engine.gate is not None
+    engine.gate.set()
+    await asking
+    assert [answer.id for answer in wire.decode(b"".join(sent))] == ["w", "s"]
+
+
+async def _call(app: FastAPI, request: dict[str, Any], sent: list[bytes]) -> None:
+    """POST to /v1/distill as a server would, collecting the parts of the body as they are sent."""
+    messages = iter([{"type": "http.request", "body": json.dumps(request).encode()}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages, None) or await asyncio.Future()
+
+    async def send(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            sent.append(message["body"])
+
+    headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/distill", "query_string": b"", "headers": headers}
+    await app(scope, receive, send)
+
+
+async def _one_answer(http: httpx.AsyncClient, sequence: dict[str, Any]) -> wire.TeacherAnswer:
+    response = await http.post("/v1/distill", json=body(sequence))
+    (answer,) = wire.decode(response.content)
+    return answer
+
+
+async def _until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
