@@ -77,7 +77,7 @@ class StandInTeacher:
         self.spoil, self.refuse, self.revision, self.shift = spoil, refuse, revision, shift
         self.requests: list[DistillRequest] = []
         self.in_flight = self.most_in_flight = 0
-        self._card = card
+        self.card = card
 
     async def teacher(self) -> TeacherCard:
         """The card, with the fields given at construction."""
@@ -91,7 +91,7 @@ class StandInTeacher:
             "dtype": "float32",
             "versions": {"wire": str(SCHEMA_VERSION)},
         }
-        return TeacherCard(**(fields | self._card))
+        return TeacherCard(**(fields | self.card))
 
     async def distill(self, request: DistillRequest) -> list[TeacherAnswer]:
         """Answers in the request's order."""
@@ -154,6 +154,6 @@ def _write(sequence: DistillSequence) -> tuple[list[int], str]:
         if options.temperature:
             logprobs = logprobs + np.random.default_rng(draw(options.seed or 0, *written)).gumbel(size=len(logprobs))
         written.append(int(logprobs.argmax()))
-        if written[-1] % 4 == 0:  # ends a quarter of its turns at each token
+        if options.stop_token_ids and written[-1] % 4 == 0:  # a turn ends after each token with one chance in four
             return written, "stop"
     return written, "length"

@@ -13,6 +13,7 @@ import pytest
 from common.client import TeacherRefused
 from common.errors import UserError
 from common.render import Renderer
+from common.wire import TeacherAnswer
 from student_trainer.examples import StepExamples, plan_steps
 from student_trainer.settings import TrainSettings
 from student_trainer.sources import Source, open_source
@@ -157,7 +158,7 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
     rows[2] = make_row(2, query="long " * 50)  # no room for its completion
     settings = make_settings(tmp_path, rows)
 
-    def spoil(answer):
+    def spoil(answer: TeacherAnswer) -> TeacherAnswer:
         return replace(answer, error="poison") if answer.id == "row-5" else answer
 
     teacher = StandInTeacher(spoil, refuse=lambda sequence: 422 if sequence.id == "row-4" else None)
@@ -177,7 +178,7 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
 def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
     settings, seen = make_settings(tmp_path), {"row-1": 0, "row-6": 0}
 
-    def spoil(answer):
+    def spoil(answer: TeacherAnswer) -> TeacherAnswer:
         if answer.id not in seen:
             return answer
         seen[answer.id] += 1
@@ -186,7 +187,7 @@ def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
 
     steps = take(settings, StandInTeacher(spoil))
     assert seen == {"row-1": 2, "row-6": 3}
-    assert sorted(set(f"row-{i}" for i in range(20)) - set(ids(steps))) == ["row-6"]
+    assert sorted({f"row-{i}" for i in range(20)} - set(ids(steps))) == ["row-6"]
     (line,) = quarantined(settings)
     assert "tail_logprob has NaN" in line["reason"]
 

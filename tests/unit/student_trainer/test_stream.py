@@ -66,12 +66,16 @@ def test_every_number_of_workers_shares_the_same_steps(folder: Path, world: int)
     batch, epochs = 16, 2
     whole = PromptStream(folder, seed=1)
     expected = [
-        order(whole, epoch, start, min(start + batch, ROWS)) for epoch in range(epochs) for start in range(0, ROWS, batch)
+        order(whole, epoch, start, min(start + batch, ROWS))
+        for epoch in range(epochs)
+        for start in range(0, ROWS, batch)
     ]
     streams = [PromptStream(folder, seed=1) for _ in range(world)]
     plans = [plan_steps(ROWS, batch, epochs, None, rank, world) for rank in range(world)]
     steps = [
-        list(chain(*(order(s, p.epoch, p.positions.start, p.positions.stop) for s, p in zip(streams, step, strict=True))))
+        list(
+            chain(*(order(s, p.epoch, p.positions.start, p.positions.stop) for s, p in zip(streams, step, strict=True)))
+        )
         for step in zip(*plans, strict=True)
     ]
     assert steps == expected

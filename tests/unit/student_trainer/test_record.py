@@ -1,0 +1,197 @@
+"""The record: whole answers survive any cut, and a replay gives the same examples to the bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.api import DistillRequest, DistillSequence
+from common.errors import UserError
+from common.wire import TeacherAnswer, encode, failed
+from student_trainer.examples import Example
+from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.settings import TrainSettings
+from tests.unit.student_trainer.stand_in import StandInTeacher, make_row, make_settings
+from tests.unit.student_trainer.test_sources import ids, opened, quarantined, take
+
+WRITES = {"writer": {"teacher": 0.5, "dataset": 0.5}, "max_new_tokens": 6}
+REQUEST = DistillRequest(
+    model="m", top_k=2, sequences=[DistillSequence(id="a", prompt_token_ids=[1], completion_token_ids=[2, 3])]
+)
+
+
+def make_answer(number: int, positions: int = 2) -> TeacherAnswer:
+    values = np.full(positions, -number, np.float32)
+    pairs = np.tile(np.array([-0.5, -number - 1], np.float16), (positions, 1))
+    ids = np.tile(np.array([number, 9], np.int32), (positions, 1))
+    return TeacherAnswer(
+        "a", "m", "r", "scored", None, np.arange(positions, dtype=np.int32), values, ids, pairs, values
+    )
+
+
+def as_bytes(answer: TeacherAnswer) -> bytes:
+    return encode([answer], answer.top_k, "float16")
+
+
+def with_source(settings: TrainSettings, source: str, folder: Path | None = None) -> TrainSettings:
+    assert settings.teacher is not None
+    changes = {"source": source, "record_folder": folder}
+    return settings.model_copy(update={"teacher": settings.teacher.model_copy(update=changes)})
+
+
+def flat(steps: list) -> list[Example]:
+    return [example for step in steps for example in step.examples]
+
+
+def assert_same(one: list[Example], other: list[Example]) -> None:
+    assert [(e.sequence, e.epoch, e.position) for e in one] == [(e.sequence, e.epoch, e.position) for e in other]
+    for left, right in zip(one, other, strict=True):
+        assert left.answer is not None
+        assert right.answer is not None
+        assert as_bytes(left.answer) == as_bytes(right.answer)
+
+
+def write(folder: Path, answers: dict[Key, TeacherAnswer], rank: int = 0) -> Path:
+    writer = RecordWriter(folder, rank, 2, "float16")
+    for key, answer in answers.items():
+        writer.append(key, REQUEST, answer)
+    writer.close()
+    return max(folder.glob(f"*rank-{rank:05d}*"))
+
+
+def test_answers_are_found_while_the_segment_is_still_open(tmp_path: Path):
+    writer = RecordWriter(tmp_path, 0, 2, "float16")
+    answers = {Key(0, 4): make_answer(4), Key(-1, 0): make_answer(5, positions=7)}
+    answers[Key(1, 4)] = failed("a", "m", "r", "poison", 2, "float16")
+    for key, answer in answers.items():
+        writer.append(key, REQUEST, answer)
+    record = RecordReader([tmp_path])
+    assert len(record) == 3
+    for key, answer in answers.items():
+        found = record.find(key, REQUEST)
+        assert found is not None
+        assert as_bytes(found) == as_bytes(answer)
+    assert record.find(Key(0, 5), REQUEST) is None
+    record.close()
+    writer.close()
+
+
+def test_a_segment_cut_anywhere_keeps_its_whole_answers(tmp_path: Path):
+    path = write(tmp_path, {Key(0, number): make_answer(number) for number in range(3)})
+    whole, found = path.read_bytes(), []
+    for cut in range(0, len(whole) + 1, 8):
+        path.write_bytes(whole[:cut])
+        record = RecordReader([tmp_path])
+        found.append(len(record))
+        assert all(record.find(Key(0, number), REQUEST) for number in range(len(record)))
+        record.close()
+    assert found == sorted(found)
+    assert set(found) == {0, 1, 2, 3}
+
+
+def test_a_later_start_counts_over_an_earlier_one_whatever_the_rank(tmp_path: Path):
+    write(tmp_path, {Key(0, 0): make_answer(1), Key(0, 1): make_answer(1)}, rank=1)
+    write(tmp_path, {Key(0, 0): make_answer(2)}, rank=0)
+    record = RecordReader([tmp_path])
+    numbers = [answer.topk_ids[0, 0] for key in (Key(0, 0), Key(0, 1)) if (answer := record.find(key, REQUEST))]
+    assert numbers == [2, 1]
+
+
+def test_the_answer_to_another_request_is_refused(tmp_path: Path):
+    write(tmp_path, {Key(0, 0): make_answer(1)})
+    other = REQUEST.model_copy(update={"top_k": 3})
+    with pytest.raises(UserError, match="another request at epoch 0, position 0"):
+        RecordReader([tmp_path]).find(Key(0, 0), other)
+
+
+def test_a_record_of_another_version_is_refused(tmp_path: Path):
+    path = write(tmp_path, {Key(0, 0): make_answer(1)})
+    assert path.read_bytes().count(b"record") == 1
+    path.write_bytes(path.read_bytes().replace(b"record", b"recorb"))
+    with pytest.raises(UserError, match="is a record of version none, this reader knows 1"):
+        RecordReader([tmp_path])
+
+
+def test_an_unwritable_record_is_one_clear_line(tmp_path: Path):
+    (tmp_path / "record").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="can't append to the record"):
+        write(tmp_path / "record", {Key(0, 0): make_answer(1)})
+
+
+def test_replay_gives_the_same_examples_without_a_teacher(tmp_path: Path):
+    rows = [make_row(number) for number in range(20)]
+    settings = make_settings(tmp_path, rows, completion=WRITES)
+    teacher = StandInTeacher(
+        lambda answer: replace(answer, error="poison") if answer.id == "row-8" else answer,
+        refuse=lambda sequence: 413 if sequence.id == "row-9" else None,
+    )
+    live, lost = take(settings, teacher, epochs=2), quarantined(settings)
+    assert {line["kind"] for line in lost} == {"quarantined", "cut_by_length"}
+
+    replay = with_source(settings, "record", settings.run_folder / "record")
+    replay = replay.model_copy(update={"run_folder": tmp_path / "replay"})
+    silent = StandInTeacher()
+    steps = take(replay, silent, epochs=2)
+    assert silent.requests == []
+    assert_same(flat(steps), flat(live))
+    assert quarantined(replay) == lost
+
+
+def test_validation_is_replayed_too(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    rows = [make_row(number) for number in (70, 71)]
+    with opened(settings) as source:
+        live = source.answer_rows(enumerate(rows))
+        assert source.revision == "r1"
+    with opened(with_source(settings, "record")) as source:
+        assert_same(source.answer_rows(enumerate(rows)), live)
+        assert source.revision is None
+
+
+def test_only_what_is_missing_is_asked(tmp_path: Path):
+    settings = make_settings(tmp_path, completion=WRITES | {"keep_length_cut": True})
+    whole = flat(take(settings))
+    (segment,) = (settings.run_folder / "record").iterdir()
+    segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
+    recorded = len(RecordReader([segment.parent]))
+    assert 0 < recorded < 20
+
+    teacher = StandInTeacher()
+    steps = take(with_source(settings, "live+record"), teacher)
+    assert_same(flat(steps), whole)
+    assert len(teacher.requests) == 2 + 20 - recorded  # two to probe
+    assert_same(flat(take(with_source(settings, "record"))), whole)  # now complete
+
+
+def test_a_gap_in_the_record_names_its_place(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    take(settings)
+    with pytest.raises(UserError, match=r"no answer for epoch 1, position 0 \(row-\d+\).*live\+record"):
+        take(with_source(settings, "record"), epochs=2)
+
+
+def test_an_empty_record_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"no recorded answers in .*run/record"):
+        take(with_source(make_settings(tmp_path), "record"))
+
+
+def test_answers_of_two_revisions_never_mix(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    take(settings)
+    with pytest.raises(UserError, match="got an answer of revision r1 of teacher, the run began with r2"):
+        take(with_source(settings, "live+record"), StandInTeacher(revision="r2"))
+
+
+def test_a_recorded_answer_that_contradicts_itself_is_asked_again(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    whole = take(settings)
+    (segment,) = (settings.run_folder / "record").iterdir()
+    example = flat(whole)[0]
+    assert example.answer is not None
+    good = example.answer.tail_logprob.tobytes()
+    assert segment.read_bytes().count(good) == 1
+    segment.write_bytes(segment.read_bytes().replace(good, np.full(len(example.answer), np.nan, np.float32).tobytes()))
+    teacher = StandInTeacher()
+    assert ids(take(with_source(settings, "live+record"), teacher)) == ids(whole)
+    assert [request.sequences[0].id for request in teacher.requests[2:]] == [example.sequence.id]
