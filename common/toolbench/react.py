@@ -27,18 +27,16 @@ def render_step(step: Step) -> str:
 
 
 def parse_step(text: str) -> Step:
-    """Read a step back as ToolBench does: each part runs from its label to the next; text before the first is ignored.
+    """Read a step back: text before the Thought is ignored, as in ToolBench.
 
-    Raises ParseError naming the label that is missing.
+    A Thought may itself hold a line that begins with "Action: " (recorded ones do): the action is the last such line
+    before the Action Input. Raises ParseError naming the label that is missing.
     """
-    _, rest = _after(text, THOUGHT)
-    thought, rest = _after(rest, ACTION)
-    action, action_input = _after(rest, ACTION_INPUT)
+    _, has_thought, rest = text.partition(THOUGHT)
+    before_input, has_input, action_input = rest.partition(ACTION_INPUT)
+    thought, has_action, action = before_input.rpartition(ACTION)
+    found = {THOUGHT: has_thought, ACTION: has_action, ACTION_INPUT: has_input}
+    missing = [label.strip() for label, present in found.items() if not present]
+    if missing:
+        raise ParseError(f"{missing[0]!r} is missing")
     return Step(thought, action, action_input)
-
-
-def _after(text: str, label: str) -> tuple[str, str]:
-    before, found, after = text.partition(label)
-    if not found:
-        raise ParseError(f"{label.strip()!r} is missing")
-    return before, after

@@ -71,7 +71,7 @@ def check_role(role: object) -> Role:
 
 def row_to_dict(row: PromptRow) -> dict[str, Any]:
     """The row as plain values, in the form of ROW_SCHEMA."""
-    return asdict(row) | {"turns": [asdict(turn) for turn in row.turns]}
+    return asdict(row)
 
 
 def row_from_dict(values: dict[str, Any]) -> PromptRow:

@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError
 from common.toolbench.fields import BadRecord, items, take
 from common.toolbench.quarantine import Quarantine
-from common.toolbench.react import THOUGHT, Step, parse_step, render_step
+from common.toolbench.react import THOUGHT, Step, render_step
 from common.toolbench.rows import PromptRow, Turn, check_role
 from common.toolbench.sources import SourceFile
 from common.toolbench.system_prompt import complete_system_message
@@ -34,7 +34,7 @@ def read_tree(file: SourceFile, quarantine: Quarantine) -> Iterator[PromptRow]:
         rows = _rows(file, answer)
     except BadRecord as error:
         return quarantine.refuse(error, str(file.path))
-    if _gives_up(rows[-1]):
+    if _gives_up(answer["train_messages"]):
         return quarantine.leave_out("give_up", str(file.path))
     if "function_call" not in answer["train_messages"][-1][-1]:
         quarantine.leave_out("ends_without_action", str(file.path))
@@ -109,6 +109,6 @@ def _join(thoughts: list[str]) -> str:
     return f"\n{THOUGHT}".join(thoughts)
 
 
-def _gives_up(last: PromptRow) -> bool:
-    step = parse_step(last.completion or "")
-    return step.action == "Finish" and GIVE_UP.search(step.action_input) is not None
+def _gives_up(paths: list[list[dict[str, Any]]]) -> bool:
+    call = next(path[-1]["function_call"] for path in reversed(paths) if "function_call" in path[-1])
+    return call["name"] == "Finish" and GIVE_UP.search(call["arguments"]) is not None
