@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from common.render import Renderer, load_tokenizer
-from student_trainer import checkpoint
+from student_trainer import checkpoint, quarantine
 from student_trainer.checkpoint import State
 from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
 from student_trainer.run_folder import Metrics, append_metrics, checkpoints_of, cut_metrics, write_log, write_summary
@@ -87,6 +87,7 @@ def _resume(run: Run) -> int:
     done = checkpoint.load(newest, run.learner).step if newest else 0
     if run.world.leads:
         cut_metrics(folder, done if newest else -1)
+        quarantine.cut_back(folder, done)
         if newest:
             log.info("resuming after step %d from %s", done, newest)
     return done

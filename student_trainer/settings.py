@@ -28,7 +28,7 @@ class CompletionSettings(Settings):
     writer: dict[Literal["dataset", "teacher", "student"], float] = {"dataset": 1.0}
     """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, position)."""
     max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=1.0, ge=0, le=10)
     top_p: float = Field(default=1.0, gt=0, le=1)
     keep_length_cut: bool = False
     """Train on completions cut by length too; they teach no end, so they are dropped and counted by default."""
