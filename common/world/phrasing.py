@@ -1,0 +1,65 @@
+"""The world's sentences. Paraphrases have unequal weights, so that the teacher's distribution is worth learning."""
+
+from random import Random
+
+_WEIGHTS = (4, 3, 2, 1)
+
+_QUERIES = (
+    "What is the {facts} of the {thing} {subject}{extra}?",
+    "Please tell me the {facts} of {subject}{extra}.",
+    "I want to know the {facts} of the {thing} {subject}{extra}.",
+    "Could you find the {facts} of {subject}{extra} for me?",
+)
+_SEARCHING = (
+    "I know the name {subject} but not its id. I should search for it first.",
+    "First I need the id of {subject}.",
+    "The function asks for an id, so let me find the {thing} {subject}.",
+    "Before anything else I look for the id of this {thing}.",
+)
+_ASKING = (
+    "I need the {fact} of {subject}.",
+    "Now I should look up the {fact}.",
+    "The {fact} is still missing, so let me ask for it.",
+    "To help the user, I call the function that gives the {fact}.",
+)
+_CLOSING = (
+    "I have all that I need to answer.",
+    "Now I can give the final answer.",
+    "The results are enough to answer the user.",
+    "Nothing is missing, so I finish here.",
+)
+_ANSWERS = (
+    "The {fact} of {subject} is {value}{more}.",
+    "I found that the {fact} of {subject} is {value}{more}.",
+    "For {subject}, the {fact} is {value}{more}.",
+    "Here it is: the {fact} of {subject} is {value}{more}.",
+)
+
+
+def ask(rng: Random, facts: list[str], thing: str, subject: str, number: tuple[str, int] | None) -> str:
+    """Word a user's query; `number` is the name and value of an argument that it mentions."""
+    extra = f" for {number[0]} {number[1]}" if number else ""
+    return _draw(rng, _QUERIES).format(facts=" and the ".join(facts), thing=thing, subject=subject, extra=extra)
+
+
+def thought_on_search(rng: Random, thing: str, subject: str) -> str:
+    return _draw(rng, _SEARCHING).format(thing=thing, subject=subject)
+
+
+def thought_on_fact(rng: Random, fact: str, subject: str) -> str:
+    return _draw(rng, _ASKING).format(fact=fact, subject=subject)
+
+
+def closing_thought(rng: Random) -> str:
+    return _draw(rng, _CLOSING)
+
+
+def answer(rng: Random, subject: str, found: dict[str, str | int]) -> str:
+    """Word the final answer: every fact asked for with the value that was found."""
+    (fact, value), *others = found.items()
+    more = "".join(f" and the {other} is {its_value}" for other, its_value in others)
+    return _draw(rng, _ANSWERS).format(fact=fact, subject=subject, value=value, more=more)
+
+
+def _draw(rng: Random, sentences: tuple[str, ...]) -> str:
+    return rng.choices(sentences, _WEIGHTS)[0]

@@ -1,0 +1,114 @@
+"""A world as files: reproducible, in ToolBench's formats, with held-out parts that training never saw."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.format_checks import check_completion
+from common.toolbench.convert import convert
+from common.toolbench.rows import PromptRow, read_rows
+from common.toolbench.system_prompt import FORMAT_LINES, offered_functions
+from common.world.build import build_world
+from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
+from common.world.settings import WorldSettings
+from common.world.tools import build_catalogue
+
+SMALL = WorldSettings(
+    seed=3, tools_per_category=2, unseen_tools_per_category=1, train_tasks=60, query_tasks=30, evaluation_tasks=15,
+    corpus_documents=100,
+)  # fmt: skip
+TRACES = ("train", "seen", "unseen_tool", "unseen_category")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    counts = build_world(SMALL, folder)
+    assert counts["queries_train.json"] == 30
+    assert counts["corpus.jsonl"] == 100
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[PromptRow]]:
+    """Every file's rows, through ToolBench's own reader."""
+    out = tmp_path_factory.mktemp("rows")
+    names = (*TRACES, "queries_train")
+    for name in names:
+        convert(world / f"{name}.json", out / name, False, None)
+    return {name: list(read_rows(out / name)) for name in names}
+
+
+def offered(row: PromptRow) -> set[str]:
+    return {function["name"] for function in offered_functions(row.turns[0].content)} - {"Finish"}
+
+
+def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    build_world(SMALL, tmp_path / "again")
+    build_world(SMALL.model_copy(update={"seed": 4}), tmp_path / "other")
+    for file in world.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+        assert file.read_bytes() != (tmp_path / "other" / file.name).read_bytes()
+
+
+def test_every_recorded_step_is_a_valid_call(rows: dict[str, list[PromptRow]]) -> None:
+    for name in TRACES:
+        assert len({row.trace for row in rows[name]}) == (60 if name == "train" else 15)
+        for row in rows[name]:
+            assert row.completion is not None
+            assert check_completion(row.completion, offered_functions(row.turns[0].content)).valid
+            assert 2 <= len(offered(row)) <= 4
+
+
+def test_no_query_stands_in_two_files(rows: dict[str, list[PromptRow]]) -> None:
+    queries = [{row.query for row in rows[name]} for name in rows]
+    assert sum(map(len, queries)) == len(set().union(*queries)) == 60 + 3 * 15 + 30
+
+
+def test_unseen_functions_occur_neither_in_training_nor_in_the_corpus(
+    rows: dict[str, list[PromptRow]], world: Path
+) -> None:
+    trained = set().union(*(offered(row) for name in ("train", "queries_train") for row in rows[name]))
+    corpus = (world / "corpus.jsonl").read_text()
+    for name in ("unseen_tool", "unseen_category"):
+        unseen = set().union(*(offered(row) for row in rows[name]))
+        assert unseen
+        assert not unseen & trained
+        assert not any(function in corpus for function in unseen)
+    seen = set().union(*(offered(row) for row in rows["seen"]))
+    assert {function.partition("_for_")[2] for function in seen} <= {name.partition("_for_")[2] for name in trained}
+
+
+def test_words_of_held_out_categories_and_names_of_unseen_tools_are_read_nowhere(world: Path) -> None:
+    text = "".join((world / name).read_text() for name in ("train.json", "queries_train.json", "corpus.jsonl"))
+    words = set(re.findall(r"[a-z]+", text.lower()))
+    facts = {word.lower() for domain in HELD_OUT_DOMAINS for word in (domain.category, domain.thing, *domain.facts)}
+    catalogue = build_catalogue(SMALL)
+    assert not words & facts
+    assert not words & {tool.name.lower() for tool in (*catalogue.unseen_tool, *catalogue.unseen_category)}
+
+
+def test_no_fact_belongs_to_two_categories() -> None:
+    facts = [word for domain in (*DOMAINS, *HELD_OUT_DOMAINS) for word in (domain.thing, *domain.facts)]
+    assert len(facts) == len(set(facts))
+
+
+def test_the_corpus_holds_no_trace(world: Path) -> None:
+    documents = [json.loads(line)["text"] for line in (world / "corpus.jsonl").open()]
+    prompts = [text for text in documents if FORMAT_LINES in text]
+    assert len(prompts) > len(documents) / 2
+    for text in documents:
+        rest = text.replace(FORMAT_LINES, "")
+        assert not any(label in rest for label in ("Thought:", "Action:", "Action Input:", 'give_answer",'))
+
+
+def test_the_command_names_a_wrong_setting(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "common.world", str(tmp_path), "--sede", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert "sede" in result.stderr
+    assert "Traceback" not in result.stderr
