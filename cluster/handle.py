@@ -1,0 +1,89 @@
+"""What a client needs to know about a running cluster; also the file by which `up`, `down` and `status` remember it."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from common.errors import UserError
+from common.settings import Settings, validate
+
+
+class ClusterHandle(Settings):
+    """A running cluster, as its keeper describes it."""
+
+    keeper: int
+    """Process id of the keeper: its SIGTERM ends the cluster."""
+    keeper_started: float
+    """When the keeper started, in seconds since the epoch: tells it from a later process with the same id."""
+    nodes: dict[str, int]
+    """Process id of `ray start` by node: head, teacher, student."""
+    folder: Path
+    """Private folder with the token and Ray's logs and sockets."""
+    address: str
+    """Where drivers connect: host:port of the head."""
+    dashboard_url: str
+    """Dashboard and jobs API."""
+    serve_port: int
+    """Port of the teacher's HTTP API on 127.0.0.1 once something is deployed."""
+
+    @property
+    def serve_url(self) -> str:
+        return f"http://127.0.0.1:{self.serve_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which `ray` and `serve` commands, and `ray.init()`, find the cluster and are let in."""
+        return {
+            "RAY_ADDRESS": self.address,
+            "RAY_API_SERVER_ADDRESS": self.dashboard_url,
+            "RAY_DASHBOARD_ADDRESS": self.dashboard_url,
+            **authentication(self.folder),
+        }
+
+    def get(self, path: str) -> Any:
+        """JSON answer of the dashboard to GET `path`. Raises httpx.HTTPError."""
+        return self._request("GET", path)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """JSON answer of the dashboard to POST `path`. Raises httpx.HTTPError."""
+        return self._request("POST", path, body)
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        token = token_file(self.folder).read_text()
+        headers = {"Authorization": f"Bearer {token}"}
+        # trust_env: a proxy for the outside must not see what is said on loopback
+        with httpx.Client(base_url=self.dashboard_url, headers=headers, timeout=30, trust_env=False) as client:
+            return client.request(method, path, json=body).raise_for_status().json()
+
+
+def token_file(folder: Path) -> Path:
+    """Where a cluster in `folder` keeps its token."""
+    return folder / "token"
+
+
+def authentication(folder: Path) -> dict[str, str]:
+    """Variables that every process of the cluster and every client needs."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file(folder))}
+
+
+def read_handle(path: Path) -> ClusterHandle:
+    """The cluster that `up` wrote down at `path`; UserError when there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no cluster is written down in {path}; start one with `python -m cluster up`") from None
+    except json.JSONDecodeError:
+        raise UserError(f"{path} is not valid JSON; delete it and start again with `python -m cluster up`") from None
+    return validate(ClusterHandle, values, str(path))
+
+
+def write_handle(handle: ClusterHandle, path: Path) -> None:
+    """Remember `handle` at `path`, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(handle.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,125 @@
+"""Ray's nodes as child processes: one `ray start --block` each, every node on a loopback address of its own."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from cluster.handle import ClusterHandle, authentication
+from cluster.processes import die_with_parent
+from cluster.settings import ClusterSettings, PoolSettings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_STARTED = "Ray runtime started"
+_PORTS = range(20000, 32000)  # below the ports that Linux gives to outgoing connections
+
+
+class StartFailed(Exception):
+    """A node didn't come up; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One `ray start --block`; what it prints stands in `output`."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def is_up(self) -> bool:
+        """Whether the node has joined; StartFailed with its last words when it has ended instead."""
+        text = self.output.read_text(errors="replace")
+        if self.process.poll() is not None:
+            last_line = (text.strip().splitlines() or ["it printed nothing"])[-1]
+            raise StartFailed(f"the {self.name} node ended with status {self.process.returncode}: {last_line}")
+        return _STARTED in text
+
+
+class Nodes:
+    """Starts the nodes of one cluster in `folder`. Loopback addresses 127.x.y.* keep it apart from other clusters."""
+
+    def __init__(self, folder: Path, settings: ClusterSettings) -> None:
+        self._folder, self._settings = folder, settings
+        self._network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
+        self.address = f"{self._network}.1:{free_port()}"
+        self.dashboard_port = settings.dashboard_port or free_port()
+
+    def start(self) -> list[Node]:
+        """Start all nodes at once: pool nodes wait for the head by themselves."""
+        return [self.head(), self.pool("teacher", self._settings.teacher), self.pool("student", self._settings.student)]
+
+    def head(self) -> Node:
+        """The node without work: it holds the dashboard, the jobs' drivers and Serve's controller and proxy."""
+        options = ["--head", "--port", self.address.split(":")[1], "--num-cpus", "0", "--no-monitor"]
+        dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
+        return self._start("head", 1, [*options, *dashboard, "--ray-client-server-port", str(free_port())])
+
+    def pool(self, name: str, pool: PoolSettings) -> Node:
+        """A node that offers `slots` of the resource NAME_pool."""
+        resources = json.dumps({f"{name}_pool": pool.slots})
+        options = ["--address", self.address, "--num-cpus", str(pool.cpus), "--num-gpus", str(pool.gpus)]
+        return self._start(name, 2 if name == "teacher" else 3, [*options, "--resources", resources])
+
+    def _start(self, name: str, host: int, options: list[str]) -> Node:
+        temporary, output = self._folder / name, self._folder / f"{name}.log"
+        temporary.mkdir()
+        memory = str(self._settings.object_store_mb * 1_000_000)
+        common = ["--block", "--disable-usage-stats", "--node-ip-address", f"{self._network}.{host}"]
+        storage = ["--temp-dir", str(temporary), "--object-store-memory", memory]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *storage, *options]
+        with output.open("wb") as stream:
+            process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=node_environment(self._folder),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        return Node(name, process, output)
+
+
+def node_environment(folder: Path) -> dict[str, str]:
+    """The keeper's own variables, less what points at other clusters, plus the token and the path to this project."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
+    binaries = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
+    return inherited | authentication(folder) | {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(binaries)}
+
+
+def wait_until_ready(nodes: list[Node], handle: ClusterHandle, pause: Callable[[], None]) -> None:
+    """Call `pause` until every node has joined and the dashboard answers for jobs and Serve."""
+    while not all([node.is_up() for node in nodes]):
+        pause()
+    for path in ("/api/jobs/", "/api/serve/applications/"):
+        while not _answers(handle, path):
+            pause()
+
+
+def free_port() -> int:
+    """A port on which nothing listens now."""
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise StartFailed(f"found no free port among 100 of {_PORTS.start} to {_PORTS.stop}")
+
+
+def _answers(handle: ClusterHandle, path: str) -> bool:
+    try:
+        handle.get(path)
+    except httpx.HTTPError:
+        return False
+    return True

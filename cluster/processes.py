@@ -1,0 +1,68 @@
+"""Process trees that can't escape: a subreaper adopts every orphan below it, whatever it detached from."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+
+import psutil
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper() -> None:
+    """Adopt every orphan among this process's descendants from now on (Linux)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """Ask for SIGTERM when the parent dies, even by SIGKILL. Made for `Popen(preexec_fn=…)`."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def descendants() -> list[psutil.Process]:
+    """Every living process below this one; the dead that nobody waited for are left out."""
+    return [process for process in psutil.Process().children(recursive=True) if _lives(process)]
+
+
+def end(processes: list[psutil.Process], grace_s: float) -> None:
+    """Ask `processes` to end, and kill those that still live after `grace_s` seconds."""
+    _signal(processes, signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(processes, timeout=grace_s)
+    _signal(stubborn, signal.SIGKILL)
+    psutil.wait_procs(stubborn, timeout=grace_s)
+
+
+def end_descendants(grace_s: float = 5.0) -> None:
+    """End everything below this process, also what is started meanwhile."""
+    while remaining := descendants():
+        end(remaining, grace_s)
+        time.sleep(0.05)
+
+
+def reap_orphans(keep: set[int]) -> None:
+    """Collect adopted children that have ended; those of `keep` are waited for elsewhere."""
+    for child in psutil.Process().children():
+        if child.pid not in keep and not _lives(child):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")

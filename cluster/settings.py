@@ -1,0 +1,35 @@
+"""Settings of a local cluster: a head without work, and one Ray node for each of the two pools."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.settings import Settings
+
+
+class PoolSettings(Settings):
+    """One Ray node that stands for a pool of machines."""
+
+    slots: int = Field(default=1, ge=1)
+    """Units of the pool's resource (`teacher_pool` or `student_pool`): a replica or a training worker asks for one."""
+    cpus: int = Field(default=2, ge=1)
+    """Logical CPUs that Ray schedules by; as many worker processes are started ahead of time."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs of this machine given to the pool."""
+
+
+class ClusterSettings(Settings):
+    """A cluster on this machine."""
+
+    teacher: PoolSettings = PoolSettings()
+    student: PoolSettings = PoolSettings()
+    dashboard_port: int = Field(default=0, ge=0, le=65535)
+    """Port of Ray's dashboard and jobs API on 127.0.0.1; 0 takes a free one."""
+    serve_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the teacher's HTTP API on 127.0.0.1; 0 takes a free one."""
+    object_store_mb: int = Field(default=100, ge=80)
+    """Shared memory of each node, in megabytes: answers travel over HTTP, so little is needed."""
+    start_timeout_s: float = Field(default=120, gt=0)
+    """Longest wait for the cluster to come up."""
+    logs: Path | None = None
+    """Folder that receives Ray's logs at tear-down; without it they are deleted with the cluster."""
