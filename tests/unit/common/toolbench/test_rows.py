@@ -1,0 +1,68 @@
+"""Parquet rows: what is written is read back, in order, in small row groups."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from common.errors import UserError
+from common.toolbench.rows import PromptRow, Turn, check_role, read_rows, row_from_dict, shards, write_rows
+
+Numbered = Callable[[int], PromptRow]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 8, 13])
+def test_round_trip_over_shards(tmp_path: Path, numbered_row: Numbered, count: int):
+    rows = [numbered_row(n) for n in range(count)]
+    assert write_rows(tmp_path / "out", iter(rows), rows_per_file=4, row_group=3) == count
+    assert list(read_rows(tmp_path / "out")) == rows
+    files = [pq.ParquetFile(path) for path in shards(tmp_path / "out")]
+    assert [file.metadata.num_rows for file in files] == [min(4, count - start) for start in range(0, count, 4)]
+    assert max(file.metadata.row_group(g).num_rows for file in files for g in range(file.num_row_groups)) <= 3
+
+
+def test_a_row_without_completion_stays_so(tmp_path: Path):
+    query = PromptRow("a/1", "q", (Turn("user", "q"),), None, "a", 1, "G1_tool")
+    write_rows(tmp_path, [query])
+    assert list(read_rows(tmp_path / "part-00000.parquet")) == [query]
+
+
+def test_a_single_row_group_gives_rows(tmp_path: Path, numbered_row: Numbered):
+    write_rows(tmp_path, map(numbered_row, range(5)), row_group=2)
+    group = pq.ParquetFile(shards(tmp_path)[0]).read_row_group(1)
+    assert [row_from_dict(values).id for values in group.to_pylist()] == ["trace-2/2", "trace-3/2"]
+
+
+def test_two_datasets_never_mix(tmp_path: Path, row: PromptRow):
+    write_rows(tmp_path, [row])
+    with pytest.raises(UserError, match="already holds Parquet files"):
+        write_rows(tmp_path, [row])
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_missing_or_empty_dataset_is_named_at_once(tmp_path: Path, make: Callable[[Path], None]):
+    make(tmp_path / "rows")
+    with pytest.raises(UserError, match=r"no Parquet rows at .*rows; make them with"):
+        read_rows(tmp_path / "rows")
+
+
+def test_foreign_parquet_is_named(tmp_path: Path):
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match="no column completion, group"):
+        list(read_rows(tmp_path))
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(UserError, match="not a readable Parquet file"):
+        list(read_rows(tmp_path))
+
+
+@pytest.mark.parametrize("role", ["human", "gpt", "User", "", None])
+def test_unknown_roles_raise(role: object):
+    with pytest.raises(UserError, match="expected one of system, user, assistant, function"):
+        check_role(role)
+
+
+@pytest.mark.parametrize("role", ["system", "user", "assistant", "function"])
+def test_toolbenchs_roles_pass(role: str):
+    assert check_role(role) == role
