@@ -157,7 +157,7 @@ def _wait_s(state: RetryCallState) -> float:
     return _backoff_s(state) if asked is None else asked
 
 
-_backoff_s = wait_exponential_jitter(initial=0.5, max=LONGEST_WAIT_S, jitter=0.5)
+_backoff_s = wait_exponential_jitter(multiplier=0.5, max=LONGEST_WAIT_S, jitter=0.5)
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

@@ -5,13 +5,10 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from ray import serve
 
-from common.api import GenerateOptions
 from common.client import read_token
-from teacher_server.engine import Engine
+from teacher_server.engine import Engine, warm_up
 from teacher_server.routes import create_app
 from teacher_server.settings import TeacherSettings
-
-WARM_UP_TOKENS = 4
 
 
 @serve.ingress()
@@ -36,12 +33,3 @@ class TeacherReplica:
     async def __del__(self) -> None:
         if hasattr(self, "_engine"):
             await self._engine.close()
-
-
-async def warm_up(engine: Engine) -> None:
-    """Have every model score and write once: the first request with logprobs compiles kernels for seconds."""
-    card = engine.describe()
-    prompt = [1] * WARM_UP_TOKENS
-    for model in card.models:
-        await engine.score(model.name, prompt, prompt, card.max_top_k)
-        await engine.generate(model.name, prompt, GenerateOptions(max_tokens=WARM_UP_TOKENS), card.max_top_k)

@@ -14,6 +14,8 @@ from common.api import GenerateOptions, TeacherCard
 from common.errors import UserError
 from common.sequences import FinishReason
 
+WARM_UP_TOKENS = 4
+
 
 class SequenceRefused(UserError):
     """One sequence that this engine can't answer, while its neighbours can be: it fails in its own record."""
@@ -71,3 +73,12 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Stop the engine and whatever processes it started."""
         ...
+
+
+async def warm_up(engine: Engine) -> None:
+    """Have every model score and write once: the first request with logprobs compiles kernels for seconds."""
+    card = engine.describe()
+    prompt = [1] * WARM_UP_TOKENS
+    for model in card.models:
+        await engine.score(model.name, prompt, prompt, card.max_top_k)
+        await engine.generate(model.name, prompt, GenerateOptions(max_tokens=WARM_UP_TOKENS), card.max_top_k)

@@ -153,7 +153,14 @@ def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
     lora: dict[str, Any] = {}
     if settings.adapters:
         rank = max(weights.adapter_rank(path) for path in settings.adapters.values())
-        lora = {"enable_lora": True, "max_loras": len(settings.adapters), "max_lora_rank": _room_for(rank)}
+        changed = set().union(*(weights.adapter_modules(*adapter) for adapter in settings.adapters.items()))
+        lora = {
+            "enable_lora": True,
+            "max_loras": len(settings.adapters),
+            "max_lora_rank": _room_for(rank),
+            # Without this vLLM wraps lm_head too, and scoring two prompts at once ends its CPU engine.
+            "lora_target_modules": sorted(changed),
+        }
     return AsyncEngineArgs(
         model=folder,
         dtype=engine.dtype,

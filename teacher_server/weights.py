@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from safetensors import safe_open
+
 from common.errors import UserError
 
 REVISION_LENGTH = 16
@@ -38,6 +40,22 @@ def adapter_rank(path: Path) -> int:
     """The largest LoRA rank of the adapter in `path`."""
     config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
     return max([config["r"], *config.get("rank_pattern", {}).values()])
+
+
+def adapter_modules(name: str, path: Path) -> set[str]:
+    """The kinds of module that the adapter in `path` changes, like {"q_proj", "v_proj"}.
+
+    Raises UserError when the output layer is among them: vLLM would apply another request's adapter to its logits while
+    it scores, or die.
+    """
+    with safe_open(path / "adapter_model.safetensors", framework="numpy") as file:
+        keys: list[str] = file.keys()
+    modules = {key.split(".lora_")[0].split(".")[-1] for key in keys if ".lora_" in key}
+    if "lm_head" in modules:
+        raise UserError(
+            f"adapter {name} in {path} changes lm_head, which can't be scored; merge it into its base instead"
+        )
+    return modules
 
 
 def model_revision(folder: Path) -> str:
