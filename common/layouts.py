@@ -25,6 +25,13 @@ class Segment(NamedTuple):
     trusted: bool
 
 
+class Completion(NamedTuple):
+    """What stands behind a prompt: the assistant's turn, and the layout's words that close it."""
+
+    turn: list[Segment]
+    end: list[Segment]
+
+
 class ToolBenchLayout:
     """ToolBench's layout: "System: …\\nUser: …\\nFunction: …\\nAssistant: ", then the completion."""
 
@@ -37,9 +44,9 @@ class ToolBenchLayout:
             newline = "\n"
         return [*segments, Segment(f"{newline}Assistant: ", True)]
 
-    def completion(self, turns: Sequence[Turn], text: str) -> list[Segment]:
-        """Segments of the assistant's `text` after `turns`; the tokenizer's end of sequence follows."""
-        return [Segment(text, False)]
+    def completion(self, turns: Sequence[Turn], text: str) -> Completion:
+        """The assistant's `text` after `turns`; the tokenizer's end of sequence follows."""
+        return Completion([Segment(text, False)], [])
 
 
 class ChatLayout:
@@ -59,20 +66,21 @@ class ChatLayout:
         """Segments up to the end of the template's generation prompt."""
         return self._segments(self._messages(turns), open_turn=True)
 
-    def completion(self, turns: Sequence[Turn], text: str) -> list[Segment]:
-        """Segments that the template adds to `prompt(turns)` for the assistant's `text`, its end of turn included.
+    def completion(self, turns: Sequence[Turn], text: str) -> Completion:
+        """What the template adds to `prompt(turns)` for the assistant's `text`, words of its own before it included.
 
         Raises UserError when the template renders the turns differently once they are answered.
         """
         prompt = "".join(segment.text for segment in self.prompt(turns))
         answered = self._segments([*self._messages(turns), {"role": "assistant", "content": text}], open_turn=False)
         *history, content, end = answered
-        if "".join(segment.text for segment in history) != prompt:
+        before = "".join(segment.text for segment in history)
+        if not before.startswith(prompt):
             raise UserError(
                 "the chat template renders a prompt differently once it is answered, so that training and generation "
                 "would differ; use template: toolbench or a simpler chat template"
             )
-        return [content, end]
+        return Completion([Segment(before.removeprefix(prompt), True), content], [end])
 
     def _renders(self, role: str) -> bool:
         messages = [
@@ -118,13 +126,16 @@ class ChatLayout:
         segments, position = [], 0
         for message, mark in zip(messages, marks, strict=True):
             words, found, rest = rest.partition(mark)
-            content = _form_at(text, position + len(words), message["content"], rest.partition("\ue000")[0])
-            if not found or content is None or not text.startswith(words, position):
+            if not found or not text.startswith(words, position):
+                raise UserError(f"the chat template drops or rewords a {message['role']} turn; use template: toolbench")
+            position += len(words)
+            content = _form_at(text, position, message["content"], rest.partition("\ue000")[0])
+            if content is None:
                 raise UserError(f"the chat template alters a {message['role']} turn's text; use template: toolbench")
+            position += len(content)
             segments += [Segment(words, True), Segment(content, False)]
-            position += len(words) + len(content)
         if text[position:] != rest:
-            raise UserError("the chat template's words depend on what the turns say; use template: toolbench")
+            raise UserError("the chat template's last words depend on what the turns say; use template: toolbench")
         return [*segments, Segment(rest, True)]
 
 

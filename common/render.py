@@ -110,7 +110,9 @@ class Renderer:
         return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
-        return [*self._encode(self._layout.completion(turns, text)[:1]), self._terminator]
+        turn, end = self._layout.completion(turns, text)
+        closing = [*self._encode(end), self._terminator]
+        return self._encode(turn) + closing[: closing.index(self._terminator) + 1]
 
     def _encode(self, segments: Iterable[Segment]) -> list[int]:
         ids: list[int] = []
@@ -121,7 +123,7 @@ class Renderer:
 
     def _find_terminator(self) -> int:
         """The first special token after an assistant turn; the end of sequence where the template writes none."""
-        _, *end = self._layout.completion((Turn("user", "question"),), "answer")
+        end = self._layout.completion((Turn("user", "question"),), "answer").end
         special = {id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
         return next((id for id in self._encode(end) if id in special), self._tokenizer.eos_token_id)
 
