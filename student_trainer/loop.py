@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from common.render import Renderer, load_tokenizer
-from student_trainer import checkpoint, quarantine
+from student_trainer import checkpoint, ledger
 from student_trainer.checkpoint import State
 from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
 from student_trainer.run_folder import Metrics, append_metrics, checkpoints_of, cut_metrics, write_log, write_summary
@@ -72,6 +72,7 @@ def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
     for examples in source.steps(run.plans(done)):
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
+        ledger.append_used(settings.run_folder, step, examples.examples)
         if step == run.last_step or _is_due(step, settings.validate_every):
             metrics |= validate(learner.student, held_out, settings, world)
         _log(run, metrics)
@@ -87,7 +88,7 @@ def _resume(run: Run) -> int:
     done = checkpoint.load(newest, run.learner).step if newest else 0
     if run.world.leads:
         cut_metrics(folder, done if newest else -1)
-        quarantine.cut_back(folder, done)
+        ledger.cut_back(folder, done)
         if newest:
             log.info("resuming after step %d from %s", done, newest)
     return done

@@ -15,12 +15,12 @@ from common.client import TeacherClient, read_token
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.toolbench.rows import PromptRow
-from student_trainer import quarantine
+from student_trainer import ledger
 from student_trainer.answers import Answers, Teacher
 from student_trainer.examples import Example, StepExamples, StepPlan
 from student_trainer.handshake import Reader, shake_hands
+from student_trainer.ledger import Unused
 from student_trainer.makers import AnsweredMaker, Maker, RecordedMaker
-from student_trainer.quarantine import Unused
 from student_trainer.questions import Questioner
 from student_trainer.record import Key, RecordReader, RecordWriter
 from student_trainer.settings import TeacherSettings, TrainSettings
@@ -88,7 +88,7 @@ class Source:
 
     def _step(self, plan: StepPlan, outcomes: list[Outcome], waited_s: float) -> StepExamples:
         unused = [outcome for outcome in outcomes if isinstance(outcome, Unused)]
-        quarantine.append(self._run_folder, plan.step, unused)
+        ledger.append_unused(self._run_folder, plan.step, unused)
         cut = sum(prompt.kind == "cut_by_length" for prompt in unused)
         examples = [outcome for outcome in outcomes if isinstance(outcome, Example)]
         return StepExamples(plan, examples, waited_s, len(unused) - cut, cut)
