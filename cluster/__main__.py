@@ -8,6 +8,8 @@ COMMANDS = {
     "up": ("cluster.control:up", "start a cluster on this machine and leave it running"),
     "down": ("cluster.control:down", "end the cluster that `up` started, and nothing else"),
     "status": ("cluster.control:status", "say whether that cluster runs, and how to reach it"),
+    "demo": ("cluster.demos:demo", "the whole story on a generated tool world, from expert teacher to comparison"),
+    "demo-toolbench": ("cluster.demos:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
 }
 """By name: `module:function`, imported when it is called with the arguments left, and what it does."""
 

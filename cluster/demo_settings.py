@@ -30,3 +30,24 @@ class DemoSettings(Settings):
     """Rows judged in each group."""
     max_new_tokens: int = Field(default=128, ge=1)
     """Longest completion that is judged."""
+
+
+class ToolBenchDemoSettings(Settings):
+    """The live pipeline on real ToolBench input."""
+
+    toolbench: Path
+    """Folder that holds ToolBench/data_example and StableToolBench/solvable_queries."""
+    runs: Path = Path("runs")
+    """Folder in which the demo makes a folder of its own."""
+    teacher_base: Path
+    """YAML of the pretraining of tokenizer and teacher base."""
+    student_base: Path
+    """YAML of the pretraining of the student base."""
+    expert: Path
+    """YAML of the teacher's training."""
+    kd: Path
+    """YAML of the live distillation."""
+    engine: dict[str, Any]
+    """`engine` of `teacher_server.settings.TeacherSettings`."""
+    replicas: dict[str, Any]
+    """`replicas` of `teacher_server.settings.TeacherSettings`."""

@@ -25,8 +25,8 @@ class Story:
         yield
         self.console.print(f"      done in {duration(time.monotonic() - start)}", style="dim")
 
-    def end(self) -> None:
-        self.console.print(f"All of it took {duration(time.monotonic() - self._start)}.")
+    def end(self, last_words: str) -> None:
+        self.console.print(f"{last_words}. It took {duration(time.monotonic() - self._start)}.", soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

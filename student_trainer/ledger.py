@@ -1,7 +1,7 @@
 """The ledger: what became of every planned prompt, so that none is lost or used twice unseen.
 
-`used.jsonl` names the prompts that a step trained on, `quarantine.jsonl` those that gave no example, and why. Every worker
-appends to both.
+`used.jsonl` names the prompts that a step trained on, `quarantine.jsonl` those that gave no example, and why. Every
+worker appends to both.
 """
 
 import json
