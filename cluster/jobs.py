@@ -1,14 +1,14 @@
 """What a user does with a cluster, as functions: `serve deploy` and `ray job submit`, watched to their end."""
 
+import contextlib
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,18 @@ from cluster.handle import ClusterHandle
 from cluster.nodes import REPOSITORY
 from common.errors import UserError
 
-_RAY_CHATTER = re.compile(r"^\S+ \S+\t(INFO|SUCC) (cli|sdk|worker|job_manager)\.py:")
+_OWN_WORDS = re.compile(r"^\S+ \S+\t(INFO|SUCC|WARN) (cli|sdk|worker|job_manager)\.py:\d+ -- (?P<text>.*)")
+"""What Ray itself says around a job's log."""
+_LAST_WORDS = re.compile(r"^\S+ \S+\tERR cli\.py:")
+"""Where `ray job submit` starts to repeat the end of a failed job's log."""
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 
 
 def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: float = 300) -> str:
     """Run `serve deploy` with a Serve config, or its YAML file, and wait until every application runs.
 
-    The config's HTTP address is replaced by the cluster's own. Returns the base URL of that address. Raises UserError with
-    Serve's explanation when an application fails, or isn't up after `timeout_s` seconds.
+    The config's HTTP address is replaced by the cluster's own. Returns the base URL of that address. Raises UserError
+    with Serve's explanation when an application fails, or isn't up after `timeout_s` seconds.
     """
     values = _read_config(config) if isinstance(config, Path) else config
     http = {**values.get("http_options", {}), "host": "127.0.0.1", "port": cluster.serve_port}
@@ -39,7 +42,7 @@ def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: 
     deadline = time.monotonic() + timeout_s
     while not _all_running(cluster, names):
         if time.monotonic() > deadline:
-            raise UserError(f"{', '.join(names)}: not running {timeout_s:.0f} s after `serve deploy`; see the dashboard")
+            raise UserError(f"{', '.join(names)}: not up {timeout_s:.0f} s after `serve deploy`; see the dashboard")
         time.sleep(0.3)
     return cluster.serve_url
 
@@ -47,12 +50,13 @@ def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: 
 def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str], None] = print) -> int:
     """Run `ray job submit -- COMMAND`, give each line of the job's log to `show`, and return 0 when the job succeeded.
 
-    The job starts in the repository's root. Ctrl-C, or any other exception here, stops the job.
+    The job starts in the repository's root. Ctrl-C, or any other exception here, stops the job. Raises UserError when
+    Ray doesn't take the job.
     """
     job = f"job-{uuid.uuid4().hex[:12]}"
-    submit = _ray_command("ray.scripts.scripts", "job", "submit", "--submission-id", job, "--log-style", "record", "--")
+    options = ["--submission-id", job, "--log-style", "record", "--", *command]
     process = subprocess.Popen(
-        [*submit, shlex.join(command)],
+        [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options],
         env=os.environ | cluster.environment,
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
@@ -62,23 +66,33 @@ def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str],
     )
     try:
         assert process.stdout is not None
-        for line in process.stdout:
-            if not _RAY_CHATTER.match(line):
-                show(line.rstrip("\n"))
+        _show_log(process.stdout, show)
         return process.wait()
     except BaseException:  # Ctrl-C too: the job must not outlive who watches it
-        _stop_job(cluster, job)
+        with contextlib.suppress(httpx.HTTPError):  # unless it wasn't submitted yet, or the cluster is gone
+            cluster.post(f"/api/jobs/{job}/stop")
         raise
     finally:
         process.kill()
         process.wait()
 
 
-def _stop_job(cluster: ClusterHandle, job: str) -> None:
-    try:
-        cluster.post(f"/api/jobs/{job}/stop")
-    except httpx.HTTPStatusError:
-        pass  # it hadn't been submitted yet
+def _show_log(output: Iterable[str], show: Callable[[str], None]) -> None:
+    """Give the job's own lines of `output`, what `ray job submit` prints, to `show`."""
+    before: list[str] = []
+    taken = ended = False
+    for line in map(str.rstrip, output):
+        own = _OWN_WORDS.match(line)
+        ended = ended or bool(_LAST_WORDS.match(line))
+        taken = taken or bool(own and own["text"].endswith("submitted successfully"))
+        if own or ended:
+            continue
+        if taken:
+            show(line)
+        else:
+            before.append(line)
+    if not taken:
+        raise UserError(f"`ray job submit` failed: {_last_line(before)}")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -89,34 +103,29 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _run_serve(cluster: ClusterHandle, path: str) -> None:
-    command = _ray_command("ray.serve.scripts", "deploy", path)
+    command = [sys.executable, "-m", "ray.serve.scripts", "deploy", path]
     environment = os.environ | cluster.environment
     done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"`serve deploy` refused the config: {_last_line(done.stderr or done.stdout)}")
+        raise UserError(f"`serve deploy` refused the config: {_last_line((done.stderr or done.stdout).splitlines())}")
 
 
 def _all_running(cluster: ClusterHandle, names: list[str]) -> bool:
     """Whether each application of `names` runs; UserError as soon as one has failed."""
     applications = cluster.get("/api/serve/applications/")["applications"]
-    for name in names:
-        status = applications.get(name, {"status": "NOT_STARTED"})
-        if status["status"] in _FAILED:
-            raise UserError(f"the application {name} failed to deploy: {explain(status)}")
-    return all(applications.get(name, {}).get("status") == "RUNNING" for name in names)
+    found = [applications.get(name, {"status": "NOT_STARTED"}) for name in names]
+    for name, application in zip(names, found, strict=True):
+        if application["status"] in _FAILED:
+            raise UserError(f"the application {name} failed to deploy: {_explain(application)}")
+    return all(application["status"] == "RUNNING" for application in found)
 
 
-def explain(application: Mapping[str, Any]) -> str:
-    """One line on why `application`, an entry of Serve's status, has failed: the last line of its longest message."""
+def _explain(application: Mapping[str, Any]) -> str:
+    """The last line of the longest message in `application`, an entry of Serve's status: a traceback's exception."""
     messages = [application.get("message", "")]
     messages += [deployment.get("message", "") for deployment in application.get("deployments", {}).values()]
-    return _last_line(max(messages, key=len))
+    return _last_line(max(messages, key=len).splitlines())
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no explanation was given"
-
-
-def _ray_command(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", module, *arguments]
+def _last_line(lines: list[str]) -> str:
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no explanation was given")

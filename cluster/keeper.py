@@ -1,7 +1,7 @@
 """The process that holds a local cluster: it starts Ray's nodes and ends them, whatever happens to who asked.
 
-`python -m cluster.keeper SETTINGS_JSON [--detached]` prints one JSON line, a handle or {"error": …}, and stays. It tears
-everything down at SIGTERM, when the head dies, and, unless detached, when its standard input closes: its parent is gone.
+`python -m cluster.keeper SETTINGS_JSON [--detached]` prints one JSON line, a handle or {"error": …}, and stays. It ends
+everything at SIGTERM, when the head dies, and, unless detached, when its standard input closes: its parent is gone.
 """
 
 import json
@@ -19,7 +19,7 @@ from types import FrameType
 import psutil
 
 from cluster.handle import ClusterHandle, token_file
-from cluster.nodes import Node, Nodes, StartFailed, free_port, wait_until_ready
+from cluster.nodes import Node, Nodes, StartFailed, wait_until_ready
 from cluster.processes import become_subreaper, end_descendants, reap_orphans
 from cluster.settings import ClusterSettings
 
@@ -79,7 +79,7 @@ def _start(folder: Path, settings: ClusterSettings, detached: bool) -> list[Node
         folder=folder,
         address=cluster.address,
         dashboard_url=f"http://127.0.0.1:{cluster.dashboard_port}",
-        serve_port=settings.serve_port or free_port(),
+        serve_port=cluster.serve_port,
     )
     wait_until_ready(nodes, handle, pause)
     print(handle.model_dump_json(), flush=True)

@@ -1,7 +1,7 @@
 """A Ray cluster on this machine: up for the length of a `with` block, or until `down`.
 
-A keeper process of its own session holds the nodes. Whoever opened the block holds one end of a pipe, so Ctrl-C, a failing
-test and SIGKILL all end the cluster.
+A keeper process in a session of its own holds the nodes. Whoever opened the block holds one end of a pipe to it, so
+Ctrl-C, a failing test and SIGKILL all end the cluster.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _TEAR_DOWN_S = 60.0
 
 @contextlib.contextmanager
 def local_cluster(settings: ClusterSettings) -> Iterator[ClusterHandle]:
-    """Hold a cluster while the block runs; afterwards none of its processes is left. Raises UserError if it can't start."""
+    """Hold a cluster while the block runs; afterwards none of its processes is left. UserError if it can't start."""
     keeper = _start_keeper(settings, [])
     try:
         yield _await_handle(keeper)

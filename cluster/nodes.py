@@ -48,8 +48,10 @@ class Nodes:
     def __init__(self, folder: Path, settings: ClusterSettings) -> None:
         self._folder, self._settings = folder, settings
         self._network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
-        self.address = f"{self._network}.1:{free_port()}"
-        self.dashboard_port = settings.dashboard_port or free_port()
+        self._ports = free_ports(7)
+        self.address = f"{self._network}.1:{self._ports.pop()}"
+        self.dashboard_port = settings.dashboard_port or self._ports.pop()
+        self.serve_port = settings.serve_port or self._ports.pop()
 
     def start(self) -> list[Node]:
         """Start all nodes at once: pool nodes wait for the head by themselves."""
@@ -59,7 +61,7 @@ class Nodes:
         """The node without work: it holds the dashboard, the jobs' drivers and Serve's controller and proxy."""
         options = ["--head", "--port", self.address.split(":")[1], "--num-cpus", "0", "--no-monitor"]
         dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
-        return self._start("head", 1, [*options, *dashboard, "--ray-client-server-port", str(free_port())])
+        return self._start("head", 1, [*options, *dashboard, "--ray-client-server-port", str(self._ports.pop())])
 
     def pool(self, name: str, pool: PoolSettings) -> Node:
         """A node that offers `slots` of the resource NAME_pool."""
@@ -72,13 +74,17 @@ class Nodes:
         temporary.mkdir()
         memory = str(self._settings.object_store_mb * 1_000_000)
         common = ["--block", "--disable-usage-stats", "--node-ip-address", f"{self._network}.{host}"]
+        agent = [
+            "--dashboard-agent-listen-port",
+            str(self._ports.pop()),
+        ]  # they share 127.0.0.1, beside their own address
         storage = ["--temp-dir", str(temporary), "--object-store-memory", memory]
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *storage, *options]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *agent, *storage, *options]
         with output.open("wb") as stream:
             process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
-                env=node_environment(self._folder),
+                env=node_environment(self._folder, self.dashboard_port),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -87,34 +93,46 @@ class Nodes:
         return Node(name, process, output)
 
 
-def node_environment(folder: Path) -> dict[str, str]:
+def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
     """The keeper's own variables, less what points at other clusters, plus the token and the path to this project."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
     binaries = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
-    return inherited | authentication(folder) | {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(binaries)}
+    return {
+        **inherited,
+        **authentication(folder),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PATH": os.pathsep.join(binaries),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard_port}",  # else Ray Train's helpers guess
+        "RAY_prestart_worker_first_driver": "0",  # replicas and training workers ask for other environments anyway
+    }
 
 
 def wait_until_ready(nodes: list[Node], handle: ClusterHandle, pause: Callable[[], None]) -> None:
     """Call `pause` until every node has joined and the dashboard answers for jobs and Serve."""
-    while not all([node.is_up() for node in nodes]):
+    while [node for node in nodes if not node.is_up()]:
         pause()
     for path in ("/api/jobs/", "/api/serve/applications/"):
         while not _answers(handle, path):
             pause()
 
 
-def free_port() -> int:
-    """A port on which nothing listens now."""
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return port
-    raise StartFailed(f"found no free port among 100 of {_PORTS.start} to {_PORTS.stop}")
+def free_ports(count: int) -> list[int]:
+    """Different ports on which nothing listens now."""
+    ports = [port for port in random.sample(_PORTS, 20 * count) if _is_free(port)]
+    if len(ports) < count:
+        raise StartFailed(f"found {len(ports)} of {count} free ports between {_PORTS.start} and {_PORTS.stop}")
+    return ports[:count]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def _answers(handle: ClusterHandle, path: str) -> bool:

@@ -12,8 +12,8 @@ class PoolSettings(Settings):
 
     slots: int = Field(default=1, ge=1)
     """Units of the pool's resource (`teacher_pool` or `student_pool`): a replica or a training worker asks for one."""
-    cpus: int = Field(default=2, ge=1)
-    """Logical CPUs that Ray schedules by; as many worker processes are started ahead of time."""
+    cpus: int = Field(default=4, ge=1)
+    """Logical CPUs that Ray schedules by; they needn't exist."""
     gpus: int = Field(default=0, ge=0)
     """GPUs of this machine given to the pool."""
 
