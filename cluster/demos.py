@@ -24,6 +24,6 @@ def demo_toolbench(arguments: list[str]) -> int:
 
 def _config_and_overrides(command: str, arguments: list[str]) -> tuple[str, list[str]]:
     parser = argparse.ArgumentParser(prog=f"python -m cluster {command}", allow_abbrev=False)
-    parser.add_argument("config", nargs="?", default=f"cluster/configs/{command}.yaml", help="YAML of demo settings")
+    parser.add_argument("config", help=f"YAML of demo settings, such as cluster/configs/{command}.yaml")
     known, overrides = parser.parse_known_args(arguments)
     return known.config, overrides

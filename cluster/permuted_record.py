@@ -1,7 +1,7 @@
 """The control of the live run: the same record, each completion with the distributions of another.
 
-A student that learns from it sees real completions and real distributions which don't belong together. If it did as well,
-alignment would not matter, and the run would prove nothing.
+A student that learns from it sees real completions and real distributions which don't belong together. If it did as
+well, alignment would not matter, and the run would prove nothing.
 
 Legend: T = positions of a completion, k = entries per position.
 """

@@ -38,8 +38,8 @@ def findings(judgements: list[Judgement]) -> list[Finding]:
             for model in (FINE_TUNED, DISTILLED)
         ),
         Finding(
-            f"the teacher knows more than its students: loss {loss(TEACHER):.3f} against {loss(DISTILLED):.3f} (KD) and "
-            f"{loss(FINE_TUNED):.3f} (FT)",
+            f"the teacher knows more than its students: loss {loss(TEACHER):.3f} against "
+            f"{loss(DISTILLED):.3f} (KD) and {loss(FINE_TUNED):.3f} (FT)",
             loss(TEACHER) < min(loss(DISTILLED), loss(FINE_TUNED)),
         ),
         Finding(

@@ -12,7 +12,7 @@ from rich.table import Table
 from common.client import TeacherClient, read_token
 from common.render import Renderer, load_tokenizer
 from common.toolbench.rows import PromptRow, read_rows
-from eval.judge import Judge, Judgement, first_rows
+from eval.judge import CHECKS, Judge, Judgement, first_rows
 from eval.settings import EvalSettings
 
 
@@ -57,8 +57,7 @@ def table(judgements: list[Judgement]) -> Table:
         view.add_column(heading, justify="right")
     for group in dict.fromkeys(judgement.group for judgement in judgements):
         for found in (judgement for judgement in judgements if judgement.group == group):
-            shares = (found.parses, found.names_offered_api, found.arguments_are_json, found.required_present)
-            shares += (found.valid, found.action_match)
+            shares = [getattr(found, check) for check in (*CHECKS, "action_match")]
             view.add_row(
                 group, found.model, f"{found.loss:.3f}", f"{found.perplexity:.2f}", *(f"{x:.0%}" for x in shares)
             )
