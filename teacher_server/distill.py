@@ -1,6 +1,7 @@
 """One distill request: every sequence checked, answered by the engine at once with the others, sent as it finishes."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 
 from fastapi.responses import StreamingResponse
@@ -8,8 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from common import wire
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
-from teacher_server.engine import Engine, Positions, SequenceRefused
+from teacher_server.engine import Engine, EngineUnavailable, Positions, SequenceRefused
 from teacher_server.refusals import Refusal
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 
@@ -44,7 +47,7 @@ def check_request(request: DistillRequest, card: TeacherCard) -> ServedModel:
 async def stream_answers(engine: Engine, request: DistillRequest, model: ServedModel) -> AsyncGenerator[bytes]:
     """The Arrow IPC stream of the request's answers. Closing it cancels the sequences that aren't finished.
 
-    Raises EngineUnavailable when the engine dies: the stream then ends without its end marker.
+    When the engine dies midway, the stream ends without its end marker: readers know it as cut off and ask again.
     """
     schema = wire.schema(request.top_k, request.logprob_dtype)
     tasks = [asyncio.create_task(answer(engine, request, model, sequence)) for sequence in request.sequences]
@@ -53,6 +56,8 @@ async def stream_answers(engine: Engine, request: DistillRequest, model: ServedM
         for finished in asyncio.as_completed(tasks):
             yield wire.to_batch(await finished, schema).serialize().to_pybytes()
         yield wire.END_MARKER
+    except EngineUnavailable as error:
+        logger.error("a stream of %d sequences is cut off: %s", len(tasks), error)
     finally:
         for task in tasks:
             task.cancel()

@@ -15,7 +15,7 @@ class EngineSettings(Settings):
     """How vLLM runs the model."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of weights and activations; `auto` takes the one the weights were saved in."""
+    """Type of weights and activations; `auto` takes the one they were saved in, bfloat16 instead of float32."""
     max_length: int = Field(default=4096, ge=2, le=MAX_SEQUENCE_TOKENS)
     """Longest sequence in tokens, prompt and completion together; below the model's own limit by at least one."""
     max_top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)

@@ -27,6 +27,8 @@ from teacher_server.settings import TeacherSettings
 
 LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
+SHUTDOWN_S = 2
+"""Seconds that vLLM's processes have to end by themselves; then they are killed."""
 FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
@@ -107,7 +109,7 @@ class VllmEngine:
     async def close(self) -> None:
         """Stop vLLM's processes."""
         if self._llm is not None:
-            self._llm.shutdown()
+            self._llm.shutdown(timeout=SHUTDOWN_S)
             self._llm = None
 
     async def _run(self, model: str, token_ids: list[int], params: SamplingParams) -> RequestOutput:

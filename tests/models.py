@@ -9,6 +9,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY_SIZE = 512
+CPU_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""What vLLM's process needs on a small CPU machine: one thread, no compilation, no worker process of its own."""
 _TEXT = [
     "Thought: I need the weather in Paris, so I call the forecast API with the city name.",
     'Action: forecast_for_weather_hub\nAction Input: {"city": "Paris", "days": 3}',
