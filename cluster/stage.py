@@ -43,7 +43,7 @@ class Workshop:
 
     def say_command(self, arguments: list[str], prefix: str = "") -> None:
         shown = shlex.join(arguments).replace(f"{REPOSITORY}/", "")
-        self.story.console.print(f"      $ {prefix}python -m {shown}", style="cyan", soft_wrap=True)
+        self.story.console.print(f"      $ {prefix}python -m {shown}", style="cyan", soft_wrap=True, markup=False)
 
 
 def open_workshop(runs: Path, name: str, steps: int) -> Workshop:

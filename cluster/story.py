@@ -20,7 +20,9 @@ class Story:
     def step(self, what: str, about_s: float) -> Iterator[None]:
         """Announce a step before it runs and its duration after it."""
         self._done += 1
-        self.console.print(f"[bold]\\[{self._done}/{self._steps}][/bold] {what} (about {duration(about_s)})")
+        self.console.print(
+            f"[bold]\\[{self._done}/{self._steps}][/bold] {what} (about {duration(about_s)})", soft_wrap=True
+        )
         start = time.monotonic()
         yield
         self.console.print(f"      done in {duration(time.monotonic() - start)}", style="dim")
