@@ -76,7 +76,7 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise UserError(
             f"can't get the model {name} from the Hugging Face hub: {reason}. Is there a folder of that name where the "
             f"teacher runs, a network, an HF_TOKEN with access to it, or a filled HF_HOME?"

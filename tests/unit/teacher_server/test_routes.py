@@ -125,6 +125,7 @@ async def test_a_bad_sequence_fails_alone(http: httpx.AsyncClient, sequence: dic
         (body(SCORE | WRITE), 422, "sequences.0", "exactly one"),
         ({"model": "teacher"}, 422, "top_k", "required and missing"),
         (body(WRITE | {"generate": {"max_tokens": 1, "temperature": -1}}), 422, None, "greater than or equal to 0"),
+        (body(WRITE | {"generate": {"max_tokens": 1, "temperature": 2.1}}), 422, None, "less than or equal to 2"),
     ],
 )
 async def test_a_bad_request_is_refused_by_name(

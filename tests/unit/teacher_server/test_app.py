@@ -1,0 +1,87 @@
+"""From settings to what Ray Serve is told; every shipped file parses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from common.errors import UserError
+from common.settings import validate
+from teacher_server import app
+from teacher_server.engine import Engine, warm_up
+from teacher_server.settings import TeacherSettings
+from tests.stand_in_engine import StandInEngine
+
+CONFIGS = sorted((Path(__file__).parents[3] / "teacher_server" / "configs").glob("*.yaml"))
+
+
+def settings(**values: Any) -> TeacherSettings:
+    return validate(TeacherSettings, {"model": "m"} | values, "args")
+
+
+def test_replicas_stand_on_their_pool_below_serves_own_limit():
+    options = app.deployment_options(
+        settings(
+            limits={"max_requests": 10},
+            replicas={"pool": "p", "num_cpus": 3, "count": 2, "environment": {"A": "b"}, "health_check_period_s": 1},
+        )
+    )
+    assert options["ray_actor_options"] == {
+        "num_cpus": 3,
+        "num_gpus": 0,
+        "resources": {"p": app.POOL_SHARE},
+        "runtime_env": {"env_vars": {"A": "b"}},
+    }
+    assert options["max_ongoing_requests"] > 10
+    assert (options["num_replicas"], options["health_check_period_s"]) == (2, 1)
+
+
+def test_autoscaling_takes_the_place_of_a_count():
+    options = app.deployment_options(settings(replicas={"pool": None, "autoscaling": {"max_replicas": 4}}))
+    assert "num_replicas" not in options
+    assert options["autoscaling_config"]["max_replicas"] == 4
+    assert options["ray_actor_options"]["resources"] == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"modle": "x"}, "unknown key 'modle'"),
+        ({"engine": {"max_length": 1}}, "engine.max_length: got 1"),
+        ({"adapters": {"teacher": "/a"}}, "'teacher' as the name of the base and of an adapter"),
+        ({"engine": {"tensor_parallel_size": 8}, "replicas": {"num_gpus": 4}}, "set replicas.num_gpus to 8"),
+    ],
+)
+def test_wrong_settings_are_named(values: dict[str, Any], complaint: str):
+    with pytest.raises(UserError, match=complaint):
+        settings(**values)
+
+
+def test_missing_settings_stop_the_build():
+    with pytest.raises(UserError, match=r"args of teacher_server.app:build: the key 'model' is required"):
+        app.build({})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_file_parses(path: Path):
+    config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    assert config.applications
+    for application in config.applications:
+        assert application.import_path == "teacher_server.app:build"
+        app.deployment_options(validate(TeacherSettings, application.args, path.name))
+
+
+@pytest.mark.anyio
+async def test_warming_up_asks_every_model_for_both_tasks():
+    engine: Engine = StandInEngine()
+    await warm_up(engine)
+    assert isinstance(engine, StandInEngine)
+    k = engine.describe().max_top_k
+    assert engine.asked == [(model, task, k) for model in ("teacher", "expert") for task in ("score", "generate")]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
