@@ -1,0 +1,70 @@
+"""How fast the live run is, with the demo's models: tokens/s, and how long the trainer waited for the teacher.
+
+`python -m tests.benchmarks.live_run`: a teacher (larger base and a barely trained adapter) behind Ray Serve and vLLM, one
+training worker on the small base, half of the completions written by the teacher. Both share the machine's cores.
+"""
+
+import tempfile
+from pathlib import Path
+
+from cluster.demo import base_model, make_data
+from cluster.demo_settings import DemoSettings
+from cluster.live_checks import read_summary
+from cluster.local import local_cluster
+from cluster.settings import ClusterSettings
+from cluster.stage import Stage, Workshop, application, open_workshop
+from common.settings import load
+from tests.benchmarks.report import finish
+
+STEPS = 40
+WORLD = {"train_tasks": 400, "evaluation_tasks": 8, "query_tasks": 0, "corpus_documents": 0}
+TARGETS = {"tokens_per_s": "reported", "waited_fraction": "reported", "bytes_per_position": "reported"}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as runs:
+        settings = load(DemoSettings, "cluster/configs/demo.yaml")
+        settings = settings.model_copy(update={"world": settings.world.model_copy(update=WORLD)})
+        workshop = open_workshop(Path(runs), "live-run", steps=4)
+        with workshop.story.step("Generating the world", 10):
+            make_data(workshop, settings)
+        run = run_live(workshop, settings)
+        summary, figures = read_summary(run), {}
+        figures["tokens_per_s"] = summary["tokens_per_s"]
+        figures["positions_per_s"] = round(summary["positions"] / summary["seconds"], 1)
+        figures["steps_per_s"] = round(summary["steps"] / summary["seconds"], 3)
+        figures["waited_fraction"] = summary["waited_fraction"]
+        figures["bytes_per_position"] = round(bytes_of(run / "record") / summary["positions"], 1)
+    finish("live_run", figures, TARGETS, met=True)
+
+
+def run_live(workshop: Workshop, settings: DemoSettings) -> Path:
+    """The live run's folder."""
+    step, data = workshop.story.step, workshop.folder / "data"
+    with local_cluster(ClusterSettings()) as cluster:
+        stage = Stage(workshop, cluster)
+        with step("Making an adapter for the teacher", 30):
+            rows = {"data__train": data / "train", "data__validation": data / "seen"}
+            expert = stage.train(settings.expert, "expert", **rows, max_steps=5)
+        with step("Deploying the teacher", 30):
+            served = {
+                "model": str(base_model(settings.expert)),
+                "name": "base",
+                "adapters": {"expert": str(expert / "adapter")},
+                "token_file": str(workshop.token_file),
+                "engine": settings.engine,
+                "replicas": settings.replicas,
+            }
+            url = stage.serve(application("teacher", served))
+        with step(f"Distilling {STEPS} steps", 60):
+            live = {"teacher__url": f"{url}/teacher", "teacher__token_file": workshop.token_file}
+            return stage.train(settings.kd, "kd", **rows, **live, max_steps=STEPS)
+
+
+def bytes_of(folder: Path) -> int:
+    """Size of all files of a folder."""
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+if __name__ == "__main__":
+    main()
