@@ -1,8 +1,15 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share, and the guard that no test leaves processes behind."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+
+from cluster.processes import become_subreaper, descendants, end
+
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+"""Processes that Python's own library leaves running until the interpreter ends."""
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +19,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Fails the session when a process outlives its test, however it detached itself, and ends that process."""
+    become_subreaper()
+    before = set(descendants())
+    yield
+    left = [process for process in descendants() if process not in before and not _is_helper(process)]
+    names = [f"{process.pid} {' '.join(process.cmdline())[:120]}" for process in left]
+    end(left, grace_s=5)
+    assert not left, "tests left processes behind:\n" + "\n".join(names)
+
+
+def _is_helper(process: psutil.Process) -> bool:
+    return any(helper in " ".join(process.cmdline()) for helper in HELPERS)

@@ -1,0 +1,35 @@
+# Each target sets up what it needs: `make demo` on a fresh machine is enough.
+PYTHON := .venv/bin/python
+# cpu or gpu: which build of vLLM and torch to install.
+BUILD ?= cpu
+
+.PHONY: setup demo demo-toolbench test lint bench clean
+
+setup:
+	@sh requirements/setup.sh $(BUILD)
+
+# The whole story on a generated tool world: teacher, live distillation, comparison.
+demo: setup
+	@$(PYTHON) -m cluster demo cluster/configs/demo.yaml
+
+# The same pipeline on real ToolBench files: make demo-toolbench TOOLBENCH=folder
+demo-toolbench: setup
+	@test -n "$(TOOLBENCH)" || { echo "error: say where ToolBench's files are: make $@ TOOLBENCH=folder" >&2; exit 2; }
+	@$(PYTHON) -m cluster demo-toolbench cluster/configs/demo-toolbench.yaml --toolbench "$(TOOLBENCH)"
+
+test: setup
+	@$(PYTHON) -m pytest
+
+lint: setup
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+# Every benchmark under tests/benchmarks, then one table.
+bench: setup
+	@$(PYTHON) -m tests.benchmarks
+
+# Caches alone: runs/ and .venv stay.
+clean:
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
