@@ -51,6 +51,12 @@ class TeacherAnswer:
     def top_k(self) -> int:
         return int(self.topk_ids.shape[1])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays: what the wire carries, its framing apart."""
+        arrays = (self.token_ids, self.token_logprobs, self.topk_ids, self.topk_logprobs, self.tail_logprob)
+        return sum(array.nbytes for array in arrays)
+
     def __len__(self) -> int:
         return len(self.token_ids)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -58,6 +59,7 @@ def _connected(workers: WorkerSettings) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a run as Ctrl-C does
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from student_trainer.checkpoint import State
 from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
 from student_trainer.run_folder import Metrics, append_metrics, checkpoints_of, cut_metrics, write_log, write_summary
 from student_trainer.settings import TrainSettings
-from student_trainer.sources import Source, open_source
+from student_trainer.sources import Connect, Source, connect, open_source
 from student_trainer.step import Learner, make_learner, train_step
 from student_trainer.stream import PromptStream
 from student_trainer.validation import held_out_rows, validate
@@ -48,8 +48,11 @@ class Run:
         return plan_steps(rows, per_step, settings.epochs, settings.max_steps, world.rank, world.size, done)
 
 
-def train(settings: TrainSettings, world: World, report: Report) -> None:
-    """Train to the last step. Raises UserError for whatever the user can mend."""
+def train(settings: TrainSettings, world: World, report: Report, connect: Connect = connect) -> None:
+    """Train to the last step. `connect` opens the teacher's client.
+
+    Raises UserError for whatever the user can mend.
+    """
     write_log(settings.run_folder)
     make_deterministic(settings.workers.threads)
     renderer = Renderer(load_tokenizer(settings.student.model), settings.data.template, settings.data.max_length)
@@ -57,7 +60,8 @@ def train(settings: TrainSettings, world: World, report: Report) -> None:
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)
     run = Run(settings, world, stream, make_learner(settings, last_step, world), last_step)
     done = _resume(run)
-    with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank) as source:
+    _warn_of_approximation(settings, run.learner.student.vocabulary_size)
+    with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:
         _run_steps(run, source, done, report)
     if world.leads:
         run.learner.student.save_adapter(settings.run_folder / "adapter")
@@ -67,8 +71,8 @@ def train(settings: TrainSettings, world: World, report: Report) -> None:
 def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
     settings, world, learner = run.settings, run.world, run.learner
     held_out = source.answer_rows(held_out_rows(settings, world))
-    if done == 0:
-        _log(run, {"progress/step": 0} | validate(learner.student, held_out, settings, world))
+    if done == 0 and (measured := validate(learner.student, held_out, settings, world)):
+        _log(run, {"progress/step": 0} | measured)
     for examples in source.steps(run.plans(done)):
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
@@ -91,7 +95,16 @@ def _resume(run: Run) -> int:
         ledger.cut_back(folder, done)
         if newest:
             log.info("resuming after step %d from %s", done, newest)
+    run.world.wait_for_all()
     return done
+
+
+def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:
+    if settings.teacher and settings.loss.temperature != 1 and settings.teacher.top_k < vocabulary_size:
+        log.warning(
+            "loss.temperature %g with top_k %d of %d ids: the tempered tail is an approximation, T = 1 is exact",
+            settings.loss.temperature, settings.teacher.top_k, vocabulary_size,
+        )  # fmt: skip
 
 
 def _save(run: Run, step: int) -> None:

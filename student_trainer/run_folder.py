@@ -93,9 +93,11 @@ def summarise(metrics: list[Metrics]) -> Metrics:
     waited = sum(line["time/waited_s"] for line in steps)
     names = ("used", "quarantined", "dropped_by_length", "tokens", "positions")
     totals = {name: int(sum(line[f"progress/{name}"] for line in steps)) for name in names}
+    answer_bytes = sum(line["progress/answer_bytes"] for line in steps)
     return {
         "steps": len(steps),
         **totals,
+        "bytes_per_position": round(answer_bytes / max(totals["positions"], 1), 1),
         "seconds": round(seconds + waited, 3),
         "tokens_per_s": round(totals["tokens"] / max(seconds + waited, 1e-9), 1),
         "waited_fraction": round(waited / max(seconds + waited, 1e-9), 4),

@@ -104,6 +104,7 @@ def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]
             "progress/dropped_by_length": step.dropped_by_length,
             "progress/tokens": sum(len(sequence) for sequence in sequences),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
+            "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
             "time/waited_s": step.waited_s / world.size,
         }
     )

@@ -75,7 +75,10 @@ def load_student(settings: StudentSettings, device: torch.device, seed: int) -> 
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.train()
     torch.manual_seed(seed)
-    student = Student(get_peft_model(base, _lora_config(settings)))
+    try:
+        student = Student(get_peft_model(base, _lora_config(settings)))
+    except ValueError as error:
+        raise UserError(f"student.lora.target_modules: {error}") from None
     _check_head(student)
     return student.train()
 

@@ -29,6 +29,11 @@ class World:
         distributed.all_reduce(total)
         return dict(zip(values, total.tolist(), strict=True))
 
+    def wait_for_all(self) -> None:
+        """Return when every worker has called this."""
+        if self.size > 1:
+            distributed.barrier()
+
 
 def make_deterministic(threads: int | None) -> None:
     """Ask torch for the same bits on every run of the same build; operations that can't are warned about."""

@@ -1,0 +1,43 @@
+"""Tiny students with the stand-in teacher's tokenizer, and settings of short runs on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from student_trainer.settings import StudentSettings, TrainSettings
+from student_trainer.world import World
+from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, make_settings
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+SFT = {"mode": "sft", "teacher": None}
+WORKERS = {"count": 1, "gpus": 0, "threads": 1, "pool": None}
+
+
+def save_student(folder: Path, seed: int = 0) -> Path:
+    """A random 2-layer Llama over the stand-in's 257 ids."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY_SIZE, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=False,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return folder
+
+
+def student_settings(folder: Path, **changes: Any) -> StudentSettings:
+    """A rank-4 adapter in fp32 on the student saved in `folder`, saved there on the first call."""
+    if not folder.exists():
+        save_student(folder)
+    return StudentSettings.model_validate({"model": str(folder), "dtype": "float32", "lora": {"rank": 4}} | changes)
+
+
+def short_run(tmp_path: Path, **changes: Any) -> TrainSettings:
+    """Settings of a run of 5 steps on 20 rows, with a tiny student."""
+    student = student_settings(tmp_path / "student").model_dump()
+    fixed: dict[str, Any] = {
+        "student": student, "workers": WORKERS, "optimizer": {"learning_rate": 0.01}, "micro_batch_size": 3,
+    }  # fmt: skip
+    return make_settings(tmp_path, **(fixed | changes))

@@ -1,0 +1,86 @@
+"""The command line: quick help, absolute paths, one clear line for each mistake of the user."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from student_trainer.__main__ import main
+from student_trainer.progress import describe
+from student_trainer.run_folder import append_metrics, cut_metrics, read_metrics
+from student_trainer.train import with_absolute_paths
+from tests.unit.student_trainer.stand_in import make_settings
+
+HEAVY = {"torch", "ray", "vllm", "transformers"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]):
+    program = (
+        "import sys\nfrom student_trainer.__main__ import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "train" in result.stdout
+    assert result.stderr.strip() == "[]"
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="expected one of: train"):
+        main(["trian"])
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (None, [], "can't read the settings file"),
+        ("run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\nlerning_rate: 3\n", [], "'lerning_rate'"),
+        ("run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\n", ["--batch_size", "0"], "batch_size"),
+        ("run_folder: r\ndata: {train: d}\nstudent: {model: m}\n", [], "mode kd needs the section teacher"),
+        ("run_folder: r\nmode: sft\ndata: {train: nowhere}\nstudent: {model: m}\n", [], "nowhere"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str | None, overrides: list[str], message: str):
+    config = tmp_path / "config.yaml"
+    if text:
+        config.write_text(text)
+    with pytest.raises(UserError, match=message):
+        main(["train", str(config), *overrides])
+
+
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = make_settings(tmp_path, run_folder="runs/one", student={"model": "base"})
+    (tmp_path / "base").mkdir()
+    monkeypatch.chdir(tmp_path)
+    resolved = with_absolute_paths(settings)
+    assert resolved.run_folder == tmp_path / "runs" / "one"
+    assert resolved.student.model == str(tmp_path / "base")
+    assert resolved.data.train == settings.data.train
+    assert with_absolute_paths(make_settings(tmp_path, student={"model": "org/name"})).student.model == "org/name"
+
+
+def line_of(step: int) -> dict[str, float]:
+    return {
+        "progress/step": step, "progress/used": 4, "progress/tokens": 1000, "train/loss": 2.5, "time/step_s": 0.75,
+        "time/waited_s": 0.25,
+    }  # fmt: skip
+
+
+def test_the_progress_line():
+    assert describe([], 10) == ""
+    assert describe([line_of(1), line_of(2)], 10) == (
+        "step 2/10  loss 2.5000  1,000 tokens/s  waited for the teacher 25%"
+    )
+
+
+def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path):
+    for step in (1, 2, 3):
+        append_metrics(tmp_path, line_of(step))
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"progress/step": 4, "tra')
+    assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    cut_metrics(tmp_path, 2)
+    assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2]

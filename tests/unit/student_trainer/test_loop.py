@@ -1,0 +1,115 @@
+"""A worker's whole training without Ray: learning, validation, resuming to the bit, refusing what is not finite."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from common.errors import UserError
+from student_trainer import run_folder
+from student_trainer.loop import train
+from student_trainer.run_folder import Metrics, read_metrics
+from student_trainer.settings import TrainSettings
+from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
+from tests.unit.student_trainer.students import ALONE, SFT, short_run
+
+
+class Interrupted(Exception):
+    """Stands for the end of a process."""
+
+
+def run(settings: TrainSettings, stop_at: int | None = None) -> list[Metrics]:
+    """Train on the stand-in teacher; `stop_at` interrupts right after that step's checkpoint."""
+
+    def report(metrics: Metrics) -> None:
+        if metrics["progress/step"] == stop_at:
+            raise Interrupted
+
+    run_folder.prepare(settings)
+    train(settings, ALONE, report, connect_to(StandInTeacher()))
+    return read_metrics(settings.run_folder)
+
+
+def adapter_hash(settings: TrainSettings) -> str:
+    return hashlib.sha256((settings.run_folder / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("mode", [{}, SFT])
+def test_training_lowers_the_validation_loss(tmp_path: Path, mode: dict[str, Any]):
+    data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 7, "max_length": 128}
+    settings = short_run(tmp_path, data=data, epochs=3, validate_every=4, **mode)
+    lines = run(settings)
+    measured = {line["progress/step"]: line["validation/loss"] for line in lines if "validation/loss" in line}
+    assert sorted(measured) == [0, 4, 8, 12, 15]
+    assert measured[15] < measured[0] - 0.1
+    assert ("validation/kl" in lines[0]) == (settings.mode == "kd")
+    summary = json.loads((settings.run_folder / "summary.json").read_text())
+    assert summary["used"] == 60
+    assert summary["validation_before"]["loss"] == measured[0]
+    assert summary["validation_after"]["loss"] == measured[15]
+
+
+@pytest.mark.parametrize("mode", [{}, SFT])
+def test_interrupted_and_resumed_ends_bit_equal(tmp_path: Path, mode: dict[str, Any]):
+    """From recorded answers, with dropout, cut inside an epoch, twice."""
+    student = short_run(tmp_path).student.model_dump() | {"lora": {"rank": 4, "dropout": 0.3}}
+    changes = mode | {"student": student, "checkpoint_every": 2, "epochs": 2}
+    whole = short_run(tmp_path, run_folder=tmp_path / "whole", **changes)
+    undisturbed = run(whole)
+    if not mode:
+        replay = whole.teacher.model_dump() | {"source": "record", "record_folder": tmp_path / "whole" / "record"}
+        changes = changes | {"teacher": replay}
+    broken = short_run(tmp_path, run_folder=tmp_path / "broken", **changes)
+    for stop_at in (2, 6):
+        with pytest.raises(Interrupted):
+            run(broken, stop_at)
+    resumed = run(broken)
+    assert [line["train/loss"] for line in resumed if "train/loss" in line] == [
+        line["train/loss"] for line in undisturbed if "train/loss" in line
+    ]
+    assert adapter_hash(broken) == adapter_hash(whole)
+
+
+def test_micro_batches_change_nothing(tmp_path: Path):
+    lines = []
+    for size in (1, 4):
+        lines.append(run(short_run(tmp_path, run_folder=tmp_path / f"run{size}", micro_batch_size=size)))
+    for one, four in zip(*lines, strict=True):
+        for name in ("train/loss", "train/kl", "train/ce", "optim/grad_norm"):
+            assert one[name] == pytest.approx(four[name], rel=1e-5)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
+    settings = short_run(tmp_path)
+    first = run(settings)
+    assert run(settings) == first
+
+
+def test_alpha_zero_is_supervised_fine_tuning(tmp_path: Path):
+    """On recorded completions, what the teacher says then changes nothing."""
+    kd = short_run(tmp_path, run_folder=tmp_path / "kd", loss={"alpha": 0.0})
+    sft = short_run(tmp_path, run_folder=tmp_path / "sft", **SFT)
+    for one, other in zip(run(kd), run(sft), strict=True):
+        assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = short_run(tmp_path, **SFT)
+    monkeypatch.setattr("student_trainer.student.Student.head", lambda self, hidden: hidden.repeat(1, 9) * torch.nan)
+    with pytest.raises(UserError, match=r"step 1: loss nan.*row-\d+, row-\d+"):
+        run(settings)
+
+
+def test_other_settings_are_refused_by_name_but_speed_is_free(tmp_path: Path):
+    run(short_run(tmp_path, **SFT))
+    run_folder.prepare(short_run(tmp_path, keep_checkpoints=9, workers={"count": 2, "gpus": 0}, **SFT))
+    with pytest.raises(UserError, match=r"batch_size was 4, now 8.*shuffle_seed was 0, now 1"):
+        run_folder.prepare(short_run(tmp_path, batch_size=8, shuffle_seed=1, **SFT))
+
+
+def test_an_inexact_temperature_is_said_in_the_log(tmp_path: Path):
+    run(short_run(tmp_path, max_steps=1, loss={"temperature": 2.0}))
+    assert "approximation" in (tmp_path / "run" / "log.txt").read_text()
