@@ -36,7 +36,7 @@ def launch(settings: TrainSettings) -> None:
     steps = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
     run_folder.prepare(settings)
     with _connected(settings.workers), ProgressLine(settings.run_folder, steps) as progress:
-        _check_resources(settings.workers)
+        check_resources(settings.workers)
         training = _start(settings)
         while not training.done():
             threading.Event().wait(LOOK_EVERY_S)
@@ -66,7 +66,7 @@ def _connected(workers: WorkerSettings) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_resources(workers: WorkerSettings) -> None:
+def check_resources(workers: WorkerSettings) -> None:
     """Refuse what the cluster can never give: Ray would wait for it for ever."""
     present = ray.cluster_resources()
     for name, each in _resources(workers).items():

@@ -8,8 +8,10 @@ import pytest
 
 from common.errors import UserError
 from student_trainer.__main__ import main
+from student_trainer.launch import check_resources
 from student_trainer.progress import describe
 from student_trainer.run_folder import append_metrics, cut_metrics, read_metrics
+from student_trainer.settings import WorkerSettings
 from student_trainer.train import with_absolute_paths
 from tests.unit.student_trainer.stand_in import make_settings
 
@@ -84,3 +86,13 @@ def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_p
     assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
     cut_metrics(tmp_path, 2)
     assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Ray itself would wait for ever."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "student_pool": 1.0})
+    check_resources(WorkerSettings(count=4, gpus=0))
+    with pytest.raises(UserError, match="2 workers need 2 of the resource GPU, the cluster has 0"):
+        check_resources(WorkerSettings(count=2, gpus=1))
+    with pytest.raises(UserError, match="resource gpu_pool"):
+        check_resources(WorkerSettings(gpus=0, pool="gpu_pool"))
