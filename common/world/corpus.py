@@ -23,7 +23,7 @@ def documents(seed: int, count: int, catalogue: Catalogue) -> Iterator[str]:
     kinds = (_annotated_prompt, _api_page, _reports, _lists, _prose)
     made = 0
     while made < count:
-        (kind,) = rng.choices(kinds, weights=(65, 8, 9, 10, 8))
+        (kind,) = rng.choices(kinds, weights=(60, 5, 8, 22, 5))
         document = kind(rng)
         if not any(word in document.lower() for word in forbidden):
             made += 1
@@ -43,7 +43,7 @@ def _annotated_prompt(rng: Random) -> str:
     shown = rng.randint(0, len(task.calls))
     parts += [f"Function: {observation(call)}" for call in task.calls[:shown]]
     notes = [*_notes_on_functions(task), *_notes_on_calls(task), *_notes_on_results(task.calls[:shown])]
-    return "\n".join([*parts, "Notes: ", *rng.sample(notes, min(len(notes), 8))])
+    return "\n".join([*parts, "Notes: ", *rng.sample(notes, min(len(notes), 12))])
 
 
 def _notes_on_functions(task: Task) -> list[str]:
@@ -102,11 +102,14 @@ def _reports(rng: Random) -> str:
 
 def _lists(rng: Random) -> str:
     """Words repeated in other dress: the plainest lesson in copying."""
-    makers: tuple[Callable[[Random], str], ...] = (names.proper_name, names.identifier, names.tool_name, _phrase)
-    words = [rng.choice(makers)(rng) for _ in range(rng.randint(4, 8))]
-    again = rng.choice((list(words), sorted(words), words[::-1]))
-    dress = rng.choice(("{}", '"{}"', "get_{}_for", "'{}': 1", "the {} of"))
-    return ", ".join(words) + "\nAgain: " + ", ".join(dress.format(word) for word in again)
+    makers: tuple[Callable[[Random], str], ...] = (names.proper_name, names.identifier, names.tool_name, _any_word)
+    words = [rng.choice(makers)(rng) for _ in range(rng.randint(4, 10))]
+    lines = [", ".join(words)]
+    for _ in range(3):
+        again = rng.choice((words, rng.sample(words, len(words)), words[::-1]))
+        dress = rng.choice(("{}", '"{}"', "get_{}_for", "'{}': 1", "the {} of"))
+        lines.append("Again: " + ", ".join(dress.format(word) for word in again))
+    return "\n".join(lines)
 
 
 def _prose(rng: Random) -> str:
@@ -114,8 +117,8 @@ def _prose(rng: Random) -> str:
     return "\n".join(passage(rng, rng.choice(tool.domain.facts), names.proper_name(rng)) for _ in range(2))
 
 
-def _phrase(rng: Random) -> str:
-    return names.word(rng, rng.choice((1, 2, 3)))
+def _any_word(rng: Random) -> str:
+    return rng.choice((names.word, names.odd_word))(rng)
 
 
 def _invent_tools(rng: Random) -> tuple[Tool, ...]:
@@ -124,5 +127,5 @@ def _invent_tools(rng: Random) -> tuple[Tool, ...]:
 
 
 def _invent_domain(rng: Random) -> Domain:
-    words = [names.word(rng, rng.choice((2, 3))) for _ in range(7)]
+    words = [_any_word(rng) for _ in range(7)]
     return Domain(words[0].capitalize(), words[1], tuple(words[2:]))

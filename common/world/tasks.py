@@ -88,7 +88,7 @@ def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: Value, number: Pa
 
 
 def _value(rng: Random) -> Value:
-    return rng.randint(10, 999) if rng.random() < 0.5 else proper_name(rng)
+    return rng.randint(10, 99) if rng.random() < 0.5 else proper_name(rng)
 
 
 def _offer(rng: Random, tool: Tool, called: list[Api], tools: tuple[Tool, ...]) -> tuple[Api, ...]:
