@@ -32,9 +32,9 @@ class Served:
     def __init__(self, settings: TeacherSettings) -> None:
         self._runner = asyncio.Runner()
         self.engine = VllmEngine(settings)
-        before = _children()
+        before = _engine_processes()
         self.run(self.engine.start())
-        self.processes = _children() - before
+        self.processes = _engine_processes() - before
         self.run(warm_up(self.engine))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -61,10 +61,12 @@ class Served:
     def close(self) -> None:
         self.run(self.engine.close())
         self._runner.close()
+        _, left = psutil.wait_procs(self.processes, timeout=10)
+        assert not left, "the engine outlived its close"
 
 
-def _children() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
+def _engine_processes() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children(recursive=True) if "EngineCore" in child.name()}
 
 
 @pytest.fixture(scope="module")

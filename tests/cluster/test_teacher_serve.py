@@ -1,11 +1,11 @@
 """A teacher deployed on a private Ray cluster, asked over HTTP: real Ray Serve, real vLLM."""
 
 import asyncio
-import os
 import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,11 @@ def teacher_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             _get_global_client().deploy_apps(config, _blocking=True)
             yield f"http://127.0.0.1:{port}/teacher"
         finally:
-            serve.shutdown()
             engines = _engine_processes()
-            ray.shutdown()
+            try:
+                serve.shutdown()
+            finally:
+                ray.shutdown()
             _, left = psutil.wait_procs(engines, timeout=20)
             for process in left:
                 process.kill()
@@ -90,11 +92,12 @@ def _free_port() -> int:
 
 def _engine_processes() -> list[psutil.Process]:
     """Processes of vLLM's engine under this test's Ray."""
-    return [
-        process
-        for process in psutil.Process(os.getpid()).children(recursive=True)
-        if "EngineCore" in " ".join(process.cmdline()) or "EngineCore" in process.name()
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if "EngineCore" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def distill(*sequences: DistillSequence, **fields: Any) -> DistillRequest:
