@@ -36,7 +36,10 @@ class Learner:
 def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
     """A fresh student and optimizer for a run of `steps`, the same on every worker."""
     student = load_student(settings.student, world.device, settings.seed)
-    module = DistributedDataParallel(student) if world.size > 1 else student
+    module: nn.Module = student
+    if world.size > 1:
+        world.share(student.trainable())  # the frozen base is the same file everywhere: no need to send it
+        module = DistributedDataParallel(student, init_sync=False, broadcast_buffers=False)
     optimizer = make_optimizer(student.trainable(), settings.optimizer)
     return Learner(student, module, optimizer, make_schedule(optimizer, settings.optimizer, steps))
 
@@ -44,7 +47,8 @@ def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
 def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
     """Update the student on `step`, this worker's share, and return the metrics of all shares together.
 
-    Raises UserError naming the sequences when the loss or its gradient is not finite; the student is then unchanged.
+    Raises UserError, with the student unchanged, when the loss or its gradient is not finite (naming the sequences) or
+    a parameter has no gradient.
     """
     started = time.perf_counter()
     seed_step(settings.seed, step.plan.step, world.rank)
@@ -53,6 +57,7 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     metrics = means(sums, weights, alpha_of(settings), world)
     grad_norm = float(clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm))
     _check_finite(step, metrics["loss"], grad_norm)
+    _check_gradients(learner.student)
     learning_rate = float(learner.schedule.get_last_lr()[0])
     if weights.distill or weights.instruct:
         learner.optimizer.step()
@@ -119,3 +124,13 @@ def _check_finite(step: StepExamples, loss: float, grad_norm: float) -> None:
         f"step {step.plan.step}: loss {loss}, gradient norm {grad_norm}, expected finite numbers; this worker's "
         f"sequences: {ids}. Lower optimizer.learning_rate, or set student.dtype: float32"
     )
+
+
+def _check_gradients(student: Student) -> None:
+    idle = [
+        name for name, parameter in student.named_parameters() if parameter.requires_grad and parameter.grad is None
+    ]
+    if idle:
+        raise UserError(
+            f"no gradient reaches {', '.join(idle[:3])} ({len(idle)} in all); check student.lora.target_modules"
+        )

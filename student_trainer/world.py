@@ -1,11 +1,12 @@
 """The workers of a run: how many, which one this is, its device, and the sums they share."""
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class World:
         total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
         distributed.all_reduce(total)
         return dict(zip(values, total.tolist(), strict=True))
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give every worker rank 0's values."""
+        for tensor in tensors:
+            distributed.broadcast(tensor.detach(), 0)
 
     def wait_for_all(self) -> None:
         """Return when every worker has called this."""

@@ -13,6 +13,7 @@ from student_trainer import run_folder
 from student_trainer.loop import train
 from student_trainer.run_folder import Metrics, read_metrics
 from student_trainer.settings import TrainSettings
+from student_trainer.student import Student, load_student
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
@@ -101,6 +102,17 @@ def test_a_loss_that_is_not_finite_stops_with_the_ids(tmp_path: Path, monkeypatc
     monkeypatch.setattr("student_trainer.student.Student.head", lambda self, hidden: hidden.repeat(1, 9) * torch.nan)
     with pytest.raises(UserError, match=r"step 1: loss nan.*row-\d+, row-\d+"):
         run(settings)
+
+
+def test_a_parameter_without_gradient_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def load_with_idle_parameter(*arguments: Any) -> Student:
+        student = load_student(*arguments)
+        student.register_parameter("idle", torch.nn.Parameter(torch.zeros(1)))
+        return student
+
+    monkeypatch.setattr("student_trainer.step.load_student", load_with_idle_parameter)
+    with pytest.raises(UserError, match="no gradient reaches idle"):
+        run(short_run(tmp_path, **SFT))
 
 
 def test_other_settings_are_refused_by_name_but_speed_is_free(tmp_path: Path):
