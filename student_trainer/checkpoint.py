@@ -41,11 +41,15 @@ class State:
 
 
 def save(folder: Path, learner: Learner, state: State, keep: int) -> Path:
-    """Write the checkpoint of `state` into `folder` and remove all but the newest `keep`."""
+    """Write the checkpoint of `state` into `folder` and remove all but the newest `keep`.
+
+    Later ones, damaged and passed over when the run was resumed, are removed first; so are drafts that a crash left.
+    """
     target = folder / f"step-{state.step}"
     draft = folder / f".{target.name}.partial"
-    for leftover in (draft, target):
-        shutil.rmtree(leftover, ignore_errors=True)
+    later = [path for path in _by_age(folder) if _step(path) >= state.step]
+    for leftover in (*later, *folder.glob(".step-*.partial")):
+        shutil.rmtree(leftover)
     draft.mkdir(parents=True)
     learner.student.save_adapter(draft)
     states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
@@ -90,7 +94,11 @@ def load(checkpoint: Path, learner: Learner) -> State:
 
 def _by_age(folder: Path) -> list[Path]:
     """Checkpoints in `folder`, newest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: -int(path.name.removeprefix("step-")))
+    return sorted(folder.glob("step-*"), key=_step, reverse=True)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _find_damage(checkpoint: Path) -> str | None:

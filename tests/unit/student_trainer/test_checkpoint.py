@@ -78,6 +78,15 @@ def test_a_checkpoint_never_finished_is_not_seen(tmp_path: Path):
     assert checkpoint.newest_intact(folder) == folder / "step-4"
 
 
+def test_damaged_later_checkpoints_do_not_push_out_new_ones(tmp_path: Path):
+    folder = save_three(tmp_path)
+    (folder / "step-10" / "manifest.json").unlink()
+    (folder / ".step-12.partial").mkdir()
+    learner = moved_learner(short_run(tmp_path, **SFT), seed=1)
+    checkpoint.save(folder, learner, State(6, 0, 6), keep=1)
+    assert [path.name for path in folder.iterdir()] == ["step-6"]
+
+
 def test_another_format_version_is_refused(tmp_path: Path):
     path = save_three(tmp_path) / "step-10"
     about = json.loads((path / "state.json").read_text())
