@@ -13,13 +13,15 @@ from common.settings import load
 
 STATE = Path("runs/cluster.json")
 """Where the cluster that `up` started is written down."""
+DEFAULT_CONFIG = "cluster/configs/local.yaml"
 
 
 def up(arguments: list[str]) -> int:
-    parser = _parser("up", "Start a cluster on this machine; overrides like --student.slots 2 may follow.")
-    parser.add_argument("config", nargs="?", default="cluster/configs/local.yaml", help="YAML of cluster settings")
-    options, overrides = parser.parse_known_args(arguments)
-    handle = local.up(load(ClusterSettings, options.config, overrides), options.state)
+    description = "Start a cluster on this machine, as CONFIG says; overrides like --student.slots 2 may follow."
+    parser = _parser("up", description, usage="%(prog)s [--state STATE] [CONFIG] [--dotted.override VALUE]...")
+    options, rest = parser.parse_known_args(arguments)
+    config = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_CONFIG
+    handle = local.up(load(ClusterSettings, config, rest), options.state)
     print(f"The cluster is up. Dashboard: {handle.dashboard_url}. In the shell that talks to it:")
     _print_environment(handle)
     return 0
@@ -50,8 +52,9 @@ def status(arguments: list[str]) -> int:
     return 0
 
 
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m cluster {command}", description=description, allow_abbrev=False)
+def _parser(command: str, description: str, usage: str | None = None) -> argparse.ArgumentParser:
+    prog = f"python -m cluster {command}"
+    parser = argparse.ArgumentParser(prog, usage, description, allow_abbrev=False)
     parser.add_argument("--state", type=Path, default=STATE, help=f"where the cluster is written down ({STATE})")
     return parser
 

@@ -83,7 +83,6 @@ def read_handle(path: Path) -> ClusterHandle:
 
 def write_handle(handle: ClusterHandle, path: Path) -> None:
     """Remember `handle` at `path`, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(handle.model_dump_json(indent=2) + "\n", encoding="utf-8")
     os.replace(partial, path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -39,7 +40,9 @@ def up(settings: ClusterSettings, state: Path) -> ClusterHandle:
     """Start a cluster that outlives this process, and write it down in `state`."""
     if state.exists() and is_running(read_handle(state)):
         raise UserError(f"the cluster in {state} is already up; end it with `python -m cluster down`")
-    keeper = _start_keeper(settings, ["--detached"])
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with state.with_suffix(".log").open("w") as log:  # it outlives this process, whose standard error may be a pipe
+        keeper = _start_keeper(settings, ["--detached"], log)
     try:
         handle = _await_handle(keeper)
         write_handle(handle, state)
@@ -67,12 +70,15 @@ def is_running(handle: ClusterHandle) -> bool:
         return False
 
 
-def _start_keeper(settings: ClusterSettings, options: list[str]) -> subprocess.Popen[str]:
+def _start_keeper(
+    settings: ClusterSettings, options: list[str], errors: IO[str] | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cluster.keeper", settings.model_dump_json(), *options],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         start_new_session=True,
     )

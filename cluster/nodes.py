@@ -67,7 +67,9 @@ class Nodes:
         """A node that offers `slots` of the resource NAME_pool."""
         resources = json.dumps({f"{name}_pool": pool.slots})
         options = ["--address", self.address, "--num-cpus", str(pool.cpus), "--num-gpus", str(pool.gpus)]
-        return self._start(name, 2 if name == "teacher" else 3, [*options, "--resources", resources])
+        # a training job's driver prints what its workers print; nobody prints what replicas do
+        follow = ["--include-log-monitor", str(name == "student")]
+        return self._start(name, 2 if name == "teacher" else 3, [*options, *follow, "--resources", resources])
 
     def _start(self, name: str, host: int, options: list[str]) -> Node:
         temporary, output = self._folder / name, self._folder / f"{name}.log"

@@ -30,16 +30,18 @@ def descendants() -> list[psutil.Process]:
 def end(processes: list[psutil.Process], grace_s: float) -> None:
     """Ask `processes` to end, and kill those that still live after `grace_s` seconds."""
     _signal(processes, signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(processes, timeout=grace_s)
+    stubborn = _wait(processes, grace_s)
     _signal(stubborn, signal.SIGKILL)
-    psutil.wait_procs(stubborn, timeout=grace_s)
+    _wait(stubborn, grace_s)
 
 
-def end_descendants(grace_s: float = 5.0) -> None:
-    """End everything below this process, also what is started meanwhile."""
+def end_descendants(grace_s: float = 3.0) -> None:
+    """End everything below this process, also what is started meanwhile, and reap it."""
     while remaining := descendants():
         end(remaining, grace_s)
-        time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):  # raised when none is left
+        while True:
+            os.wait()
 
 
 def reap_orphans(keep: set[int]) -> None:
@@ -50,9 +52,17 @@ def reap_orphans(keep: set[int]) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
+def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those of `processes` that still live after at most `timeout_s` seconds. The dead needn't have been reaped."""
+    deadline = time.monotonic() + timeout_s
+    while (living := [process for process in processes if _lives(process)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return living
+
+
 def _lives(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
