@@ -43,12 +43,12 @@ pip() {
 }
 if [ "$build" = cpu ]; then
     torch="$(grep '^torch==' requirements/cpu.lock)"
-    if ! pip install --quiet --no-deps "$torch" 2>/dev/null; then
+    if ! pip install -qq --no-deps "$torch" 2>/dev/null; then
         echo "pip's own sources don't have $torch: taking it from $torch_index"
-        pip install --quiet --no-deps --index-url "$torch_index" "$torch"
+        pip install -qq --no-deps --index-url "$torch_index" "$torch"
     fi
-    pip install --quiet --no-deps -r requirements/cpu.lock
+    pip install -qq --no-deps -r requirements/cpu.lock
 else
-    pip install --quiet -r requirements/gpu.in -c requirements/gpu.constraints
+    pip install -qq -r requirements/gpu.in -c requirements/gpu.constraints
 fi
 echo "$stamp" >.venv/installed
