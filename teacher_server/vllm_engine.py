@@ -11,6 +11,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -23,7 +24,7 @@ from common.sequences import FinishReason
 from teacher_server import weights
 from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
 from teacher_server.positions import from_flat
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import EngineSettings, TeacherSettings
 
 LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
@@ -152,17 +153,6 @@ class VllmEngine:
 def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
     """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder."""
     engine = settings.engine
-    lora: dict[str, Any] = {}
-    if settings.adapters:
-        rank = max(weights.adapter_rank(path) for path in settings.adapters.values())
-        changed = set().union(*(weights.adapter_modules(*adapter) for adapter in settings.adapters.items()))
-        lora = {
-            "enable_lora": True,
-            "max_loras": len(settings.adapters),
-            "max_lora_rank": _room_for(rank),
-            # Without this vLLM wraps lm_head too, and scoring two prompts at once ends its CPU engine.
-            "lora_target_modules": sorted(changed),
-        }
     return AsyncEngineArgs(
         model=folder,
         dtype=engine.dtype,
@@ -180,8 +170,38 @@ def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
         gpu_memory_utilization=engine.gpu_memory_utilization,
         kv_cache_memory_bytes=None if engine.kv_cache_gib is None else int(engine.kv_cache_gib * 2**30),
         disable_log_stats=True,
-        **lora,
+        **_whole_prompts(engine),
+        **_lora(settings),
     )
+
+
+def _lora(settings: TeacherSettings) -> dict[str, Any]:
+    if not settings.adapters:
+        return {}
+    rank = max(weights.adapter_rank(path) for path in settings.adapters.values())
+    changed = set().union(*(weights.adapter_modules(*adapter) for adapter in settings.adapters.items()))
+    return {
+        "enable_lora": True,
+        "max_loras": len(settings.adapters),
+        "max_lora_rank": _room_for(rank),
+        # Without this vLLM wraps lm_head too, and scoring two prompts at once ends its CPU engine.
+        "lora_target_modules": sorted(changed),
+    }
+
+
+def _whole_prompts(engine: EngineSettings) -> dict[str, Any]:
+    """On a CPU no prompt is spread over several steps: with a seeded request's that ends vLLM's engine.
+
+    It then rewinds the request's random generator, which torch's CPU generators can't do.
+    """
+    if not current_platform.is_cpu():
+        return {}
+    if engine.max_batched_tokens <= engine.max_length:
+        raise UserError(
+            f"got engine.max_batched_tokens {engine.max_batched_tokens} with engine.max_length {engine.max_length}; on "
+            f"a CPU a step must hold the longest sequence: set max_batched_tokens to {engine.max_length + 1} or more"
+        )
+    return {"enable_chunked_prefill": False}
 
 
 def _room_for(rank: int) -> Any:

@@ -20,7 +20,7 @@ from common.api import GenerateOptions
 from common.errors import UserError
 from teacher_server.engine import EngineUnavailable, Positions, warm_up
 from teacher_server.settings import EngineSettings, TeacherSettings
-from teacher_server.vllm_engine import VllmEngine
+from teacher_server.vllm_engine import VllmEngine, engine_args
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
 EOS = 1
@@ -81,8 +81,9 @@ def adapter_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def settings(model: Path, dtype: str, **fields: Any) -> TeacherSettings:
     engine = EngineSettings(
-        dtype=dtype, max_length=700, max_top_k=VOCABULARY_SIZE, kv_cache_gib=0.125, enforce_eager=True
-    )
+        dtype=dtype, max_length=700, max_batched_tokens=768, max_top_k=VOCABULARY_SIZE, kv_cache_gib=0.125,
+        enforce_eager=True,
+    )  # fmt: skip
     return TeacherSettings(model=str(model), engine=engine, **fields)
 
 
@@ -246,7 +247,31 @@ def test_a_cancelled_request_leaves_the_engine(fp32: Served):
     assert fp32.run(cancel_midway()) == 0
 
 
+def test_seeded_prompts_that_fill_more_than_one_step_together(fp32: Served):
+    """vLLM's CPU engine used to end here: it can't rewind the generator of a seeded prompt that is cut into steps."""
+    generator = np.random.default_rng(3)
+    prompts = [generator.integers(2, VOCABULARY_SIZE, 400).tolist() for _ in range(6)]
+
+    async def write(number: int) -> Positions:
+        options = GenerateOptions(max_tokens=12, seed=number)
+        return await fp32.engine.generate("expert", prompts[number], options, 4)
+
+    async def write_all() -> list[Positions]:
+        return await asyncio.gather(*map(write, range(len(prompts))))
+
+    together, alone = fp32.run(write_all()), fp32.run(write(5))
+    assert together[5].token_ids.tolist() == alone.token_ids.tolist()
+
+
+def test_a_step_on_a_cpu_must_hold_the_longest_sequence(model_folder: Path):
+    short_steps = TeacherSettings(
+        model=str(model_folder), engine=EngineSettings(max_length=700, max_batched_tokens=700)
+    )
+    with pytest.raises(UserError, match="set max_batched_tokens to 701 or more"):
+        engine_args(short_steps, str(model_folder))
+
+
 def test_settings_that_vllm_refuses_are_one_clear_line(environment: None, model_folder: Path):
-    too_long = TeacherSettings(model=str(model_folder), engine=EngineSettings(max_length=4000))
+    too_long = TeacherSettings(model=str(model_folder), engine=EngineSettings(max_length=4000, max_batched_tokens=4001))
     with pytest.raises(UserError, match=r"can't serve .*max_model_len"):
         asyncio.run(VllmEngine(too_long).start())
