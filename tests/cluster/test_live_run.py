@@ -1,0 +1,130 @@
+"""The live run, whole: Serve and vLLM answer over HTTP while a worker learns; its record replays to the same bits."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.handle import ClusterHandle
+from cluster.jobs import deploy, submit_job
+from cluster.live_checks import accounted, ids_check, read_summary
+from cluster.local import local_cluster
+from cluster.settings import ClusterSettings
+from cluster.stage import application
+from common.toolbench.rows import PromptRow, Turn, write_rows
+from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
+
+ROWS = 22
+TOKEN = "a-token-for-this-test-alone"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models, prompts (one of them too long), the token, and the settings of a run."""
+    folder = tmp_path_factory.mktemp("live")
+    save_tiny_llama(folder / "teacher", seed=0)
+    save_tiny_adapter(folder / "expert", folder / "teacher")
+    save_tiny_llama(folder / "student", seed=1)
+    (folder / "token").write_text(TOKEN)
+    write_rows(folder / "data", map(make_row, range(ROWS)), row_group=5)
+    (folder / "kd.yaml").write_text(yaml.safe_dump(settings_of(folder)))
+    return folder
+
+
+def make_row(number: int) -> PromptRow:
+    question = f"Weather in city {number}?" + " please" * (400 if number == 7 else 0)
+    completion = '\nThought: look\nAction: forecast\nAction Input: {"city": 1}'
+    turns = (Turn("system", "Be brief."), Turn("user", question))
+    return PromptRow(f"row-{number}", question, turns, completion, f"trace-{number}", 1, "train")
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    data = str(folder / "data")
+    return {
+        "run_folder": str(folder / "live"),
+        "data": {"train": data, "validation": data, "validation_rows": 4, "max_length": 512},
+        "student": {"model": str(folder / "student"), "dtype": "float32", "lora": {"rank": 8}},
+        "teacher": {"url": "", "model": "expert", "token_file": str(folder / "token"), "top_k": 16},
+        "completion": {"writer": {"dataset": 0.5, "teacher": 0.5}, "max_new_tokens": 12, "keep_length_cut": True},
+        "optimizer": {"learning_rate": 0.01},
+        "workers": {"count": 1, "gpus": 0, "threads": 1},
+        "batch_size": 4,
+        "epochs": 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterHandle]:
+    with local_cluster(ClusterSettings()) as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def live(cluster: ClusterHandle, folder: Path) -> Path:
+    """The run folder of a live run."""
+    served = {
+        "model": str(folder / "teacher"),
+        "adapters": {"expert": str(folder / "expert")},
+        "token_file": str(folder / "token"),
+        "engine": {
+            "dtype": "float32", "max_length": 512, "max_top_k": 16, "kv_cache_gib": 0.125, "enforce_eager": True,
+        },
+        "replicas": {"environment": CPU_ENVIRONMENT},
+    }  # fmt: skip
+    url = deploy(cluster, {"applications": [application("teacher", served)]})
+    code, lines = train(cluster, folder, "live", "--teacher.url", f"{url}/teacher")
+    assert code == 0, lines
+    return folder / "live"
+
+
+def train(cluster: ClusterHandle, folder: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    command = ["python", "-m", "student_trainer", "train", str(folder / "kd.yaml"), "--run_folder", str(folder / run)]
+    return submit_job(cluster, [*command, *overrides], lines.append), lines
+
+
+def test_every_prompt_is_accounted_for_once_per_epoch(live: Path, folder: Path) -> None:
+    check = ids_check(folder / "data", live)
+    assert check.holds, check.text
+    assert accounted(live / "quarantine.jsonl") == Counter({("row-7", 0): 1, ("row-7", 1): 1})
+
+
+def test_the_student_moves_towards_the_teacher(live: Path) -> None:
+    summary = read_summary(live)
+    assert summary["validation_after"]["kl"] < 0.9 * summary["validation_before"]["kl"]
+    assert (summary["used"], summary["quarantined"]) == (2 * (ROWS - 1), 2)
+
+
+def test_the_record_replays_to_the_same_bits_without_a_teacher(
+    cluster: ClusterHandle, live: Path, folder: Path
+) -> None:
+    replay = (
+        "--teacher.source",
+        "record",
+        "--teacher.record_folder",
+        str(live / "record"),
+        "--teacher.url",
+        "http://no",
+    )
+    code, lines = train(cluster, folder, "replay", *replay)
+    assert code == 0, lines
+    adapters = [(run / "adapter/adapter_model.safetensors").read_bytes() for run in (live, folder / "replay")]
+    assert adapters[0] == adapters[1]
+    losses = [
+        [json.loads(line).get("train/loss") for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (live, folder / "replay")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterHandle, live: Path, folder: Path) -> None:
+    code, lines = train(
+        cluster, folder, "lost", "--teacher.url", "http://127.0.0.1:9/teacher", "--teacher.attempts", "1"
+    )
+    assert code != 0
+    assert len([line for line in lines if line.startswith("error: ")]) == 1, lines
+    assert not any("Traceback" in line for line in lines)
