@@ -72,7 +72,7 @@ def _shape_problems(answer: TeacherAnswer, request: DistillRequest) -> Iterator[
 def _value_problems(answer: TeacherAnswer, vocabulary_size: int) -> Iterator[str]:
     for name in ("token_ids", "topk_ids"):
         ids = getattr(answer, name)
-        if ids.size and not (0 <= ids.min() and ids.max() < vocabulary_size):
+        if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary_size):
             yield f"{name} has ids outside the vocabulary of {vocabulary_size}"
     for name in ("token_logprobs", "topk_logprobs", "tail_logprob"):
         values = getattr(answer, name)

@@ -99,9 +99,7 @@ def test_the_student_moves_towards_the_teacher(live: Path) -> None:
     assert (summary["used"], summary["quarantined"]) == (2 * (ROWS - 1), 2)
 
 
-def test_the_record_replays_to_the_same_bits_without_a_teacher(
-    cluster: ClusterHandle, live: Path, folder: Path
-) -> None:
+def test_the_record_replays_to_the_same_bits(cluster: ClusterHandle, live: Path, folder: Path) -> None:
     replay = (
         "--teacher.source",
         "record",
