@@ -40,7 +40,7 @@ def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: 
         _run_serve(cluster, file.name)
     names = [application["name"] for application in values["applications"]]
     deadline = time.monotonic() + timeout_s
-    while not _all_running(cluster, names):
+    while not all_running(cluster, names):
         if time.monotonic() > deadline:
             raise UserError(f"{', '.join(names)}: not up {timeout_s:.0f} s after `serve deploy`; see the dashboard")
         time.sleep(0.3)
@@ -66,7 +66,7 @@ def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str],
     )
     try:
         assert process.stdout is not None
-        _show_log(process.stdout, show)
+        show_log(process.stdout, show)
         return process.wait()
     except BaseException:  # Ctrl-C too: the job must not outlive who watches it
         with contextlib.suppress(httpx.HTTPError):  # unless it wasn't submitted yet, or the cluster is gone
@@ -77,7 +77,7 @@ def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str],
         process.wait()
 
 
-def _show_log(output: Iterable[str], show: Callable[[str], None]) -> None:
+def show_log(output: Iterable[str], show: Callable[[str], None]) -> None:
     """Give the job's own lines of `output`, what `ray job submit` prints, to `show`."""
     before: list[str] = []
     taken = ended = False
@@ -110,7 +110,7 @@ def _run_serve(cluster: ClusterHandle, path: str) -> None:
         raise UserError(f"`serve deploy` refused the config: {_last_line((done.stderr or done.stdout).splitlines())}")
 
 
-def _all_running(cluster: ClusterHandle, names: list[str]) -> bool:
+def all_running(cluster: ClusterHandle, names: list[str]) -> bool:
     """Whether each application of `names` runs; UserError as soon as one has failed."""
     applications = cluster.get("/api/serve/applications/")["applications"]
     found = [applications.get(name, {"status": "NOT_STARTED"}) for name in names]

@@ -59,6 +59,7 @@ def down(state: Path) -> None:
     if is_running(handle):
         end([psutil.Process(handle.keeper)], _TEAR_DOWN_S)
     state.unlink()
+    state.with_suffix(".log").unlink(missing_ok=True)
 
 
 def is_running(handle: ClusterHandle) -> bool:

@@ -12,36 +12,56 @@ import psutil
 import pytest
 
 from cluster.handle import ClusterHandle, read_handle
-from cluster.jobs import deploy, submit_job
-from cluster.local import is_running, local_cluster
+from cluster.jobs import submit_job
+from cluster.local import is_running
 from cluster.nodes import REPOSITORY
-from cluster.settings import ClusterSettings, PoolSettings
-from common.errors import UserError
 
-RESOURCES = "import ray; ray.init(); found = ray.cluster_resources(); print('POOLS', sorted(found.items()))"
+JOB = """
+import ray, sys
+ray.init()
+print("POOLS", sorted(ray.cluster_resources().items()))
+sys.exit(3)
+"""
+OPENED = """
+from cluster.local import local_cluster
+from cluster.settings import ClusterSettings
+with local_cluster(ClusterSettings()):
+    print("up")
+"""
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "cluster", *arguments]
+    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterHandle]:
-    with local_cluster(ClusterSettings(student=PoolSettings(slots=2))) as handle:
-        yield handle
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where `up` wrote its cluster down, until `down`."""
+    path = tmp_path_factory.mktemp("up") / "cluster.json"
+    up = command("up", "--state", str(path), "--dashboard_port", "0", "--serve_port", "0", "--student.slots", "3")
+    assert up.returncode == 0, up.stderr
+    handle = read_handle(path)
+    assert f"export RAY_AUTH_TOKEN_PATH={handle.folder}/token" in up.stdout
+    yield path
+    assert command("down", "--state", str(path)).returncode == 0
     assert not is_running(handle)
     assert not handle.folder.exists()
+    assert not path.exists()
     assert not set(handle.nodes.values()) & set(psutil.pids())
 
 
-def test_a_job_sees_both_pools(cluster: ClusterHandle):
+@pytest.fixture
+def cluster(state: Path) -> ClusterHandle:
+    return read_handle(state)
+
+
+def test_a_failing_job_sees_both_pools_and_shows_its_last_words_once(cluster: ClusterHandle):
     lines: list[str] = []
-    assert submit_job(cluster, ["python", "-c", RESOURCES], lines.append) == 0
+    assert submit_job(cluster, ["python", "-c", JOB], lines.append) == 1
     (pools,) = [line for line in lines if line.startswith("POOLS")]
     assert "('teacher_pool', 1.0)" in pools
-    assert "('student_pool', 2.0)" in pools
-
-
-def test_a_failing_job_says_so_and_shows_its_last_words_once(cluster: ClusterHandle):
-    lines: list[str] = []
-    assert submit_job(cluster, ["python", "-c", "import sys; print('so long'); sys.exit(3)"], lines.append) == 1
-    assert lines.count("so long") == 1
+    assert "('student_pool', 3.0)" in pools
 
 
 def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
@@ -60,7 +80,7 @@ def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
     assert cluster.get(f"/api/jobs/{job}")["status"] == "STOPPED"
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}], ids=["no token", "wrong token"])
 def test_nobody_without_the_token_is_let_in(cluster: ClusterHandle, headers: dict[str, str]):
     with httpx.Client(base_url=cluster.dashboard_url, headers=headers, trust_env=False) as client:
         assert client.get("/api/jobs/").status_code in (401, 403)
@@ -72,59 +92,25 @@ def test_the_token_is_its_owners_alone(cluster: ClusterHandle):
     assert cluster.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_application_that_cannot_start_is_explained_in_one_line(cluster: ClusterHandle):
-    application = {
-        "name": "bad",
-        "route_prefix": "/bad",
-        "import_path": "teacher_server.app:build",
-        "args": {"nope": 1},
-    }
-    with pytest.raises(UserError, match=r"bad.*unknown key 'nope'") as caught:
-        deploy(cluster, {"applications": [application]}, timeout_s=60)
-    assert "\n" not in str(caught.value)
-
-
-OPENED = """
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
-with local_cluster(ClusterSettings()):
-    print("up")
-"""
+def test_a_cluster_that_is_up_is_not_started_twice(state: Path, cluster: ClusterHandle):
+    status = command("status", "--state", str(state))
+    assert (status.returncode, cluster.dashboard_url in status.stdout) == (0, True)
+    again = command("up", "--state", str(state))
+    assert (again.returncode, "already up" in again.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
 def test_a_cluster_ends_with_who_opened_it_even_before_it_is_up(end: signal.Signals):
     opener = subprocess.Popen([sys.executable, "-c", OPENED], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-    keeper = _first(lambda: psutil.Process(opener.pid).children())
-    head = _first(keeper.children)
+    keeper = first(lambda: psutil.Process(opener.pid).children())
+    head = first(keeper.children)
     opener.send_signal(end)
     opener.wait(30)
     keeper.wait(30)
     assert not head.is_running()
 
 
-def test_up_status_down(tmp_path: Path):
-    state = ["--state", str(tmp_path / "cluster.json")]
-    assert _command("status", *state).returncode == 2
-    up = _command("up", *state, "--dashboard_port", "0", "--serve_port", "0")
-    assert up.returncode == 0, up.stderr
-    handle = read_handle(tmp_path / "cluster.json")
-    assert f"export RAY_AUTH_TOKEN_PATH={handle.folder}/token" in up.stdout
-    again = _command("up", *state)
-    assert (again.returncode, "already up" in again.stderr) == (2, True)
-    assert _command("status", *state).returncode == 0
-    assert _command("down", *state).returncode == 0
-    assert not is_running(handle)
-    assert not handle.folder.exists()
-    assert not set(handle.nodes.values()) & set(psutil.pids())
-
-
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cluster", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
-
-
-def _first(children: Callable[[], list[psutil.Process]]) -> psutil.Process:
+def first(children: Callable[[], list[psutil.Process]]) -> psutil.Process:
     """The first child, as soon as there is one."""
     deadline = time.monotonic() + 30
     while not (found := children()):
