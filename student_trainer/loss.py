@@ -79,9 +79,12 @@ def loss_sums(logits: Tensor, targets: Targets, temperature: float) -> LossSums:
 
 
 def mean_loss(sums: LossSums, weights: Weights, alpha: float) -> Tensor:
-    """The loss to differentiate: each term divided by its own weight; a term without any weight is zero."""
-    distill = sums.distill / weights.distill if weights.distill else torch.zeros_like(sums.distill)
-    instruct = sums.instruct / weights.instruct if weights.instruct else torch.zeros_like(sums.instruct)
+    """The loss to differentiate: each term divided by its own weight; a term without any weight is zero.
+
+    Zero comes as a product, which keeps the graph: a step whose prompts were all set aside still has a backward pass.
+    """
+    distill = sums.distill / weights.distill if weights.distill else sums.distill * 0
+    instruct = sums.instruct / weights.instruct if weights.instruct else sums.instruct * 0
     return alpha * distill + (1 - alpha) * instruct
 
 

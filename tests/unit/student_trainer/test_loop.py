@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from common.errors import UserError
 from student_trainer import run_folder
@@ -81,6 +82,17 @@ def test_micro_batches_change_nothing(tmp_path: Path):
     for one, four in zip(*lines, strict=True):
         for name in ("train/loss", "train/kl", "train/ce", "optim/grad_norm"):
             assert one[name] == pytest.approx(four[name], rel=1e-5)
+
+
+def test_steps_whose_prompts_were_all_set_aside_change_nothing(tmp_path: Path):
+    settings = short_run(tmp_path)
+    run_folder.prepare(settings)
+    teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id.startswith("row-") else None)
+    train(settings, ALONE, lambda metrics: None, connect_to(teacher))
+    lines = read_metrics(settings.run_folder)
+    assert [line["progress/quarantined"] for line in lines[1:]] == [4] * 5
+    learnt = load_file(settings.run_folder / "adapter" / "adapter_model.safetensors")
+    assert not any(weights.any() for name, weights in learnt.items() if "lora_B" in name)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
