@@ -41,7 +41,7 @@ def build_world(settings: WorldSettings, folder: Path) -> dict[str, int]:
     files["queries_train.json"] = [query_record(task, number) for number, task in enumerate(asked)]
     for name, records in files.items():
         (folder / name).write_text(json.dumps(records, ensure_ascii=False, indent=1), encoding="utf-8")
-    written = _write_corpus(folder / CORPUS, documents(settings.seed, settings.corpus_documents, catalogue))
+    written = _write_corpus(folder / CORPUS, documents(settings.seed, settings.corpus_documents))
     return {name: len(records) for name, records in files.items()} | {CORPUS: written}
 
 

@@ -34,4 +34,4 @@ HELD_OUT_DOMAINS = (
     Domain("Geology", "volcano", ("eruption", "crater", "lava", "depth", "mineral")),
     Domain("Medicine", "drug", ("dosage", "symptom", "pharmacy", "vaccine", "allergy")),
 )
-"""Held out of every world, whatever its seed: the base models have read documents about the others."""
+"""Held out of the traces of every world, whatever its seed; base models have read about all categories."""

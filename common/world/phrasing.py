@@ -5,10 +5,10 @@ from random import Random
 _WEIGHTS = (4, 3, 2, 1)
 
 _QUERIES = (
-    "What is the {facts} of the {thing} {subject}{extra}?",
-    "Please tell me the {facts} of {subject}{extra}.",
-    "I want to know the {facts} of the {thing} {subject}{extra}.",
-    "Could you find the {facts} of {subject}{extra} for me?",
+    "What is the {facts} of the {thing} {subject}?",
+    "Please tell me the {facts} of {subject}.",
+    "I want to know the {facts} of the {thing} {subject}.",
+    "Could you find the {facts} of {subject} for me?",
 )
 _SEARCHING = (
     "I know the name {subject} but not its id. I should search for it first.",
@@ -36,10 +36,9 @@ _ANSWERS = (
 )
 
 
-def ask(rng: Random, facts: list[str], thing: str, subject: str, number: tuple[str, int] | None) -> str:
-    """Word a user's query; `number` is the name and value of an argument that it mentions."""
-    extra = f" for {number[0]} {number[1]}" if number else ""
-    return _draw(rng, _QUERIES).format(facts=" and the ".join(facts), thing=thing, subject=subject, extra=extra)
+def ask(rng: Random, facts: list[str], thing: str, subject: str) -> str:
+    """Word a user's query."""
+    return _draw(rng, _QUERIES).format(facts=" and the ".join(facts), thing=thing, subject=subject)
 
 
 def thought_on_search(rng: Random, thing: str, subject: str) -> str:

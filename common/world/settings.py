@@ -19,5 +19,5 @@ class WorldSettings(Settings):
     """Query records of training tools, without traces."""
     evaluation_tasks: int = Field(default=80, ge=1)
     """Recorded traces of each of seen, unseen_tool and unseen_category."""
-    corpus_documents: int = Field(default=12000, ge=0)
-    """Documents for pretraining."""
+    corpus_documents: int = Field(default=30000, ge=0)
+    """Documents for pretraining base models."""

@@ -5,7 +5,7 @@ from random import Random
 
 from common.world import phrasing
 from common.world.names import identifier, proper_name
-from common.world.tools import SEARCH, Api, Parameter, Tool
+from common.world.tools import SEARCH, Api, Tool
 
 Value = str | int
 
@@ -35,17 +35,15 @@ def draw_task(rng: Random, tools: tuple[Tool, ...]) -> Task:
     """Draw a task on one of `tools`: one or two facts of a thing, found in one to three calls."""
     tool = rng.choice(tools)
     wanted = _wanted_apis(rng, tool)
-    number = _number_to_mention(rng, wanted[0]) if len(wanted) == 1 else None
     thing = tool.domain.thing
     given_id = tool.search is not None and rng.random() < 0.4
     subject = identifier(rng) if given_id else proper_name(rng)
     calls = [] if given_id or tool.search is None else [_search(rng, tool.search, subject)]
     key = calls[0].response[SEARCH] if calls else subject
-    calls += [_ask(rng, tool, api, subject, key, number) for api in wanted]
-    mentioned = (number.name, int(number.example)) if number else None
+    calls += [_ask(rng, tool, api, subject, key) for api in wanted]
     found = {call.api.fact: call.response[call.api.fact] for call in calls if call.api.fact != SEARCH}
     return Task(
-        query=phrasing.ask(rng, [api.fact for api in wanted], thing, subject, mentioned),
+        query=phrasing.ask(rng, [api.fact for api in wanted], thing, subject),
         apis=_offer(rng, tool, [call.api for call in calls], tools),
         calls=tuple(calls),
         closing_thought=phrasing.closing_thought(rng),
@@ -54,21 +52,9 @@ def draw_task(rng: Random, tools: tuple[Tool, ...]) -> Task:
 
 
 def _wanted_apis(rng: Random, tool: Tool) -> list[Api]:
-    plain = [api for api in tool.apis if len(api.required) == 1]
-    if len(plain) > 1 and rng.random() < 0.4:
-        return rng.sample(plain, 2)
+    if rng.random() < 0.4:
+        return rng.sample(tool.apis, 2)
     return [rng.choice(tool.apis)]
-
-
-def _number_to_mention(rng: Random, api: Api) -> Parameter | None:
-    """Draw the value of the API's number, if it has one and, being optional, the query mentions it."""
-    if len(api.required) > 1:
-        parameter = api.required[1]
-    elif api.optional and rng.random() < 0.5:
-        parameter = api.optional[0]
-    else:
-        return None
-    return Parameter(parameter.name, parameter.kind, parameter.description, str(rng.randint(10, 99)))
 
 
 def _search(rng: Random, api: Api, subject: str) -> Call:
@@ -76,10 +62,8 @@ def _search(rng: Random, api: Api, subject: str) -> Call:
     return Call(thought, api, {api.required[0].name: subject}, {"name": subject, SEARCH: identifier(rng)})
 
 
-def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: Value, number: Parameter | None) -> Call:
+def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: Value) -> Call:
     arguments: dict[str, Value] = {api.required[0].name: key}
-    if number:
-        arguments[number.name] = int(number.example)
     others = [fact for fact in tool.domain.facts if fact != api.fact]
     facts = [api.fact, *rng.sample(others, rng.choice((0, 0, 1)))]
     rng.shuffle(facts)
@@ -88,7 +72,7 @@ def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: Value, number: Pa
 
 
 def _value(rng: Random) -> Value:
-    return rng.randint(10, 99) if rng.random() < 0.5 else proper_name(rng)
+    return rng.randint(2, 9) if rng.random() < 0.3 else proper_name(rng)
 
 
 def _offer(rng: Random, tool: Tool, called: list[Api], tools: tuple[Tool, ...]) -> tuple[Api, ...]:
@@ -99,7 +83,7 @@ def _offer(rng: Random, tool: Tool, called: list[Api], tools: tuple[Tool, ...]) 
     own = [*tool.apis, *([tool.search] if tool.search else [])]
     spare = [api for api in own if api not in called]
     foreign = [api for api in other.apis if api.fact not in facts] if other else []
-    count = max(2, min(4, len(called) + rng.choice((1, 2)))) - len(called)
+    count = max(2, min(4, len(called) + rng.choice((1, 1, 2)))) - len(called)
     distractors = rng.sample(spare, min(count, len(spare)))
     if foreign and distractors:
         distractors[-1] = rng.choice(foreign)

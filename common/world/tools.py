@@ -109,11 +109,11 @@ def _fact_api(rng: Random, domain: Domain, tool: str, fact: str, by_id: bool) ->
         if by_id
         else Parameter(thing, "STRING", f"Name of the {thing}", proper_name(rng))
     )
-    name = rng.choice(("Get {}", "Find {}", "Show {}")).format(fact)
+    name = f"Get {fact}"
     description = rng.choice(("Returns the {} of a {}", "The {} of any {}", "Gives a {} of a {}")).format(fact, thing)
     draw, number = rng.random(), _number(rng)
-    required = (subject, number) if draw < 0.2 else (subject,)
-    optional = (number,) if 0.2 <= draw < 0.4 else ()
+    required = (subject,)
+    optional = (number,) if draw < 0.2 else ()
     return Api(domain.category, tool, name, description, thing, fact, required, optional)
 
 
