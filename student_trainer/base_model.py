@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import UserError
+from student_trainer.copying import ROPE_THETA, start_copying
 from student_trainer.pretrain_settings import ArchitectureSettings, PretrainSettings
 from student_trainer.tokenizer import EOS, train_tokenizer
 
@@ -68,7 +69,7 @@ def _text(line: str, place: str) -> str:
 
 
 def build_model(architecture: ArchitectureSettings, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Return a Llama with random weights and tied embeddings, sized for `tokenizer`."""
+    """Return a Llama with tied embeddings, sized for `tokenizer`, with the weights that training starts from."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden_size,
@@ -77,12 +78,15 @@ def build_model(architecture: ArchitectureSettings, tokenizer: PreTrainedTokeniz
         num_attention_heads=architecture.hidden_size // architecture.head_size,
         head_dim=architecture.head_size,
         max_position_embeddings=architecture.max_positions,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    start_copying(model)
+    return model
 
 
 def batches(encoded: Sequence[list[int]], batch_tokens: int, seed: int) -> Iterator[list[list[int]]]:
@@ -96,6 +100,15 @@ def batches(encoded: Sequence[list[int]], batch_tokens: int, seed: int) -> Itera
             groups = _fill([encoded[index] for index in window], batch_tokens)
             yield from rng.sample(groups, len(groups))
         epoch += 1
+
+
+def copy_batches(vocabulary: int, batch_tokens: int, seed: int) -> Iterator[list[list[int]]]:
+    """Yield batches without end of rows in which a run of random tokens repeats, now sooner and now later."""
+    rng = Random(f"{seed} copies")
+    while True:
+        period, length = rng.randint(8, 48), rng.choice((64, 128, 256))
+        runs = [[rng.randrange(vocabulary) for _ in range(period)] for _ in range(max(1, batch_tokens // length))]
+        yield [(run * (length // period + 1))[:length] for run in runs]
 
 
 def _fill(documents: list[list[int]], batch_tokens: int) -> list[list[list[int]]]:
@@ -114,9 +127,13 @@ def _train(model: LlamaForCausalLM, encoded: list[list[int]], settings: Pretrain
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, settings))
     model.train()
-    endless = batches(encoded, settings.batch_tokens, settings.seed)
+    total = settings.copy_steps + settings.steps
+    drawn = chain(
+        islice(copy_batches(model.config.vocab_size, settings.batch_tokens, settings.seed), settings.copy_steps),
+        islice(batches(encoded, settings.batch_tokens, settings.seed), settings.steps),
+    )
     started, tokens, losses = time.monotonic(), 0, []
-    for step, batch in enumerate(islice(endless, settings.steps), start=1):
+    for step, batch in enumerate(drawn, start=1):
         loss = _loss(model, batch)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
@@ -125,8 +142,8 @@ def _train(model: LlamaForCausalLM, encoded: list[list[int]], settings: Pretrain
         optimizer.zero_grad()
         tokens += sum(map(len, batch))
         losses.append(loss.item())
-        if step % settings.report_every == 0 or step == settings.steps:
-            _report(step, settings.steps, losses, tokens, time.monotonic() - started)
+        if step % settings.report_every == 0 or step == total:
+            _report(step, total, losses, tokens, time.monotonic() - started)
             losses = []
 
 
@@ -142,10 +159,11 @@ def _loss(model: LlamaForCausalLM, batch: list[list[int]]) -> torch.Tensor:
 
 def _rate(done: int, settings: PretrainSettings) -> float:
     """Return the share of the learning rate: linear warm-up, then a cosine to a tenth."""
-    warmup = max(1, round(settings.warmup_fraction * settings.steps))
+    total = settings.copy_steps + settings.steps
+    warmup = max(1, round(settings.warmup_fraction * total))
     if done < warmup:
         return (done + 1) / warmup
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * (done - warmup) / max(1, settings.steps - warmup)))
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (done - warmup) / max(1, total - warmup)))
 
 
 def _report(step: int, steps: int, losses: list[float], tokens: int, elapsed: float) -> None:

@@ -24,7 +24,7 @@ class TokenizerSettings(Settings):
 class ArchitectureSettings(Settings):
     """A Llama with tied embeddings."""
 
-    layers: int = Field(ge=1)
+    layers: int = Field(ge=2)
     hidden_size: int = Field(ge=32)
     mlp_size: int = Field(ge=32)
     head_size: int = Field(default=32, ge=32)
@@ -46,7 +46,10 @@ class PretrainSettings(Settings):
     """Folder for the model in bfloat16 and its tokenizer."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     architecture: ArchitectureSettings
+    copy_steps: int = Field(default=0, ge=0)
+    """Steps on random tokens that repeat, before the documents: from these a small model learns to copy."""
     steps: int = Field(ge=1)
+    """Steps on documents."""
     batch_tokens: int = Field(default=6144, ge=256)
     """Tokens of one optimizer step, padding included."""
     max_length: int = Field(default=512, ge=16)

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from common import settings as common_settings
 from common.errors import UserError
 from common.render import load_tokenizer, tokenizer_fingerprint
-from student_trainer.base_model import batches, read_documents
+from student_trainer.base_model import batches, build_model, copy_batches, read_documents
 from student_trainer.pretrain import main, pretrain
 from student_trainer.pretrain_settings import ArchitectureSettings, PretrainSettings, TokenizerSettings
 from student_trainer.tokenizer import train_tokenizer
@@ -32,8 +32,9 @@ def corpus(tmp_path: Path) -> Path:
 
 def small(corpus: Path, out: Path, **changes: object) -> PretrainSettings:
     values = {
-        "documents": [corpus], "out": out, "steps": 30, "batch_tokens": 512, "learning_rate": 0.02, "seed": 1, "threads": 1,
-        "tokenizer": {"vocabulary_size": 330}, "architecture": {"layers": 1, "hidden_size": 32, "mlp_size": 32},
+        "documents": [corpus], "out": out, "steps": 30, "batch_tokens": 512, "learning_rate": 0.02, "seed": 1,
+        "threads": 1, "tokenizer": {"vocabulary_size": 330},
+        "architecture": {"layers": 2, "hidden_size": 32, "mlp_size": 32},
     }  # fmt: skip
     return PretrainSettings.model_validate(values | changes)
 
@@ -81,6 +82,23 @@ def test_every_document_comes_once_an_epoch_within_the_token_budget() -> None:
     assert first != other
 
 
+def test_copied_tokens_repeat_after_a_period() -> None:
+    for batch in islice(copy_batches(300, 512, seed=0), 5):
+        assert sum(map(len, batch)) <= 512
+        assert all(any(row[p:] == row[:-p] for p in range(8, 49)) for row in batch)
+
+
+def test_a_model_starts_by_favouring_what_followed_before() -> None:
+    tokenizer = train_tokenizer(DOCUMENTS, TokenizerSettings(vocabulary_size=330))
+    torch.manual_seed(0)
+    model = build_model(ArchitectureSettings(layers=2, hidden_size=128, mlp_size=64), tokenizer)
+    ids = torch.randint(len(tokenizer), (8, 12)).repeat(1, 3)
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[:, :-1]
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    assert losses[:, 12:].mean() < losses[:, :11].mean() - 0.3
+
+
 def test_pretraining_learns_and_repeats_itself_to_the_bit(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +143,7 @@ def test_missing_documents_are_said(tmp_path: Path) -> None:
 
 def test_heads_must_fill_the_hidden_size() -> None:
     with pytest.raises(ValueError, match="no multiple of head_size"):
-        ArchitectureSettings(layers=1, hidden_size=100, mlp_size=64)
+        ArchitectureSettings(layers=2, hidden_size=100, mlp_size=64)
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
