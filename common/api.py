@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MAX_SEQUENCES = 256
 MAX_SEQUENCE_TOKENS = 131_072
 MAX_TOP_K = 4_096
+MAX_TEMPERATURE = 2
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=MAX_SEQUENCE_TOKENS)]
 
@@ -21,7 +22,7 @@ class GenerateOptions(Body):
     """How a completion is written. `temperature` shapes the sampling alone: logprobs are always at temperature 1."""
 
     max_tokens: int = Field(ge=1, le=MAX_SEQUENCE_TOKENS)
-    temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
+    temperature: float = Field(default=1.0, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stop_token_ids: TokenIds = []

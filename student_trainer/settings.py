@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from common.api import MAX_TEMPERATURE, MAX_TOP_K
 from common.settings import Settings
 
 
@@ -28,7 +29,7 @@ class CompletionSettings(Settings):
     writer: dict[Literal["dataset", "teacher", "student"], float] = {"dataset": 1.0}
     """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, position)."""
     max_new_tokens: int = Field(default=512, ge=1)
-    temperature: float = Field(default=1.0, ge=0, le=10)
+    temperature: float = Field(default=1.0, ge=0, le=MAX_TEMPERATURE)
     top_p: float = Field(default=1.0, gt=0, le=1)
     keep_length_cut: bool = False
     """Train on completions cut by length too; they teach no end, so they are dropped and counted by default."""
@@ -53,7 +54,7 @@ class TeacherSettings(Settings):
     """Ask the teacher, replay `record_folder`, or replay what is recorded and ask for the rest."""
     record_folder: Path | None = None
     """Record to replay; the run's own by default."""
-    top_k: int = Field(default=64, ge=1)
+    top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
     logprob_dtype: Literal["float16", "float32"] = "float16"
     window: int = Field(default=32, ge=1)
     """Most requests in flight per worker."""
