@@ -102,9 +102,15 @@ def _load_base(settings: StudentSettings, device: torch.device) -> PreTrainedMod
             bnb_4bit_compute_dtype=dtype,
         )
     config = read_config(settings.model)
-    return AutoModelForCausalLM.from_pretrained(
-        settings.model, config=config, dtype=dtype, quantization_config=quantization, device_map={"": device}
-    )
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            settings.model, config=config, dtype=dtype, quantization_config=quantization, device_map={"": device}
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"student.model: can't load the weights of {settings.model!r}: {reason} Give a model folder or hub name."
+        ) from None
 
 
 def read_config(model: str) -> PreTrainedConfig:

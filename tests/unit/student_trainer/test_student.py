@@ -103,6 +103,13 @@ def test_a_missing_model_is_named(tmp_path: Path):
         load_student(settings, CPU, seed=0)
 
 
+def test_a_model_without_weights_is_named(tmp_path: Path):
+    settings = student_settings(tmp_path / "student")
+    (tmp_path / "student" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"student\.model: can't load the weights of .*student"):
+        load_student(settings, CPU, seed=0)
+
+
 def test_adapters_on_the_head_are_refused(tmp_path: Path):
     settings = student_settings(tmp_path / "student", lora={"rank": 4, "target_modules": ["q_proj", "lm_head"]})
     with pytest.raises(UserError, match="head"):
