@@ -16,6 +16,7 @@ from ray.train.v2.api.config import LoggingConfig, RunConfig, ScalingConfig  # r
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from common.errors import UserError
+from common.toolbench.rows import shards
 from student_trainer import run_folder
 from student_trainer.examples import total_steps
 from student_trainer.progress import ProgressLine
@@ -34,6 +35,8 @@ def launch(settings: TrainSettings) -> None:
     """
     rows = len(PromptStream(settings.data.train, settings.shuffle_seed))
     steps = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
+    if settings.data.validation:
+        shards(settings.data.validation)  # raises where there are none
     run_folder.prepare(settings)
     with _connected(settings.workers), ProgressLine(settings.run_folder, steps) as progress:
         check_resources(settings.workers)
@@ -48,8 +51,14 @@ def launch(settings: TrainSettings) -> None:
 def _connected(workers: WorkerSettings) -> Iterator[None]:
     """A connection to Ray; closing it, on Ctrl-C too, ends the workers. What they say comes through the run's log."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError:
+            raise UserError(
+                f"no Ray cluster answers at RAY_ADDRESS={address}; start it, correct the address, or unset RAY_ADDRESS "
+                "to train on a Ray of its own"
+            ) from None
     else:
         pool = {workers.pool: 1.0} if workers.pool else {}
         ray.init(

@@ -29,8 +29,9 @@ def with_absolute_paths(settings: TrainSettings) -> TrainSettings:
         holder = values[section] if section else values
         if holder and holder[key] is not None:
             holder[key] = str(Path(holder[key]).expanduser().resolve())
-    if Path(settings.student.model).is_dir():
-        values["student"]["model"] = str(Path(settings.student.model).resolve())
+    model = Path(settings.student.model).expanduser()
+    if model.is_dir():
+        values["student"]["model"] = str(model.resolve())
     return TrainSettings.model_validate(values)
 
 

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.errors import UserError
 from student_trainer.__main__ import main
-from student_trainer.launch import check_resources
+from student_trainer.launch import check_resources, launch
 from student_trainer.progress import describe
 from student_trainer.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.settings import WorkerSettings
@@ -43,6 +44,12 @@ def test_an_unknown_command_is_refused_with_the_known_ones():
         ("run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\n", ["--batch_size", "0"], "batch_size"),
         ("run_folder: r\ndata: {train: d}\nstudent: {model: m}\n", [], "mode kd needs the section teacher"),
         ("run_folder: r\nmode: sft\ndata: {train: nowhere}\nstudent: {model: m}\n", [], "nowhere"),
+        (
+            "run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\n",
+            ["--completion.temperature", "3"],
+            "or equal to 2",
+        ),
+        ("run_folder: r\ndata: {train: d}\nteacher: {top_k: 5000}\n", [], "or equal to 4096"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str | None, overrides: list[str], message: str):
@@ -53,6 +60,23 @@ def test_mistakes_are_named(tmp_path: Path, text: str | None, overrides: list[st
         main(["train", str(config), *overrides])
 
 
+def test_missing_validation_rows_are_named_before_anything_is_loaded(tmp_path: Path):
+    data = {"train": tmp_path / "data", "validation": tmp_path / "nowhere"}
+    with pytest.raises(UserError, match="nowhere"):
+        launch(make_settings(tmp_path, data=data))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dead_ray_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**options: Any) -> None:
+        raise ConnectionError("failed to connect to GCS")
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.1.2.3:6379")
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=10\.1\.2\.3:6379; start it"):
+        launch(make_settings(tmp_path))
+
+
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings = make_settings(tmp_path, run_folder="runs/one", student={"model": "base"})
     (tmp_path / "base").mkdir()
@@ -61,6 +85,8 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert resolved.run_folder == tmp_path / "runs" / "one"
     assert resolved.student.model == str(tmp_path / "base")
     assert resolved.data.train == settings.data.train
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert with_absolute_paths(make_settings(tmp_path, student={"model": "~/base"})).student == resolved.student
     assert with_absolute_paths(make_settings(tmp_path, student={"model": "org/name"})).student.model == "org/name"
 
 
