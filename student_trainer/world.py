@@ -1,5 +1,6 @@
 """The workers of a run: how many, which one this is, its device, and the sums they share."""
 
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class World:
 
 def make_deterministic(threads: int | None) -> None:
     """Ask torch for the same bits on every run of the same build; operations that can't are warned about."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA first multiplies
     torch.use_deterministic_algorithms(True, warn_only=True)
     if threads is not None:
         torch.set_num_threads(threads)
