@@ -1,6 +1,7 @@
 """The client of a teacher's HTTP API: tries again where that can help, and says everything else in one line."""
 
 import os
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
@@ -8,7 +9,7 @@ from typing import TypeVar
 
 import httpx
 from pydantic import ValidationError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
@@ -16,6 +17,8 @@ from common.errors import UserError
 
 TOKEN_VARIABLE = "TOOLAGENT_KD_TOKEN"
 LONGEST_WAIT_S = 30.0
+OVERLOAD_PATIENCE_S = 600.0
+"""How long one call puts up with an overloaded teacher."""
 
 T = TypeVar("T")
 
@@ -28,8 +31,12 @@ class TeacherRefused(UserError):
     """The teacher answered that the request itself is wrong (a 4xx): trying again would change nothing."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"the teacher refused the request ({status}): {message}")
+        super().__init__(status, message)  # what pickle makes it anew from, on its way out of a Ray worker
         self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"the teacher refused the request ({self.status}): {self.message}"
 
 
 def read_token(token_file: Path | None) -> str:
@@ -57,7 +64,8 @@ class TeacherClient:
     """Asks the teacher at `base_url` (its route prefix included). Used as `async with TeacherClient(...) as teacher`.
 
     Connection errors, any 5xx, 408 and broken answers are tried again, `attempts` times in all, waiting as long as
-    Retry-After says or exponentially longer. Scoring is idempotent, so trying again is safe.
+    Retry-After says or exponentially longer. A 503 with Retry-After, an overloaded teacher's word, is no attempt: it is
+    put up with for OVERLOAD_PATIENCE_S. Scoring is idempotent, so trying again is safe.
     """
 
     def __init__(
@@ -117,14 +125,14 @@ class TeacherClient:
     ) -> httpx.Response:
         response = await self._http.request(method, self._base_url + path, content=content, headers=headers)
         if response.status_code >= 500 or response.status_code == 408:
-            raise _Transient(f"HTTP {response.status_code}: {_message(response)}", _retry_after_s(response))
+            raise _Transient(response)
         if response.status_code != 200:
             raise TeacherRefused(response.status_code, _message(response))
         return response
 
     async def _retrying(self, ask: Callable[[], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._attempts),
+            stop=_Patience(self._attempts),
             wait=_wait_s,
             retry=retry_if_exception_type((httpx.TransportError, wire.WireError, _Transient)),
             reraise=True,
@@ -133,8 +141,10 @@ class TeacherClient:
             return await retrying(ask)
         except (httpx.TransportError, wire.WireError, _Transient) as error:
             reason = str(error) or type(error).__name__
-            tried = f"no usable answer from the teacher at {self._base_url} in {self._attempts} attempts"
-            raise TeacherUnavailable(f"{tried}; the last: {reason}") from None
+            tried = f"{OVERLOAD_PATIENCE_S:.0f} s of overload" if _is_overload(error) else f"{self._attempts} attempts"
+            raise TeacherUnavailable(
+                f"no usable answer from the teacher at {self._base_url} in {tried}; the last: {reason}"
+            ) from None
 
 
 def _checked_url(base_url: str) -> str:
@@ -146,15 +156,34 @@ def _checked_url(base_url: str) -> str:
 class _Transient(Exception):
     """An answer that a healthy teacher wouldn't give, and how long it asked to be left alone."""
 
-    def __init__(self, message: str, retry_after_s: float | None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(f"HTTP {response.status_code}: {_message(response)}")
+        self.retry_after_s = _retry_after_s(response)
+        self.overload = response.status_code == 503 and self.retry_after_s is not None
+
+
+def _is_overload(error: BaseException | None) -> bool:
+    return isinstance(error, _Transient) and error.overload
+
+
+class _Patience:
+    """When one call gives up: overload is bounded by the time since its start, all other failures by their number."""
+
+    def __init__(self, attempts: int) -> None:
+        self._attempts_left = attempts
+
+    def __call__(self, state: RetryCallState) -> bool:
+        if _is_overload(state.outcome.exception() if state.outcome else None):
+            return (state.seconds_since_start or 0) >= OVERLOAD_PATIENCE_S
+        self._attempts_left -= 1
+        return self._attempts_left <= 0
 
 
 def _wait_s(state: RetryCallState) -> float:
+    """Retry-After with up to a quarter more, so that refused clients don't all come back at once; else the backoff."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after_s if isinstance(error, _Transient) else None
-    return _backoff_s(state) if asked is None else asked
+    return _backoff_s(state) if asked is None else asked * random.uniform(1, 1.25)
 
 
 _backoff_s = wait_exponential_jitter(multiplier=0.5, max=LONGEST_WAIT_S, jitter=0.5)

@@ -13,8 +13,12 @@ class BadRecord(UserError):
     """A record that can't be converted. `reason` is the short name under which such records are counted."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # what pickle makes it anew from
         self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def take(record: object, key: str, kind: type[T], inside: str = "") -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 
 from common import wire
 from common.api import DistillRequest, DistillSequence, TeacherCard
-from common.client import TOKEN_VARIABLE, TeacherClient, TeacherRefused, TeacherUnavailable, read_token
+from common.client import (
+    OVERLOAD_PATIENCE_S,
+    TOKEN_VARIABLE,
+    TeacherClient,
+    TeacherRefused,
+    TeacherUnavailable,
+    read_token,
+)
 from common.errors import UserError
 
 pytestmark = pytest.mark.anyio
@@ -31,13 +39,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the client waited between attempts, without waiting."""
+    """What the client waited between attempts, without waiting; its clock counts those seconds alone."""
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: sum(waited)))
     return waited
 
 
@@ -77,6 +86,7 @@ def refusal(status: int, message: str = "because", **headers: str) -> httpx.Resp
 
 
 GOOD = httpx.Response(200, content=stream("b", "a"))
+OVERLOAD = refusal(503, "too many requests", **{"Retry-After": "10"})
 
 
 async def test_sends_the_request_and_puts_answers_in_its_order():
@@ -119,14 +129,37 @@ async def test_tries_again_what_may_pass(waits: list[float], failure: httpx.Resp
     async with teacher.client() as client:
         assert len(await client.distill(REQUEST)) == 2
     assert len(teacher.requests) == 3
-    assert 0 < waits[0] < waits[1] + 0.5
+    assert 0.5 <= waits[0] <= 1 <= waits[1] <= 1.5
 
 
 async def test_waits_as_long_as_the_teacher_says(waits: list[float]):
     teacher = Teacher(refusal(503, **{"Retry-After": "7"}), refusal(503, **{"Retry-After": "9999"}), GOOD)
     async with teacher.client() as client:
         await client.distill(REQUEST)
-    assert waits == [7, 30]
+    assert 7 <= waits[0] <= 7 * 1.25
+    assert 30 <= waits[1] <= 30 * 1.25
+
+
+async def test_clients_refused_together_come_back_apart(waits: list[float]):
+    teacher = Teacher(*[OVERLOAD] * 9, GOOD)
+    async with teacher.client() as client:
+        await client.distill(REQUEST)
+    assert len(set(waits)) == 9
+
+
+async def test_overload_is_no_attempt(waits: list[float]):
+    broken = httpx.ConnectError("refused")
+    teacher = Teacher(broken, *[OVERLOAD] * 20, broken, *[OVERLOAD] * 20, GOOD)
+    async with teacher.client(attempts=3) as client:
+        assert len(await client.distill(REQUEST)) == 2
+    assert len(teacher.requests) == 43
+
+
+async def test_overload_without_end_is_given_up(waits: list[float]):
+    async with Teacher(OVERLOAD).client(attempts=1) as client:
+        with pytest.raises(TeacherUnavailable, match="in 600 s of overload; the last: HTTP 503: too many requests"):
+            await client.distill(REQUEST)
+    assert OVERLOAD_PATIENCE_S <= sum(waits) <= OVERLOAD_PATIENCE_S + 10 * 1.25
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
