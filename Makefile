@@ -1,7 +1,7 @@
 # Each target sets up what it needs: `make demo` on a fresh machine is enough.
 PYTHON := .venv/bin/python
-# cpu or gpu: which build of vLLM and torch to install.
-BUILD ?= cpu
+# cpu or gpu: which build of vLLM and torch to install; what .venv has already, unless said.
+BUILD ?= $(or $(firstword $(shell cat .venv/installed 2>/dev/null)),cpu)
 
 .PHONY: setup demo demo-toolbench test lint bench clean
 
