@@ -6,7 +6,7 @@ is checked against the manifest; a checkpoint that fails is passed over for the 
     step-200/
       adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format
       optimizer.pt                                      optimizer and schedule, tensors and numbers only
-      state.json                                        step, epoch, next position, versions
+      state.json                                        step, epoch, next position, rows of data.train, versions
       manifest.json                                     sha256 of each file above
 
 Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
@@ -27,17 +27,18 @@ from common.errors import UserError
 from student_trainer.step import Learner
 
 log = logging.getLogger(__name__)
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 @dataclass(frozen=True)
 class State:
-    """Where the run stands: `step` steps are done, and `position` of `epoch` comes next."""
+    """Where the run stands: `step` steps are done, and `position` of `epoch`, of `rows` positions, comes next."""
 
     step: int
     epoch: int
     position: int
+    rows: int
 
 
 def save(folder: Path, learner: Learner, state: State, keep: int) -> Path:
@@ -65,12 +66,20 @@ def save(folder: Path, learner: Learner, state: State, keep: int) -> Path:
 
 
 def newest_intact(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are all as written; those passed over are named in the log."""
-    for checkpoint in _by_age(folder):
+    """The newest checkpoint whose files are all as written; those passed over are named in the log.
+
+    None where there is no checkpoint at all. Raises UserError when there are some, all damaged.
+    """
+    checkpoints = _by_age(folder)
+    for checkpoint in checkpoints:
         problem = _find_damage(checkpoint)
         if problem is None:
             return checkpoint
         log.warning("checkpoint %s is damaged (%s); falling back to the one before", checkpoint, problem)
+    if checkpoints:
+        raise UserError(
+            f"no checkpoint in {folder} is intact ({len(checkpoints)} damaged); restore one, or choose a new run_folder"
+        )
     return None
 
 
@@ -89,7 +98,7 @@ def load(checkpoint: Path, learner: Learner) -> State:
     states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
     learner.optimizer.load_state_dict(states["optimizer"])
     learner.schedule.load_state_dict(states["schedule"])
-    return State(about["step"], about["epoch"], about["position"])
+    return State(about["step"], about["epoch"], about["position"], about["rows"])
 
 
 def _by_age(folder: Path) -> list[Path]:

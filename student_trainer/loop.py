@@ -14,11 +14,20 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from common.errors import UserError
 from common.render import Renderer, load_tokenizer
 from student_trainer import checkpoint, ledger
 from student_trainer.checkpoint import State
 from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
-from student_trainer.run_folder import Metrics, append_metrics, checkpoints_of, cut_metrics, write_log, write_summary
+from student_trainer.run_folder import (
+    Metrics,
+    append_metrics,
+    checkpoints_of,
+    cut_metrics,
+    is_finished,
+    write_log,
+    write_summary,
+)
 from student_trainer.settings import TrainSettings
 from student_trainer.sources import Connect, Source, connect, open_source
 from student_trainer.step import Learner, make_learner, train_step
@@ -60,6 +69,8 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)
     run = Run(settings, world, stream, make_learner(settings, last_step, world), last_step)
     done = _resume(run)
+    if done == last_step and is_finished(settings.run_folder):
+        return
     _warn_of_approximation(settings, run.learner.student.vocabulary_size)
     with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:
         _run_steps(run, source, done, report)
@@ -86,10 +97,17 @@ def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
 
 
 def _resume(run: Run) -> int:
-    """Steps already done: those of the newest intact checkpoint."""
+    """Steps already done: those of the newest intact checkpoint.
+
+    Raises UserError when checkpoints are there but none is intact, or the data are not those that they were made with.
+    """
     folder = run.settings.run_folder
     newest = checkpoint.newest_intact(checkpoints_of(folder))
-    done = checkpoint.load(newest, run.learner).step if newest else 0
+    done = 0
+    if newest:
+        state = checkpoint.load(newest, run.learner)
+        done = state.step
+        _check_same_data(state, _state(run, done), run.settings)
     if run.world.leads:
         cut_metrics(folder, done if newest else -1)
         ledger.cut_back(folder, done)
@@ -97,6 +115,14 @@ def _resume(run: Run) -> int:
             log.info("resuming after step %d from %s", done, newest)
     run.world.wait_for_all()
     return done
+
+
+def _check_same_data(found: State, expected: State, settings: TrainSettings) -> None:
+    if found != expected:
+        raise UserError(
+            f"the data behind data.train changed: {settings.data.train} has {expected.rows} rows, the checkpoint after "
+            f"step {found.step} was made with {found.rows}; restore the data, or choose a new run_folder"
+        )
 
 
 def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:
@@ -109,9 +135,14 @@ def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> Non
 
 def _save(run: Run, step: int) -> None:
     if run.world.leads:
-        epoch, position = next_position(step, len(run.stream), run.settings.batch_size)
         folder = checkpoints_of(run.settings.run_folder)
-        checkpoint.save(folder, run.learner, State(step, epoch, position), run.settings.keep_checkpoints)
+        checkpoint.save(folder, run.learner, _state(run, step), run.settings.keep_checkpoints)
+
+
+def _state(run: Run, step: int) -> State:
+    """Where the run stands after `step`."""
+    rows = len(run.stream)
+    return State(step, *next_position(step, rows, run.settings.batch_size), rows)
 
 
 def _log(run: Run, metrics: Metrics) -> None:

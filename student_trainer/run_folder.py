@@ -116,6 +116,11 @@ def write_summary(run_folder: Path) -> None:
     (run_folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
+def is_finished(run_folder: Path) -> bool:
+    """Whether all that the end of a run writes is there."""
+    return (run_folder / "adapter" / "adapter_model.safetensors").exists() and (run_folder / "summary.json").exists()
+
+
 def _as_written(settings: TrainSettings) -> Metrics:
     return settings.model_dump(mode="json")
 

@@ -30,9 +30,9 @@ def moved_learner(settings: TrainSettings, seed: int) -> Learner:
 def test_a_learner_is_restored_to_the_bit(tmp_path: Path, optimizer: str):
     settings = short_run(tmp_path, optimizer={"name": optimizer, "learning_rate": 0.01}, **SFT)
     before = moved_learner(settings, seed=1)
-    path = checkpoint.save(tmp_path / "checkpoints", before, State(3, 1, 8), keep=2)
+    path = checkpoint.save(tmp_path / "checkpoints", before, State(3, 1, 8, 20), keep=2)
     after = moved_learner(settings, seed=2)
-    assert checkpoint.load(path, after) == State(3, 1, 8)
+    assert checkpoint.load(path, after) == State(3, 1, 8, 20)
     for learner in (before, after):  # one more step shows the optimizer's own state
         for parameter in learner.student.trainable():
             parameter.grad = torch.ones_like(parameter)
@@ -44,7 +44,7 @@ def test_a_learner_is_restored_to_the_bit(tmp_path: Path, optimizer: str):
 def save_three(tmp_path: Path, keep: int = 3) -> Path:
     learner = moved_learner(short_run(tmp_path, **SFT), seed=1)
     for step in (2, 4, 10):
-        checkpoint.save(tmp_path / "checkpoints", learner, State(step, 0, step), keep)
+        checkpoint.save(tmp_path / "checkpoints", learner, State(step, 0, step, 20), keep)
     return tmp_path / "checkpoints"
 
 
@@ -72,6 +72,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
     assert "step-10" in caplog.text
 
 
+def test_a_folder_without_an_intact_checkpoint_is_refused(tmp_path: Path):
+    """Beginning again in silence would throw the run away."""
+    folder = save_three(tmp_path)
+    for checkpoint_folder in folder.iterdir():
+        (checkpoint_folder / "optimizer.pt").unlink()
+    with pytest.raises(UserError, match=r"no checkpoint in .*checkpoints is intact \(3 damaged\); restore one"):
+        checkpoint.newest_intact(folder)
+
+
 def test_a_checkpoint_never_finished_is_not_seen(tmp_path: Path):
     folder = save_three(tmp_path)
     (folder / "step-10").rename(folder / ".step-12.partial")
@@ -83,7 +92,7 @@ def test_damaged_later_checkpoints_do_not_push_out_new_ones(tmp_path: Path):
     (folder / "step-10" / "manifest.json").unlink()
     (folder / ".step-12.partial").mkdir()
     learner = moved_learner(short_run(tmp_path, **SFT), seed=1)
-    checkpoint.save(folder, learner, State(6, 0, 6), keep=1)
+    checkpoint.save(folder, learner, State(6, 0, 6, 20), keep=1)
     assert [path.name for path in folder.iterdir()] == ["step-6"]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from common.client import TeacherUnavailable
 from common.errors import UserError
+from common.toolbench.rows import write_rows
 from student_trainer import run_folder
 from student_trainer.loop import train
 from student_trainer.run_folder import Metrics, read_metrics
-from student_trainer.settings import TrainSettings
+from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.student import Student, load_student
-from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
+from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
 
@@ -99,6 +102,29 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
     settings = short_run(tmp_path)
     first = run(settings)
     assert run(settings) == first
+
+
+def test_a_finished_run_needs_no_teacher(tmp_path: Path):
+    settings = short_run(tmp_path, max_steps=1)
+    run(settings)
+
+    def refuse(teacher: TeacherSettings) -> Any:
+        raise TeacherUnavailable("down")
+
+    train(settings, ALONE, lambda metrics: None, refuse)
+    (settings.run_folder / "summary.json").unlink()
+    with pytest.raises(TeacherUnavailable):
+        train(settings, ALONE, lambda metrics: None, refuse)
+
+
+def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):
+    changes = SFT | {"checkpoint_every": 2}
+    with pytest.raises(Interrupted):
+        run(short_run(tmp_path, **changes), stop_at=2)
+    shutil.rmtree(tmp_path / "data")
+    write_rows(tmp_path / "data", [make_row(number) for number in range(21)], rows_per_file=8, row_group=3)
+    with pytest.raises(UserError, match=r"data\.train changed: .*data has 21 rows, .*after step 2 was made with 20"):
+        run(short_run(tmp_path, **changes))
 
 
 def test_alpha_zero_is_supervised_fine_tuning(tmp_path: Path):
