@@ -16,6 +16,7 @@ from common.api import DistillRequest, TeacherCard
 from common.errors import UserError
 
 TOKEN_VARIABLE = "TOOLAGENT_KD_TOKEN"
+EXAMPLE_URL = "one like http://127.0.0.1:8000/teacher"
 LONGEST_WAIT_S = 30.0
 OVERLOAD_PATIENCE_S = 600.0
 """How long one call puts up with an overloaded teacher."""
@@ -78,8 +79,9 @@ class TeacherClient:
     ) -> None:
         self._base_url = _checked_url(base_url)
         self._attempts = attempts
+        # Not the environment's proxies: the token is for the teacher alone.
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"}, timeout=timeout_s, transport=transport
+            headers={"Authorization": f"Bearer {token}"}, timeout=timeout_s, transport=transport, trust_env=False
         )
 
     async def __aenter__(self) -> "TeacherClient":
@@ -148,8 +150,12 @@ class TeacherClient:
 
 
 def _checked_url(base_url: str) -> str:
-    if not base_url.startswith(("http://", "https://")):
-        raise UserError(f"got the teacher's address {base_url!r}, expected one like http://127.0.0.1:8000/teacher")
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise UserError(f"got the teacher's address {base_url!r} ({error}), expected {EXAMPLE_URL}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UserError(f"got the teacher's address {base_url!r}, expected {EXAMPLE_URL}")
     return base_url.rstrip("/")
 
 

@@ -199,7 +199,23 @@ async def test_another_service_is_not_taken_for_a_teacher():
             await client.teacher()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x"])
+async def test_the_token_goes_to_no_proxy(monkeypatch: pytest.MonkeyPatch):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    asked: list[bytes] = []
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        for variable in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("http_proxy", "http://{}:{}".format(*proxy.sockets[0].getsockname()))
+        async with TeacherClient("http://127.0.0.1:9", "secret", attempts=1) as client:
+            with pytest.raises(TeacherUnavailable):
+                await client.teacher()
+    assert asked == []
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x", "http://", "http://host:80a0"])
 def test_an_address_that_is_none_is_said_at_once(url: str):
     with pytest.raises(UserError, match="expected one like http://"):
         TeacherClient(url, "secret")
