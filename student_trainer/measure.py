@@ -38,7 +38,7 @@ def sums_on(student: Student, module: nn.Module, batch: Batch, temperature: floa
 def means(sums: list[LossSums], weights: Weights, alpha: float, world: World) -> dict[str, float]:
     """Mean per position of the loss, its terms (`kl` holds the factor T^2) and its metrics, over all workers.
 
-    What has no weight anywhere is left out.
+    What has no weight anywhere is left out, the loss too where no prompt was used.
     """
     names = ["kl", "ce", *sums[0].metrics]
     values = [torch.stack([each.distill, each.instruct, *each.metrics.values()]) for each in sums]
@@ -46,4 +46,6 @@ def means(sums: list[LossSums], weights: Weights, alpha: float, world: World) ->
     shared = world.sums(dict(zip(names, totals, strict=True)))
     divisors = {name: weights.instruct if name in INSTRUCT_METRICS else weights.distill for name in names}
     found = {name: total / divisors[name] for name, total in shared.items() if divisors[name]}
+    if not found:
+        return {}
     return {"loss": alpha * found.get("kl", 0.0) + (1 - alpha) * found.get("ce", 0.0), **found}

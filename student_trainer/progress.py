@@ -38,7 +38,11 @@ class ProgressLine:
         self._print_log("\r\033[K" if terminal else "")
         if not (terminal or last) and time.monotonic() - self._shown_at < PLAIN_EVERY_S:
             return
-        line = describe(read_metrics(self._run_folder), self._steps) if self._has_new_metrics() else ""
+        size = _size(metrics_of(self._run_folder))
+        if size == self._metrics_read:
+            return
+        self._metrics_read = size
+        line = describe(read_metrics(self._run_folder), self._steps)
         if line and line != self._shown:
             print(f"\r\033[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
             self._shown, self._shown_at = line, time.monotonic()
@@ -52,9 +56,6 @@ class ProgressLine:
             print(clear + stream.read(), end="", flush=True)
             self._log_read = stream.tell()
 
-    def _has_new_metrics(self) -> bool:
-        return _size(metrics_of(self._run_folder)) != self._metrics_read
-
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
@@ -66,10 +67,11 @@ def describe(metrics: list[Metrics], steps: int) -> str:
     if not done:
         return ""
     waited = sum(line["time/waited_s"] for line in done)
-    seconds = waited + sum(line["time/step_s"] for line in done)
+    seconds = sum(line["time/step_s"] for line in done)
     tokens = sum(line["progress/tokens"] for line in done)
     newest = done[-1]
+    loss = f"loss {newest['train/loss']:.4f}" if "train/loss" in newest else "no prompt used"
     return (
-        f"step {newest['progress/step']}/{steps}  loss {newest['train/loss']:.4f}  {tokens / seconds:,.0f} tokens/s  "
+        f"step {newest['progress/step']}/{steps}  {loss}  {tokens / seconds:,.0f} tokens/s  "
         f"waited for the teacher {waited / seconds:.0%}"
     )

@@ -98,9 +98,9 @@ def summarise(metrics: list[Metrics]) -> Metrics:
         "steps": len(steps),
         **totals,
         "bytes_per_position": round(answer_bytes / max(totals["positions"], 1), 1),
-        "seconds": round(seconds + waited, 3),
-        "tokens_per_s": round(totals["tokens"] / max(seconds + waited, 1e-9), 1),
-        "waited_fraction": round(waited / max(seconds + waited, 1e-9), 4),
+        "seconds": round(seconds, 3),
+        "tokens_per_s": round(totals["tokens"] / max(seconds, 1e-9), 1),
+        "waited_fraction": round(waited / max(seconds, 1e-9), 4),
         "validation_before": checks[0] if checks else None,
         "validation_after": checks[-1] if checks else None,
     }

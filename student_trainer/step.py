@@ -56,7 +56,7 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     sums = _accumulate_gradient(learner, step, weights, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
     grad_norm = float(clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm))
-    _check_finite(step, metrics["loss"], grad_norm)
+    _check_finite(step, metrics.get("loss", 0.0), grad_norm)
     _check_gradients(learner.student)
     learning_rate = float(learner.schedule.get_last_lr()[0])
     if weights.distill or weights.instruct:
@@ -68,7 +68,7 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
         **{f"train/{name}": value for name, value in metrics.items()},
         "optim/learning_rate": learning_rate,
         "optim/grad_norm": grad_norm,
-        **_usage(step, time.perf_counter() - started, world),
+        **_usage(step, step.waited_s + time.perf_counter() - started, world),
     }
 
 
@@ -100,7 +100,10 @@ def _detached(sums: LossSums) -> LossSums:
 
 
 def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]:
-    """What the step took, over all workers; a worker's wait for answers is averaged."""
+    """What the step took: counts over all workers, and `seconds` of this one's computing and waiting.
+
+    All wait for the worker that waits longest for its answers: here, or in the exchange of gradients.
+    """
     sequences = [example.sequence for example in step.examples]
     shared = world.sums(
         {
@@ -110,10 +113,10 @@ def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]
             "progress/tokens": sum(len(sequence) for sequence in sequences),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
-            "time/waited_s": step.waited_s / world.size,
         }
     )
-    return {**shared, "time/step_s": seconds}
+    waited_s = min(world.largest(step.waited_s), seconds)
+    return {**shared, "time/step_s": seconds, "time/waited_s": waited_s}
 
 
 def _check_finite(step: StepExamples, loss: float, grad_norm: float) -> None:

@@ -1,5 +1,6 @@
 """The fixed held-out slice: KL and cross-entropy of the student on it, in nats per position, at temperature 1."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -12,6 +13,8 @@ from student_trainer.measure import alpha_of, distils, means, shared_weights, su
 from student_trainer.settings import TrainSettings
 from student_trainer.student import Student
 from student_trainer.world import World
+
+log = logging.getLogger(__name__)
 
 
 def held_out_rows(settings: TrainSettings, world: World) -> Iterator[tuple[int, PromptRow]]:
@@ -27,6 +30,8 @@ def validate(student: Student, examples: list[Example], settings: TrainSettings,
     """Measure the student on all workers' `examples` together; nothing when there are none."""
     weights = shared_weights(examples, settings, world)
     if not weights.distill and not weights.instruct:
+        if settings.data.validation and world.leads:
+            log.warning("no row of %s is left to validate on; nothing is measured", settings.data.validation)
         return {}
     student.eval()
     batches = micro_batches(examples, settings.micro_batch_size, distils(settings), world.device)

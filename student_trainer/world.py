@@ -31,6 +31,14 @@ class World:
         distributed.all_reduce(total)
         return dict(zip(values, total.tolist(), strict=True))
 
+    def largest(self, value: float) -> float:
+        """The largest `value` of all workers."""
+        if self.size == 1:
+            return value
+        most = torch.tensor(value, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(most, distributed.ReduceOp.MAX)
+        return float(most)
+
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every worker rank 0's values."""
         for tensor in tensors:

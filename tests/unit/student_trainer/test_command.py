@@ -10,7 +10,7 @@ import pytest
 from common.errors import UserError
 from student_trainer.__main__ import main
 from student_trainer.launch import check_resources, launch
-from student_trainer.progress import describe
+from student_trainer.progress import ProgressLine, describe
 from student_trainer.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.settings import WorkerSettings
 from student_trainer.train import with_absolute_paths
@@ -92,7 +92,7 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def line_of(step: int) -> dict[str, float]:
     return {
-        "progress/step": step, "progress/used": 4, "progress/tokens": 1000, "train/loss": 2.5, "time/step_s": 0.75,
+        "progress/step": step, "progress/used": 4, "progress/tokens": 1000, "train/loss": 2.5, "time/step_s": 1.0,
         "time/waited_s": 0.25,
     }  # fmt: skip
 
@@ -102,6 +102,20 @@ def test_the_progress_line():
     assert describe([line_of(1), line_of(2)], 10) == (
         "step 2/10  loss 2.5000  1,000 tokens/s  waited for the teacher 25%"
     )
+    without_loss = {name: value for name, value in line_of(3).items() if name != "train/loss"}
+    assert describe([without_loss], 10).startswith("step 3/10  no prompt used  ")
+
+
+def test_metrics_are_read_only_when_there_are_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    reads = []
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("student_trainer.progress.read_metrics", lambda folder: reads.append(0) or read_metrics(folder))
+    with ProgressLine(tmp_path, 10) as progress:
+        for step in (1, 2):
+            append_metrics(tmp_path, line_of(step))
+            progress.update()
+            progress.update()
+    assert len(reads) == 2
 
 
 def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path):

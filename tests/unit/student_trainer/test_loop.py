@@ -88,12 +88,15 @@ def test_micro_batches_change_nothing(tmp_path: Path):
 
 
 def test_steps_whose_prompts_were_all_set_aside_change_nothing(tmp_path: Path):
-    settings = short_run(tmp_path)
+    data = {"train": tmp_path / "data", "validation": tmp_path / "data", "max_length": 128}
+    settings = short_run(tmp_path, data=data)
     run_folder.prepare(settings)
     teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id.startswith("row-") else None)
     train(settings, ALONE, lambda metrics: None, connect_to(teacher))
     lines = read_metrics(settings.run_folder)
     assert [line["progress/quarantined"] for line in lines if "progress/used" in line] == [4] * 5
+    assert not any("train/loss" in line or "validation/loss" in line for line in lines)
+    assert "is left to validate on" in (settings.run_folder / "log.txt").read_text()
     learnt = load_file(settings.run_folder / "adapter" / "adapter_model.safetensors")
     assert not any(weights.any() for name, weights in learnt.items() if "lora_B" in name)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import distributed, multiprocessing
 
 from student_trainer import run_folder
@@ -45,3 +46,6 @@ def test_two_workers_match_one(tmp_path: Path):
         assert a.keys() == b.keys()
         for name in a.keys() - {name for name in a if name.startswith("time/")}:
             assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-7), name
+    assert all(0 <= line["time/waited_s"] <= line["time/step_s"] for line in together[1:])
+    learnt, learnt_alone = (load_file(run.run_folder / "adapter" / "adapter_model.safetensors") for run in (two, one))
+    torch.testing.assert_close(learnt, learnt_alone, rtol=0, atol=1e-5)
