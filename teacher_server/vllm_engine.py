@@ -51,6 +51,11 @@ class VllmEngine:
             self._llm = AsyncLLM.from_engine_args(engine_args(self._settings, str(folder)))
         except (ValueError, OSError) as error:
             raise UserError(f"vLLM can't serve {folder} with these settings: {' '.join(str(error).split())}") from error
+        except RuntimeError as error:  # its engine process ended, and said why in the log alone
+            raise UserError(
+                f"vLLM's engine didn't start on {folder}: {' '.join(str(error).split())}; the log above holds the root "
+                "cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
+            ) from error
         base_revision = weights.model_revision(folder)
         served = [ServedModel(name=self._settings.name, adapter=False, revision=base_revision)]
         for number, (name, path) in enumerate(self._settings.adapters.items(), start=1):
