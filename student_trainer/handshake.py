@@ -1,6 +1,6 @@
 """The handshake: before the first step, teacher and run must mean the same by a token, and by a position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from common.api import ServedModel, TeacherCard
@@ -28,9 +28,9 @@ class Reader:
 
 
 async def shake_hands(
-    teacher: Teacher, settings: TeacherSettings, reader: Reader, prompt_ids: Sequence[int]
+    teacher: Teacher, settings: TeacherSettings, reader: Reader, prompts: Iterable[Sequence[int]]
 ) -> ServedModel:
-    """Compare the teacher's card with the run, then probe the alignment of its positions after a rendered prompt.
+    """Compare the teacher's card with the run, then probe the alignment of its positions after rendered prompts.
 
     Returns the served model, whose revision every answer must have.
     Raises HandshakeError saying all that differs, or TeacherUnavailable.
@@ -40,7 +40,7 @@ async def shake_hands(
     if differences:
         raise HandshakeError(f"the teacher at {settings.url} doesn't fit this run: {'; '.join(differences)}")
     try:
-        await probe_alignment(teacher, settings, card, prompt_ids)
+        await probe_alignment(teacher, settings, card, prompts)
     except Misaligned as error:
         raise HandshakeError(
             f"the teacher at {settings.url} is not aligned with its own words: {error}; check its version"

@@ -4,7 +4,7 @@ A teacher whose positions are shifted, or whose prompt is cut, fails here and no
 Legend: T = positions written, k = entries per position.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,13 +25,21 @@ class Misaligned(Exception):
 
 
 async def probe_alignment(
-    teacher: Teacher, settings: TeacherSettings, card: TeacherCard, prompt_ids: Sequence[int]
+    teacher: Teacher, settings: TeacherSettings, card: TeacherCard, prompts: Iterable[Sequence[int]]
 ) -> None:
-    """Have PROBE_TOKENS written greedily after `prompt_ids` and scored back.
+    """Have completions of `prompts` (token ids) written greedily and scored back, until PROBE_TOKENS are probed.
 
-    Raises Misaligned naming the first position that disagrees.
+    One prompt is enough unless the teacher ends early. Raises Misaligned naming the first position that disagrees.
     """
-    prompt = list(prompt_ids)
+    probed = 0
+    for prompt_ids in prompts:
+        probed += await _probe(teacher, settings, card, list(prompt_ids))
+        if probed >= PROBE_TOKENS:
+            return
+
+
+async def _probe(teacher: Teacher, settings: TeacherSettings, card: TeacherCard, prompt: list[int]) -> int:
+    """Probe one prompt; returns how many positions were written."""
     options = GenerateOptions(max_tokens=min(PROBE_TOKENS, card.max_length - len(prompt)), temperature=0)
     written = await _ask(
         teacher, settings, card, DistillSequence(id="probe/written", prompt_token_ids=prompt, generate=options)
@@ -53,6 +61,7 @@ async def probe_alignment(
             f"at position {worst} it wrote token {completion[worst]} with logprob {written.token_logprobs[worst]:.4f} "
             f"and scores it {scored.token_logprobs[worst]:.4f}, expected within {tolerance}"
         )
+    return len(completion)
 
 
 async def _ask(

@@ -28,6 +28,8 @@ from student_trainer.stream import PromptStream
 from student_trainer.window import Window
 
 VALIDATION_EPOCH = -1
+PROBE_PROMPTS = 8
+"""Most prompts that the alignment is probed on; the first is enough unless the teacher ends its completion early."""
 Outcome = Example | Unused
 Connect = Callable[[TeacherSettings], AbstractAsyncContextManager[Teacher]]
 
@@ -139,9 +141,9 @@ def open_source(
         teacher, revision = None, None
         if settings.teacher.source != "record":
             teacher = stack.enter_context(portal.wrap_async_context_manager(connect(settings.teacher)))
-            prompt_ids = _probe_prompt(stream, renderer)
+            prompts = _probe_prompts(stream, renderer)
             reader = Reader(renderer.fingerprint, vocabulary_size, settings.data.max_length)
-            revision = portal.call(shake_hands, teacher, settings.teacher, reader, prompt_ids).revision
+            revision = portal.call(shake_hands, teacher, settings.teacher, reader, prompts).revision
         record, writer = _open_record(settings, settings.teacher, rank, stack)
         answers = Answers(record, teacher, writer, vocabulary_size, revision)
         questioner = Questioner(settings, settings.teacher, renderer)
@@ -174,8 +176,14 @@ async def _take(plans: Iterator[StepPlan], window: Window[Key, Outcome]) -> tupl
     return None if plan is None else (plan, [await anext(window) for _ in plan.positions])
 
 
-def _probe_prompt(stream: PromptStream, renderer: Renderer) -> list[int]:
+def _probe_prompts(stream: PromptStream, renderer: Renderer) -> list[list[int]]:
+    """The first PROBE_PROMPTS prompts that fit."""
+    prompts: list[list[int]] = []
     for _, row in stream.rows(0, range(len(stream))):
         with suppress(DoesNotFit):
-            return renderer.prompt_ids(row)
-    raise UserError("no prompt of data.train fits data.max_length; raise it")
+            prompts.append(renderer.prompt_ids(row))
+        if len(prompts) == PROBE_PROMPTS:
+            break
+    if not prompts:
+        raise UserError("no prompt of data.train fits data.max_length; raise it")
+    return prompts

@@ -12,15 +12,15 @@ from common.render import tokenizer_fingerprint
 from common.wire import TeacherAnswer
 from student_trainer.handshake import HandshakeError, Reader, shake_hands
 from student_trainer.settings import TeacherSettings
-from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, StandInTeacher
+from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, Spoil, StandInTeacher
 
-PROMPT = list(range(20, 60))
+PROMPTS = [list(range(20 + shift, 60)) for shift in range(8)]
 READER = Reader(tokenizer_fingerprint(TOKENIZER), VOCABULARY_SIZE, max_length=128)
 SETTINGS: dict[str, Any] = {"url": "http://stand-in", "model": "teacher", "top_k": 8}
 
 
 def greet(teacher: StandInTeacher, reader: Reader = READER, **changes: Any) -> ServedModel:
-    return asyncio.run(shake_hands(teacher, TeacherSettings(**(SETTINGS | changes)), reader, PROMPT))
+    return asyncio.run(shake_hands(teacher, TeacherSettings(**(SETTINGS | changes)), reader, PROMPTS))
 
 
 def test_a_fitting_teacher_is_accepted_and_its_revision_returned():
@@ -29,7 +29,7 @@ def test_a_fitting_teacher_is_accepted_and_its_revision_returned():
     written, scored = (request.sequences[0] for request in teacher.requests)
     assert written.generate is not None
     assert (written.generate.temperature, written.generate.max_tokens) == (0, 32)
-    assert written.prompt_token_ids == scored.prompt_token_ids == PROMPT
+    assert written.prompt_token_ids == scored.prompt_token_ids == PROMPTS[0]
     assert {request.logprob_dtype for request in teacher.requests} == {"float32"}
 
 
@@ -54,6 +54,38 @@ def test_what_differs_is_named(card: dict[str, Any], named: str):
 def test_all_differences_are_named_at_once():
     with pytest.raises(HandshakeError, match=r"serves teacher, expected other.*asked are 65.*asked are 300"):
         greet(StandInTeacher(), replace(READER, max_length=300), model="other", top_k=65)
+
+
+@pytest.mark.parametrize(("length", "asked"), [(31, 2), (8, 4), (1, 8)])
+def test_further_prompts_are_probed_when_the_teacher_ends_early(length: int, asked: int):
+    teacher = StandInTeacher(ending_after(length))
+    greet(teacher)
+    prompts = [request.sequences[0].prompt_token_ids for request in teacher.requests]
+    assert prompts[::2] == prompts[1::2] == PROMPTS[:asked]
+
+
+def test_a_later_prompt_can_show_the_misalignment():
+    end = ending_after(8)
+
+    def spoil(answer: TeacherAnswer) -> TeacherAnswer:
+        late = answer.finish_reason == "scored" and len(teacher.requests) == 6
+        return replace(answer, token_logprobs=answer.token_logprobs - np.float32(0.05)) if late else end(answer)
+
+    teacher = StandInTeacher(spoil)
+    with pytest.raises(HandshakeError, match="and scores it"):
+        greet(teacher)
+
+
+def ending_after(length: int) -> Spoil:
+    """Cuts what is written to `length` tokens, as a model that ends there."""
+
+    def end(answer: TeacherAnswer) -> TeacherAnswer:
+        if answer.finish_reason == "scored":
+            return answer
+        names = ("token_ids", "token_logprobs", "topk_ids", "topk_logprobs", "tail_logprob")
+        return replace(answer, finish_reason="stop", **{name: getattr(answer, name)[:length] for name in names})
+
+    return end
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
