@@ -40,7 +40,7 @@ def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: 
         _run_serve(cluster, file.name)
     names = [application["name"] for application in values["applications"]]
     deadline = time.monotonic() + timeout_s
-    while not all_running(cluster, names):
+    while not _all_running_now(cluster, names):
         if time.monotonic() > deadline:
             raise UserError(f"{', '.join(names)}: not up {timeout_s:.0f} s after `serve deploy`; see the dashboard")
         time.sleep(0.3)
@@ -108,6 +108,13 @@ def _run_serve(cluster: ClusterHandle, path: str) -> None:
     done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"`serve deploy` refused the config: {_last_line((done.stderr or done.stdout).splitlines())}")
+
+
+def _all_running_now(cluster: ClusterHandle, names: list[str]) -> bool:
+    try:
+        return all_running(cluster, names)
+    except httpx.HTTPError:  # a busy dashboard may answer late: asked again until the deadline
+        return False
 
 
 def all_running(cluster: ClusterHandle, names: list[str]) -> bool:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from cluster.handle import ClusterHandle
-from cluster.jobs import all_running, show_log
+from cluster.jobs import all_running, deploy, show_log
 from common.errors import UserError
 
 SUBMITTED = [
@@ -73,3 +74,19 @@ def test_a_failed_application_is_explained_by_the_last_line_of_its_traceback(sta
     with pytest.raises(UserError) as caught:
         all_running(serving({"a": failed}), ["a"])
     assert str(caught.value) == "the application a failed to deploy: ValueError: no such model"
+
+
+class Busy(Serving):
+    """A cluster whose dashboard answers late."""
+
+    def get(self, path: str) -> Any:
+        raise httpx.ReadTimeout("30 s")
+
+
+def test_a_late_dashboard_is_asked_again_until_the_deadline(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cluster.jobs._run_serve", lambda cluster, path: None)
+    values = serving({"a": {"status": "RUNNING"}}).model_dump()
+    config = {"applications": [{"name": "a"}]}
+    assert deploy(Serving.model_validate(values), config) == "http://127.0.0.1:1"
+    with pytest.raises(UserError, match="a: not up 0 s after `serve deploy`"):
+        deploy(Busy.model_validate(values), config, timeout_s=0)
