@@ -21,7 +21,10 @@ from cluster.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import validate
 
+_KEEPER = "cluster.keeper"
 _TEAR_DOWN_S = 60.0
+_CLOCK_SLACK_S = 2.0
+"""A start time is read from the boot time, which moves when the clock is set."""
 
 
 @contextlib.contextmanager
@@ -66,7 +69,8 @@ def is_running(handle: ClusterHandle) -> bool:
     """Whether the keeper of this very cluster lives."""
     try:
         keeper = psutil.Process(handle.keeper)
-        return keeper.create_time() == handle.keeper_started and keeper.status() != psutil.STATUS_ZOMBIE
+        same = abs(keeper.create_time() - handle.keeper_started) < _CLOCK_SLACK_S
+        return same and _KEEPER in keeper.cmdline()  # a zombie's is empty
     except psutil.NoSuchProcess:
         return False
 
@@ -75,7 +79,7 @@ def _start_keeper(
     settings: ClusterSettings, options: list[str], errors: IO[str] | None = None
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cluster.keeper", settings.model_dump_json(), *options],
+        [sys.executable, "-m", _KEEPER, settings.model_dump_json(), *options],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
