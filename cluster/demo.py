@@ -12,14 +12,13 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from cluster.demo_settings import DemoSettings
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
-from cluster.stage import Stage, Workshop, application, open_workshop
+from cluster.stage import Stage, Workshop, application, open_workshop, served
 from cluster.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, findings, print_findings
 from eval.judge import Judgement
 from eval.score import score, table
@@ -42,7 +41,9 @@ def run_demo(settings: DemoSettings) -> int:
         with step("Training the expert teacher: LoRA on the larger base model", 150):
             expert = stage.train(settings.expert, "expert", **data)
         with step("Deploying the teacher: Ray Serve and vLLM", 40):
-            teacher = application("teacher", served(settings, workshop, settings.expert, {"expert": expert}))
+            teacher = application(
+                "teacher", served(workshop, settings, base_model(settings.expert), {"expert": expert})
+            )
             url = stage.serve(teacher)
         with step("Distilling: the student learns while the teacher answers", 120):
             live = {"teacher__url": f"{url}/teacher", "teacher__token_file": workshop.token_file}
@@ -51,9 +52,10 @@ def run_demo(settings: DemoSettings) -> int:
             fine_tuned = stage.train(settings.ft, "ft", **data)
         with step("Deploying the students beside the teacher: one base model, two adapters", 40):
             adapters = {"kd": distilled, "ft": fine_tuned}
-            stage.serve(teacher, application("student", served(settings, workshop, settings.kd, adapters)))
+            students = application("student", served(workshop, settings, base_model(settings.kd), adapters))
+            stage.serve(teacher, students)
         with step("Judging all of them over HTTP, on tools that training saw and tools that it didn't", 90):
-            judgements = score(evaluation(settings, workshop, url))
+            judgements = judge(workshop, evaluation(settings, workshop, url))
     report(workshop, judgements)
     return 0
 
@@ -65,18 +67,6 @@ def make_data(workshop: Workshop, settings: DemoSettings) -> None:
     workshop.run("common.world", world, *(part for key, value in sizes.items() for part in (f"--{key}", str(value))))
     for group in ("train", *GROUPS):
         workshop.run("common.toolbench", "convert", world / f"{group}.json", workshop.folder / "data" / group)
-
-
-def served(settings: DemoSettings, workshop: Workshop, config: Path, runs: dict[str, Path]) -> dict[str, Any]:
-    """Arguments of the application that serves the base model of `config` and the adapters of `runs`."""
-    return {
-        "model": str(base_model(config)),
-        "name": "base",
-        "adapters": {name: str(run / "adapter") for name, run in runs.items()},
-        "token_file": str(workshop.token_file),
-        "engine": settings.engine,
-        "replicas": settings.replicas,
-    }
 
 
 def base_model(config: Path) -> Path:
@@ -101,9 +91,17 @@ def evaluation(settings: DemoSettings, workshop: Workshop, url: str) -> EvalSett
         output=workshop.folder / "evaluation.json",
         token_file=workshop.token_file,
         rows=settings.evaluation_rows,
-        max_length=settings.engine["max_length"],
+        max_length=settings.engine.max_length,
         max_new_tokens=settings.max_new_tokens,
     )
+
+
+def judge(workshop: Workshop, settings: EvalSettings) -> list[Judgement]:
+    """Do what `python -m eval score` does with these settings."""
+    file = workshop.folder / "eval.yaml"
+    file.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    workshop.say_command(["python", "-m", "eval", "score", str(file)])
+    return score(settings)
 
 
 def report(workshop: Workshop, judgements: list[Judgement]) -> None:

@@ -1,12 +1,12 @@
 """Settings of the two demos. The runs and the served models are the ones that a user would write by hand."""
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from common.settings import Settings
 from common.world.settings import WorldSettings
+from teacher_server.settings import EngineSettings, ReplicaSettings
 
 
 class DemoSettings(Settings):
@@ -22,10 +22,10 @@ class DemoSettings(Settings):
     """YAML of the live distillation."""
     ft: Path
     """YAML of the fine-tuning without a teacher."""
-    engine: dict[str, Any]
-    """`engine` of `teacher_server.settings.TeacherSettings`, for teacher and students."""
-    replicas: dict[str, Any]
-    """`replicas` of `teacher_server.settings.TeacherSettings`, for teacher and students."""
+    engine: EngineSettings
+    """How teacher and students run."""
+    replicas: ReplicaSettings
+    """Where teacher and students stand."""
     evaluation_rows: int = Field(default=60, ge=1)
     """Rows judged in each group."""
     max_new_tokens: int = Field(default=128, ge=1)
@@ -47,7 +47,7 @@ class ToolBenchDemoSettings(Settings):
     """YAML of the teacher's training."""
     kd: Path
     """YAML of the live distillation."""
-    engine: dict[str, Any]
-    """`engine` of `teacher_server.settings.TeacherSettings`."""
-    replicas: dict[str, Any]
-    """`replicas` of `teacher_server.settings.TeacherSettings`."""
+    engine: EngineSettings
+    """How the teacher runs."""
+    replicas: ReplicaSettings
+    """Where the teacher stands."""

@@ -1,23 +1,25 @@
 """The live pipeline on real ToolBench input. A check of the pipeline, marked as such, never an evaluation of models.
 
 1. Convert ToolBench's answer trees, 641 StableToolBench queries and ToolBench's example queries (the held-out slice).
-2. Make a tokenizer and a teacher from the answer trees, and a smaller student base.
-3. Serve the teacher and stream the queries: it writes every completion live, and the student learns its distribution.
-4. Control: the same record with the distributions permuted between completions must not teach the same.
+2. Make a tokenizer and a teacher base from the answer trees, and a smaller student base.
+3. Bring up Ray with a teacher pool and a student pool.
+4. Train the teacher: LoRA on its base.
+5. Deploy it behind HTTP.
+6. Stream the queries: the teacher writes every completion live, and the student learns its distribution.
+7. Control: the same record with the distributions permuted between completions must not teach the same.
 """
 
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from cluster.demo_settings import ToolBenchDemoSettings
 from cluster.live_checks import report
 from cluster.local import local_cluster
 from cluster.permuted_record import permute_record
 from cluster.settings import ClusterSettings
-from cluster.stage import Stage, Workshop, application, open_workshop
+from cluster.stage import Stage, Workshop, application, open_workshop, served
 from common.errors import UserError
 from common.layouts import ToolBenchLayout
 from common.toolbench.rows import PromptRow, read_rows
@@ -43,7 +45,7 @@ def run_toolbench_demo(settings: ToolBenchDemoSettings) -> int:
                 settings.expert, "expert", data__train=folder / "data/traces", student__model=bases["teacher"]
             )
         with step("Deploying the teacher: Ray Serve and vLLM", 40):
-            url = stage.serve(application("teacher", served(settings, workshop, bases["teacher"], expert)))
+            url = stage.serve(application("teacher", served(workshop, settings, bases["teacher"], {"expert": expert})))
         run = {
             "data__train": folder / "data/queries",
             "data__validation": folder / "data/held_out",
@@ -100,15 +102,3 @@ def whole_text(row: PromptRow) -> str:
 
 def write_documents(path: Path, texts: Iterable[str]) -> None:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-
-
-def served(settings: ToolBenchDemoSettings, workshop: Workshop, base: Path, expert: Path) -> dict[str, Any]:
-    """Arguments of the teacher's application."""
-    return {
-        "model": str(base),
-        "name": "base",
-        "adapters": {"expert": str(expert / "adapter")},
-        "token_file": str(workshop.token_file),
-        "engine": settings.engine,
-        "replicas": settings.replicas,
-    }

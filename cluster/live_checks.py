@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cluster.stage import Workshop
 from cluster.verdict import Finding, print_findings
+from common.errors import UserError
 from common.toolbench.rows import read_rows
 
 HALF = 0.5
@@ -28,13 +29,12 @@ def report(workshop: Workshop, live: Path, control: Path) -> int:
 def summary_table(live: Path) -> Table:
     """Speed and size of the live run."""
     summary = read_summary(live)
-    recorded = sum(segment.stat().st_size for segment in (live / "record").iterdir())
     rows = {
         "prompts used": f"{summary['used']:,}",
         "prompts quarantined": f"{summary['quarantined']:,}",
         "completions cut by length, dropped": f"{summary['dropped_by_length']:,}",
         "tokens per second": f"{summary['tokens_per_s']:,.0f}",
-        "bytes per position, as recorded": f"{recorded / summary['positions']:,.0f}",
+        "bytes per position": f"{summary['bytes_per_position']:,.0f}",
         "time waited for the teacher": f"{summary['waited_fraction']:.0%}",
     }
     table = Table(title="Live distillation on real ToolBench queries", show_header=False)
@@ -67,9 +67,15 @@ def kl_checks(live: Path, control: Path) -> list[Finding]:
 
 
 def kl_of(run: Path) -> tuple[float, float]:
-    """KL on the held-out slice before and after the run, in nats per position."""
+    """KL on the held-out slice before and after the run, in nats per position. Raises UserError without that slice."""
     summary = read_summary(run)
-    return summary["validation_before"]["kl"], summary["validation_after"]["kl"]
+    before, after = summary["validation_before"], summary["validation_after"]
+    if before is None or after is None:
+        raise UserError(
+            f"the run in {run} validated on nothing, expected a held-out slice: every row of it was set aside, or "
+            f"data.validation is missing; see {run / 'log.txt'}"
+        )
+    return before["kl"], after["kl"]
 
 
 def accounted(ledger: Path) -> Counter[tuple[str, int]]:

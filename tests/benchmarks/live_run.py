@@ -12,7 +12,7 @@ from cluster.demo_settings import DemoSettings
 from cluster.live_checks import read_summary
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
-from cluster.stage import Stage, Workshop, application, open_workshop
+from cluster.stage import Stage, Workshop, application, open_workshop, served
 from common.settings import load
 from tests.benchmarks.report import finish
 
@@ -34,7 +34,7 @@ def main() -> None:
         figures["positions_per_s"] = round(summary["positions"] / summary["seconds"], 1)
         figures["steps_per_s"] = round(summary["steps"] / summary["seconds"], 3)
         figures["waited_fraction"] = summary["waited_fraction"]
-        figures["bytes_per_position"] = round(bytes_of(run / "record") / summary["positions"], 1)
+        figures["bytes_per_position"] = summary["bytes_per_position"]
     finish("live_run", figures, TARGETS, met=True)
 
 
@@ -47,23 +47,11 @@ def run_live(workshop: Workshop, settings: DemoSettings) -> Path:
             rows = {"data__train": data / "train", "data__validation": data / "seen"}
             expert = stage.train(settings.expert, "expert", **rows, max_steps=5)
         with step("Deploying the teacher", 30):
-            served = {
-                "model": str(base_model(settings.expert)),
-                "name": "base",
-                "adapters": {"expert": str(expert / "adapter")},
-                "token_file": str(workshop.token_file),
-                "engine": settings.engine,
-                "replicas": settings.replicas,
-            }
-            url = stage.serve(application("teacher", served))
+            teacher = served(workshop, settings, base_model(settings.expert), {"expert": expert})
+            url = stage.serve(application("teacher", teacher))
         with step(f"Distilling {STEPS} steps", 60):
             live = {"teacher__url": f"{url}/teacher", "teacher__token_file": workshop.token_file}
             return stage.train(settings.kd, "kd", **rows, **live, max_steps=STEPS)
-
-
-def bytes_of(folder: Path) -> int:
-    """Size of all files of a folder."""
-    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.live_checks import ids_check, kl_checks
+from cluster.live_checks import ids_check, kl_checks, kl_of, summary_table
 from cluster.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, findings
+from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from eval.judge import Judgement
 
@@ -89,3 +90,17 @@ def test_kl_must_halve_live_and_must_not_in_the_control(
         summary = {"validation_before": {"kl": 2.0}, "validation_after": {"kl": after}}
         (tmp_path / name / "summary.json").write_text(json.dumps(summary))
     assert [check.holds for check in kl_checks(tmp_path / "live", tmp_path / "control")] == holds
+
+
+@pytest.mark.parametrize("missing", ["validation_before", "validation_after"])
+def test_a_run_without_a_held_out_slice_is_said_in_one_line(tmp_path: Path, missing: str) -> None:
+    summary = {"validation_before": {"kl": 2.0}, "validation_after": {"kl": 1.0}} | {missing: None}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="expected a held-out slice"):
+        kl_of(tmp_path)
+
+
+def test_a_run_that_used_no_prompt_still_has_a_table(tmp_path: Path) -> None:
+    numbers = ("used", "quarantined", "dropped_by_length", "positions", "tokens_per_s", "bytes_per_position")
+    (tmp_path / "summary.json").write_text(json.dumps(dict.fromkeys((*numbers, "waited_fraction"), 0)))
+    assert summary_table(tmp_path).row_count == 6
