@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
+from common.errors import UserError
 from common.world.corpus import documents
 from common.world.settings import WorldSettings
 from common.world.tasks import Task, draw_task
@@ -12,6 +13,8 @@ from common.world.tools import Tool, build_catalogue
 from common.world.traces import conversations, query_record
 
 CORPUS = "corpus.jsonl"
+MOST_KNOWN = 10_000
+"""Queries drawn in a row that all were known before: then there are no new ones to speak of."""
 
 
 def build_world(settings: WorldSettings, folder: Path) -> dict[str, int]:
@@ -46,13 +49,22 @@ def build_world(settings: WorldSettings, folder: Path) -> dict[str, int]:
 
 
 def new_tasks(rng: Random, tools: tuple[Tool, ...], count: int, queries: set[str]) -> list[Task]:
-    """Draw `count` tasks whose queries are not in `queries`, and add them to it."""
+    """Draw `count` tasks whose queries are not in `queries`, and add them to it.
+
+    Raises UserError when the tools don't give that many different queries.
+    """
     tasks: list[Task] = []
+    known = 0
     while len(tasks) < count:
+        if known == MOST_KNOWN:
+            raise UserError(f"got {count} tasks, but {len(tools)} tools gave {len(tasks)} new queries: ask for fewer")
         task = draw_task(rng, tools)
         if task.query not in queries:
             queries.add(task.query)
             tasks.append(task)
+            known = 0
+        else:
+            known += 1
     return tasks
 
 

@@ -5,14 +5,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from common.errors import UserError
 from common.format_checks import check_completion
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, read_rows
 from common.toolbench.system_prompt import FORMAT_LINES, offered_functions
-from common.world.build import build_world
+from common.world.build import build_world, new_tasks
 from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
 from common.world.settings import WorldSettings
 from common.world.tools import build_catalogue
@@ -113,3 +115,10 @@ def test_the_command_names_a_wrong_setting(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "sede" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_more_tasks_than_there_are_queries_end_with_a_message(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("common.world.build.MOST_KNOWN", 20)
+    tool = build_catalogue(SMALL).train[0]
+    with pytest.raises(UserError, match="ask for fewer"):
+        new_tasks(Random(0), (tool,), 1_000_000, set())
