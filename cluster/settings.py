@@ -11,7 +11,7 @@ class PoolSettings(Settings):
     """One Ray node that stands for a pool of machines."""
 
     slots: int = Field(default=1, ge=1)
-    """Units of the pool's resource (`teacher_pool` or `student_pool`): a replica or a training worker asks for one."""
+    """Units of the resource `teacher_pool` or `student_pool`: it says where work may run, CPUs and GPUs how much."""
     cpus: int = Field(default=4, ge=1)
     """Logical CPUs that Ray schedules by; they needn't exist."""
     gpus: int = Field(default=0, ge=0)
