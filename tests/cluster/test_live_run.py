@@ -16,6 +16,7 @@ from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
 from cluster.stage import application
 from common.toolbench.rows import PromptRow, Turn, write_rows
+from teacher_server.settings import TeacherSettings
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
 
 ROWS = 22
@@ -75,7 +76,7 @@ def live(cluster: ClusterHandle, folder: Path) -> Path:
         },
         "replicas": {"environment": CPU_ENVIRONMENT},
     }  # fmt: skip
-    url = deploy(cluster, {"applications": [application("teacher", served)]})
+    url = deploy(cluster, {"applications": [application("teacher", TeacherSettings.model_validate(served))]})
     code, lines = train(cluster, folder, "live", "--teacher.url", f"{url}/teacher")
     assert code == 0, lines
     return folder / "live"
