@@ -4,6 +4,7 @@ Both go through the teacher's HTTP API, students included: what is judged is wha
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient
 from common.errors import UserError
 from common.format_checks import check_completion
-from common.render import Renderer
+from common.render import DoesNotFit, Renderer
+from common.sequences import Sequence
 from common.toolbench.react import ParseError, parse_step
 from common.toolbench.rows import PromptRow
 from common.toolbench.system_prompt import offered_functions
 from common.wire import TeacherAnswer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,58 +42,80 @@ class Judgement:
     """Share of completions that pass all four checks of their form."""
     action_match: float
     """Share whose Action is the recorded one."""
+    left_out: int = 0
+    """Rows of the group that are too long to judge; `rows` doesn't count them."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks `client` about `model`, which the report calls `name`; `progress` is called after each answer."""
+    """Asks `client` about `model`, which the report calls `name`.
+
+    `max_length`, the renderer's too, bounds prompt and completion together. `progress` is told how many of the two
+    answers per row are settled.
+    """
 
     client: TeacherClient
     name: str
     model: str
     renderer: Renderer
+    max_length: int
     max_new_tokens: int
     concurrency: int
-    progress: Callable[[], None]
+    progress: Callable[[int], None]
 
     async def judge(self, group: str, rows: list[PromptRow]) -> Judgement:
-        """Score and rewrite the completions of `rows`.
+        """Score and rewrite the completions of `rows`; rows that are too long are left out, and logged by name.
 
-        Raises UserError when a row has no recorded completion or the model refuses one.
+        Raises UserError when a row has no recorded completion, none fits or the model refuses one.
         """
-        scored = await self._ask_all([self._to_score(row) for row in rows])
-        written = await self._ask_all([self._to_write(row) for row in rows])
+        fitting = self._fitting(group, rows)
+        sequences = [sequence for _, sequence in fitting]
+        scored = await self._ask_all([self._to_score(sequence) for sequence in sequences])
+        written = await self._ask_all([self._to_write(sequence) for sequence in sequences])
         loss, tokens = mean_loss(scored)
-        pairs = list(zip(rows, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
+        kept = [row for row, _ in fitting]
+        pairs = list(zip(kept, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
         reports = [check_completion(text, offered_functions(row.turns[0].content)) for row, text in pairs]
         return Judgement(
             model=self.name,
             group=group,
-            rows=len(rows),
+            rows=len(kept),
             tokens=tokens,
             loss=loss,
             perplexity=math.exp(loss),
             **{check: _share(getattr(report, check) for report in reports) for check in CHECKS},
             action_match=_share(same_action(row.completion or "", text) for row, text in pairs),
+            left_out=len(rows) - len(kept),
         )
 
-    def _to_score(self, row: PromptRow) -> DistillSequence:
-        if row.completion is None:
-            raise UserError(
-                f"row {row.id} has no recorded completion to score; evaluate on converted traces, not queries"
-            )
-        sequence = self.renderer.sequence(row)
-        return DistillSequence(
-            id=row.id,
-            prompt_token_ids=list(sequence.prompt_ids),
-            completion_token_ids=list(sequence.completion_ids),
-        )
+    def _fitting(self, group: str, rows: list[PromptRow]) -> list[tuple[PromptRow, Sequence]]:
+        fitting = []
+        for row in rows:
+            if row.completion is None:
+                raise UserError(
+                    f"row {row.id} has no recorded completion to score; evaluate on converted traces, not queries"
+                )
+            try:
+                fitting.append((row, self.renderer.sequence(row)))
+            except DoesNotFit as error:
+                log.warning("%s on %s leaves out %s", self.name, group, error)
+                self.progress(2)
+        if not fitting:
+            raise UserError(f"no row of the group {group!r} fits into max_length {self.max_length}; raise it")
+        return fitting
 
-    def _to_write(self, row: PromptRow) -> DistillSequence:
+    def _to_score(self, sequence: Sequence) -> DistillSequence:
+        prompt, completion = list(sequence.prompt_ids), list(sequence.completion_ids)
+        return DistillSequence(id=sequence.id, prompt_token_ids=prompt, completion_token_ids=completion)
+
+    def _to_write(self, sequence: Sequence) -> DistillSequence:
+        prompt = list(sequence.prompt_ids)
         options = GenerateOptions(
-            max_tokens=self.max_new_tokens, temperature=0, stop_token_ids=self.renderer.stop_token_ids
+            max_tokens=min(self.max_new_tokens, self.max_length - len(prompt)),
+            temperature=0,
+            stop_token_ids=self.renderer.stop_token_ids,
         )
-        return DistillSequence(id=row.id, prompt_token_ids=self.renderer.prompt_ids(row), generate=options)
+        return DistillSequence(id=sequence.id, prompt_token_ids=prompt, generate=options)
 
     async def _ask_all(self, sequences: list[DistillSequence]) -> list[TeacherAnswer]:
         places = asyncio.Semaphore(self.concurrency)
@@ -99,7 +125,7 @@ class Judge:
                 [answer] = await self.client.distill(DistillRequest(model=self.model, top_k=1, sequences=[sequence]))
             if answer.error is not None:
                 raise UserError(f"{self.model} refused row {answer.id}: {answer.error}")
-            self.progress()
+            self.progress(1)
             return answer
 
         return await asyncio.gather(*(ask(sequence) for sequence in sequences))

@@ -40,6 +40,7 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
                         name=name,
                         model=served.model,
                         renderer=renderer,
+                        max_length=settings.max_length,
                         max_new_tokens=settings.max_new_tokens,
                         concurrency=settings.concurrency,
                         progress=partial(progress.advance, bar),

@@ -25,31 +25,39 @@ OFFERED = [
 ]
 SYSTEM = f"You are AutoGPT.\nSpecifically, you have access to the following APIs: {OFFERED}"
 GOOD = '\nThought: look it up\nAction: forecast_for_weather\nAction Input: {"city": "Paris"}'
+LONGEST = 2048
 WRITTEN = {
     "good": GOOD,
     "invented_api": GOOD.replace("forecast_for_weather", "forecast_of_nothing"),
     "no_parameter": GOOD.replace('{"city": "Paris"}', "{}"),
+    "no_object": GOOD.replace('{"city": "Paris"}', "Paris"),
     "no_action": "\nI would rather talk.",
 }
 
 
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    return Renderer(save_tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")), "toolbench", 2048)
+    return Renderer(save_tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")), "toolbench", LONGEST)
 
 
-def make_row(name: str, completion: str | None = GOOD) -> PromptRow:
-    turns = (Turn("system", SYSTEM), Turn("user", "\nWeather in Paris?\nBegin!\n"))
+def make_row(name: str, completion: str | None = GOOD, question: str = "Weather in Paris?") -> PromptRow:
+    turns = (Turn("system", SYSTEM), Turn("user", f"\n{question}\nBegin!\n"))
     return PromptRow(name, "Weather in Paris?", turns, completion, name, 1, "seen")
 
 
-def stand_in(renderer: Renderer, logprob: float) -> httpx.MockTransport:
-    """A teacher that gives every scored token `logprob` and writes what WRITTEN says for the row's id."""
+def stand_in(renderer: Renderer, logprob: float, max_length: int) -> httpx.MockTransport:
+    """A teacher that gives every scored token `logprob` and writes what WRITTEN says for the row's id.
+
+    It refuses what is longer than `max_length`.
+    """
 
     def answer(request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         answers = []
         for sequence in body["sequences"]:
+            asked = sequence.get("completion_token_ids") or range(sequence["generate"]["max_tokens"])
+            if len(sequence["prompt_token_ids"]) + len(asked) > max_length:
+                return httpx.Response(422, text="too long")
             scoring = sequence.get("completion_token_ids") is not None
             ids = sequence["completion_token_ids"] if scoring else renderer.completion_ids(WRITTEN[sequence["id"]])
             tokens = np.array(ids, np.int32)
@@ -73,12 +81,18 @@ def stand_in(renderer: Renderer, logprob: float) -> httpx.MockTransport:
     return httpx.MockTransport(answer)
 
 
-def judge(renderer: Renderer, rows: list[PromptRow], logprob: float = -0.5) -> Judgement:
-    async def run() -> Judgement:
-        async with TeacherClient("http://teacher", "secret", transport=stand_in(renderer, logprob)) as client:
-            return await Judge(client, "ft", "adapter", renderer, 64, 4, progress=lambda: None).judge("seen", rows)
+def judge(renderer: Renderer, rows: list[PromptRow], logprob: float = -0.5, max_length: int = LONGEST) -> Judgement:
+    settled: list[int] = []
 
-    return asyncio.run(run())
+    async def run() -> Judgement:
+        transport = stand_in(renderer, logprob, max_length)
+        async with TeacherClient("http://teacher", "secret", transport=transport) as client:
+            judge = Judge(client, "ft", "adapter", renderer, max_length, 64, 4, progress=settled.append)
+            return await judge.judge("seen", rows)
+
+    found = asyncio.run(run())
+    assert sum(settled) == 2 * len(rows)
+    return found
 
 
 def test_loss_is_the_mean_over_completion_tokens(renderer: Renderer) -> None:
@@ -90,11 +104,29 @@ def test_loss_is_the_mean_over_completion_tokens(renderer: Renderer) -> None:
 
 def test_each_check_counts_its_own_failures(renderer: Renderer) -> None:
     found = judge(renderer, [make_row(name) for name in WRITTEN])
-    assert (found.model, found.group, found.rows) == ("ft", "seen", 4)
-    assert found.parses == 0.75
-    assert found.names_offered_api == 0.5
-    assert found.valid == 0.25
-    assert found.action_match == 0.5
+    assert (found.model, found.group, found.rows, found.left_out) == ("ft", "seen", 5, 0)
+    assert found.parses == 0.8
+    assert found.names_offered_api == 0.6
+    assert found.arguments_are_json == 0.6
+    assert found.required_present == 0.2
+    assert found.valid == 0.2
+    assert found.action_match == 0.6
+
+
+def test_a_row_that_is_too_long_is_left_out_by_name(renderer: Renderer, caplog: pytest.LogCaptureFixture) -> None:
+    endless = make_row("endless", question="rain " * LONGEST)
+    found = judge(renderer, [endless, make_row("good"), make_row("no_action")])
+    assert (found.rows, found.left_out, found.valid) == (2, 1, 0.5)
+    assert "ft on seen leaves out row endless" in caplog.text
+    with pytest.raises(UserError, match="no row of the group 'seen' fits into max_length 2048"):
+        judge(renderer, [endless])
+
+
+def test_a_completion_is_asked_for_in_the_room_left(renderer: Renderer) -> None:
+    row = make_row("good")
+    sequence = renderer.sequence(row)
+    longest = len(sequence.prompt_ids) + len(sequence.completion_ids)
+    assert judge(renderer, [row], max_length=longest).valid == 1
 
 
 def test_a_query_without_completion_is_refused_by_name(renderer: Renderer) -> None:
