@@ -1,10 +1,14 @@
 """Telling a person what a long run is doing: each step, how long it should take and how long it took."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+
+WIDTH = 120
+"""Characters of a line where output isn't a terminal."""
 
 
 class Story:
@@ -14,7 +18,7 @@ class Story:
         self._steps = steps
         self._done = 0
         self._start = time.monotonic()
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
     @contextmanager
     def step(self, what: str, about_s: float) -> Iterator[None]:
