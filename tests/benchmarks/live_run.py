@@ -1,7 +1,7 @@
 """How fast the live run is, with the demo's models: tokens/s, and how long the trainer waited for the teacher.
 
 `python -m tests.benchmarks.live_run`: a teacher (larger base and a barely trained adapter) behind Ray Serve and vLLM,
-one training worker on the small base, a quarter of the completions written by the teacher. Both share the machine's cores.
+one training worker on the small base, a quarter of the completions written by the teacher; both on the same cores.
 """
 
 import tempfile
