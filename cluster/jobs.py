@@ -43,7 +43,7 @@ def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: 
     while not _all_running_now(cluster, names):
         if time.monotonic() > deadline:
             raise UserError(f"{', '.join(names)}: not up {timeout_s:.0f} s after `serve deploy`; see the dashboard")
-        time.sleep(0.3)
+        time.sleep(0.3)  # Serve has no call that waits for a deployment, it can only be asked
     return cluster.serve_url
 
 

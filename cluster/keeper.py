@@ -89,7 +89,7 @@ def _start(folder: Path, settings: ClusterSettings, detached: bool) -> list[Node
 def _pause(detached: bool, seconds: float) -> None:
     """Wait, and notice that the parent is gone."""
     if detached:
-        time.sleep(seconds)
+        time.sleep(seconds)  # no parent to listen to; signals still end it
     elif select.select([sys.stdin], [], [], seconds)[0]:
         raise Stopped
 

@@ -56,7 +56,7 @@ def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Proc
     """Those of `processes` that still live after at most `timeout_s` seconds. The dead needn't have been reaped."""
     deadline = time.monotonic() + timeout_s
     while (living := [process for process in processes if _lives(process)]) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # processes that are not our children can only be polled
     return living
 
 

@@ -76,7 +76,7 @@ def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
     deadline = time.monotonic() + 30
     while cluster.get(f"/api/jobs/{job}")["status"] == "RUNNING":
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks, the test bounds how many
     assert cluster.get(f"/api/jobs/{job}")["status"] == "STOPPED"
 
 
@@ -115,5 +115,5 @@ def first(children: Callable[[], list[psutil.Process]]) -> psutil.Process:
     deadline = time.monotonic() + 30
     while not (found := children()):
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks, the test bounds how many
     return found[0]

@@ -112,7 +112,7 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(config: Path):
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
     while not (run / "checkpoints").exists():
         assert process.poll() is None, process.communicate()
-        time.sleep(0.2)
+        time.sleep(0.2)  # between two looks; the run announces a checkpoint by its folder alone
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
