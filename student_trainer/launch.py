@@ -38,7 +38,8 @@ def launch(settings: TrainSettings) -> None:
     if settings.data.validation:
         shards(settings.data.validation)  # raises where there are none
     run_folder.prepare(settings)
-    with _connected(settings.workers), ProgressLine(settings.run_folder, steps) as progress:
+    source = "data" if settings.mode == "sft" else "teacher"
+    with _connected(settings.workers), ProgressLine(settings.run_folder, steps, source) as progress:
         check_resources(settings.workers)
         training = _start(settings)
         while not training.done():

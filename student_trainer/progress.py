@@ -1,4 +1,4 @@
-"""The progress line, read from the run's metrics: step, loss, tokens/s, and how long the run waited for the teacher."""
+"""The progress line, read from the run's metrics: step, loss, tokens/s, and how long the run waited for its source."""
 
 import sys
 import time
@@ -14,11 +14,11 @@ RECENT_STEPS = 10
 class ProgressLine:
     """Rewrites one line on a terminal; elsewhere prints a line every few seconds, when there is news.
 
-    New lines of the run's log are printed above it.
+    New lines of the run's log are printed above it. `source` is who the run waits for: "teacher" or "data".
     """
 
-    def __init__(self, run_folder: Path, steps: int) -> None:
-        self._run_folder, self._steps = run_folder, steps
+    def __init__(self, run_folder: Path, steps: int, source: str) -> None:
+        self._run_folder, self._steps, self._source = run_folder, steps, source
         self._log_read = _size(log_of(run_folder))
         self._metrics_read = _size(metrics_of(run_folder))
         self._shown = ""
@@ -42,7 +42,7 @@ class ProgressLine:
         if size == self._metrics_read:
             return
         self._metrics_read = size
-        line = describe(read_metrics(self._run_folder), self._steps)
+        line = describe(read_metrics(self._run_folder), self._steps, self._source)
         if line and line != self._shown:
             print(f"\r\033[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
             self._shown, self._shown_at = line, time.monotonic()
@@ -61,7 +61,7 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def describe(metrics: list[Metrics], steps: int) -> str:
+def describe(metrics: list[Metrics], steps: int, source: str) -> str:
     """One line about the newest step and the pace of the last few; empty before the first."""
     done = [line for line in metrics if "progress/used" in line][-RECENT_STEPS:]
     if not done:
@@ -73,5 +73,5 @@ def describe(metrics: list[Metrics], steps: int) -> str:
     loss = f"loss {newest['train/loss']:.4f}" if "train/loss" in newest else "no prompt used"
     return (
         f"step {newest['progress/step']}/{steps}  {loss}  {tokens / seconds:,.0f} tokens/s  "
-        f"waited for the teacher {waited / seconds:.0%}"
+        f"waited for the {source} {waited / seconds:.0%}"
     )

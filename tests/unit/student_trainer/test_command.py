@@ -98,19 +98,19 @@ def line_of(step: int) -> dict[str, float]:
 
 
 def test_the_progress_line():
-    assert describe([], 10) == ""
-    assert describe([line_of(1), line_of(2)], 10) == (
+    assert describe([], 10, "teacher") == ""
+    assert describe([line_of(1), line_of(2)], 10, "teacher") == (
         "step 2/10  loss 2.5000  1,000 tokens/s  waited for the teacher 25%"
     )
     without_loss = {name: value for name, value in line_of(3).items() if name != "train/loss"}
-    assert describe([without_loss], 10).startswith("step 3/10  no prompt used  ")
+    assert describe([without_loss], 10, "data") == "step 3/10  no prompt used  1,000 tokens/s  waited for the data 25%"
 
 
 def test_metrics_are_read_only_when_there_are_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     reads = []
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("student_trainer.progress.read_metrics", lambda folder: reads.append(0) or read_metrics(folder))
-    with ProgressLine(tmp_path, 10) as progress:
+    with ProgressLine(tmp_path, 10, "teacher") as progress:
         for step in (1, 2):
             append_metrics(tmp_path, line_of(step))
             progress.update()
