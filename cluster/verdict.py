@@ -43,8 +43,13 @@ def findings(judgements: list[Judgement]) -> list[Finding]:
             loss(TEACHER) < min(loss(DISTILLED), loss(FINE_TUNED)),
         ),
         Finding(
-            f"on unseen tools the distilled student is ahead: loss {loss(DISTILLED, UNSEEN_TOOL):.3f} (KD) against "
-            f"{loss(FINE_TUNED, UNSEEN_TOOL):.3f} (FT)",
+            f"on unseen tools the distilled student writes more valid calls: {valid(DISTILLED, UNSEEN_TOOL):.0%} (KD) "
+            f"against {valid(FINE_TUNED, UNSEEN_TOOL):.0%} (FT)",
+            valid(DISTILLED, UNSEEN_TOOL) > valid(FINE_TUNED, UNSEEN_TOOL),
+        ),
+        Finding(
+            f"on unseen tools the recorded traces surprise it less: loss {loss(DISTILLED, UNSEEN_TOOL):.3f} (KD) "
+            f"against {loss(FINE_TUNED, UNSEEN_TOOL):.3f} (FT)",
             loss(DISTILLED, UNSEEN_TOOL) < loss(FINE_TUNED, UNSEEN_TOOL),
         ),
     ]
