@@ -44,7 +44,8 @@ def test_models_that_differ_as_they_should_pass_every_finding() -> None:
         (FINE_TUNED, "seen", (3.9, 0.9), "FT student learnt"),
         (DISTILLED, "seen", (0.5, 0.1), "KD student learnt"),
         (TEACHER, "seen", (0.6, 0.9), "teacher knows more"),
-        (DISTILLED, "unseen_tool", (1.0, 0.7), "on unseen tools"),
+        (DISTILLED, "unseen_tool", (1.0, 0.7), "surprise it less"),
+        (DISTILLED, "unseen_tool", (0.7, 0.5), "more valid calls"),
     ],
 )
 def test_a_model_that_does_not_is_said(model: str, group: str, figures: tuple[float, float], words: str) -> None:
