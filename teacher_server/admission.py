@@ -1,7 +1,8 @@
 """Overload is refused at the door, in the replica itself, below Ray Serve's own limits."""
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from common.api import DistillRequest, DistillSequence
 from teacher_server.refusals import Refusal
@@ -16,14 +17,32 @@ class Admission:
         self._requests = 0
         self._sequences = 0
         self._tokens = 0
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_progress(self) -> tuple[int, int]:
+        """Requests and sequences being answered."""
+        return self._requests, self._sequences
+
+    async def close(self, patience_s: float) -> None:
+        """Refuse whatever comes from now on; return once all is answered, or after `patience_s` seconds."""
+        self._closed = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience_s)
 
     @contextmanager
     def hold(self, sequences: int, tokens: int = 0) -> Iterator[None]:
         """Count one request of so many `sequences` and `tokens` while the context lasts.
 
         Raises Refusal (503 with Retry-After) when it would be too many; never when nothing else is being answered.
+        A closed door refuses everything.
         """
         limits = self._limits
+        if self._closed:
+            message = "this replica is shutting down; ask again, another one will answer"
+            raise Refusal(503, "shutting_down", message, retry_after_s=limits.retry_after_s)
         full = (
             self._requests >= limits.max_requests
             or self._sequences + sequences > limits.max_sequences
@@ -38,12 +57,15 @@ class Admission:
         self._requests += 1
         self._sequences += sequences
         self._tokens += tokens
+        self._idle.clear()
         try:
             yield
         finally:
             self._requests -= 1
             self._sequences -= sequences
             self._tokens -= tokens
+            if not self._requests:
+                self._idle.set()
 
 
 def check_size(request: DistillRequest, limits: LimitSettings) -> int:

@@ -9,17 +9,35 @@ from common.api import DistillRequest, TeacherCard
 from teacher_server import bodies, distill, doors, openapi, refusals
 from teacher_server.admission import Admission, check_size
 from teacher_server.engine import Engine
+from teacher_server.health import EngineHealth
+from teacher_server.metering import Metering
+from teacher_server.metrics import MemoryRecorder, Meter, Recorder
 from teacher_server.settings import LimitSettings
 from teacher_server.tokens import Tokens
 
+HEALTHZ_PATIENCE_S = 5
+"""Seconds in which the engine must show life to whoever asks for /healthz."""
 
-def create_app(engine: Engine, limits: LimitSettings, tokens: Tokens | str) -> FastAPI:
-    """The application around a started `engine`, for clients with one of the `tokens` (a string is the only one)."""
+
+def create_app(
+    engine: Engine,
+    limits: LimitSettings,
+    tokens: Tokens | str,
+    admission: Admission | None = None,
+    health: EngineHealth | None = None,
+    recorder: Recorder | None = None,
+) -> FastAPI:
+    """The application around a started `engine`, for clients with one of the `tokens` (a string is the only one).
+
+    A replica gives its own `admission`, `health` and `recorder`, which it uses besides.
+    """
+    admission, health = admission or Admission(limits), health or EngineHealth(engine)
+    recorder = recorder or MemoryRecorder()
     app = openapi.DocumentedApi(title="ToolAgent-KD teacher", docs_url=None, redoc_url=None)
     app.router.route_class = bodies.JsonRoute
     refusals.install(app, limits.retry_after_s)
     doors.close(app, limits, tokens)
-    admission = Admission(limits)
+    app.add_middleware(Metering, recorder=recorder)
 
     async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:
         connection.state.sequences = len(request.sequences)
@@ -28,8 +46,8 @@ def create_app(engine: Engine, limits: LimitSettings, tokens: Tokens | str) -> F
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Healthy: the engine has answered before this application was made, and it is alive now."""
-        await engine.check_health()
+        """Healthy: the engine has just answered, or shown that it works."""
+        await health.check(HEALTHZ_PATIENCE_S)
         return {"status": "ok"}
 
     @app.get("/v1/teacher")
@@ -46,6 +64,7 @@ def create_app(engine: Engine, limits: LimitSettings, tokens: Tokens | str) -> F
         """Score or write completions; an Arrow IPC stream of `common.wire` records, each as it finishes."""
         model = distill.check_request(request, engine.describe())
         await engine.check_health()
-        return distill.AnswerStream(distill.stream_answers(engine, request, model), media_type=distill.MEDIA_TYPE)
+        answers = distill.stream_answers(engine, request, model, Meter(recorder, model.name))
+        return distill.AnswerStream(answers, media_type=distill.MEDIA_TYPE)
 
     return app

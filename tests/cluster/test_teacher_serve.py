@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,19 +12,19 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-import ray
-from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.nodes import SERVE_GUARD
+from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
+from tests.serving import metrics_page, ray_serve
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parents[2]
 TOKEN = secrets.token_hex(16)
+SHOWN = ("teacher_positions_total", "vllm_num_requests_running", "vllm_prompt_tokens_total")
 SCORE = DistillSequence(id="s", prompt_token_ids=[5, 6, 7], completion_token_ids=[8, 9])
 WRITE = DistillSequence(id="w", prompt_token_ids=[5, 6, 7], generate=GenerateOptions(max_tokens=6, temperature=0))
 
@@ -51,26 +50,16 @@ def ray_folder() -> Iterator[str]:
 def teacher_url(token_file: Path, ray_folder: str) -> Iterator[str]:
     """The address of a teacher that was deployed as `serve deploy` does it: from a file's import path and args."""
     folder = token_file.parent
-    port = _free_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv(*next(iter(SERVE_GUARD.items())))
+    with ray_serve(folder=ray_folder, RAY_metrics_report_interval_ms="1000", **SERVE_GUARD) as address:
+        config = ServeDeploySchema.model_validate({"applications": [_application(folder)]})
+        _get_global_client().deploy_apps(config, _blocking=True)
         try:
-            ray.init(num_cpus=2, resources={"teacher_pool": 1}, include_dashboard=False, _temp_dir=ray_folder)
-            serve.start(http_options={"host": "127.0.0.1", "port": port})
-            config = ServeDeploySchema.model_validate({"applications": [_application(folder)]})
-            _get_global_client().deploy_apps(config, _blocking=True)
-            yield f"http://127.0.0.1:{port}/teacher"
+            yield address + "/teacher"
         finally:
             engines = _engine_processes()
-            try:
-                serve.shutdown()
-            finally:
-                ray.shutdown()
-            _, left = psutil.wait_procs(engines, timeout=20)
-            for process in left:
-                process.kill()
+    _, left = psutil.wait_procs(engines, timeout=20)
+    for process in left:
+        process.kill()
     assert not left, "the engine outlived its replica"
 
 
@@ -96,12 +85,6 @@ def _application(folder: Path) -> dict[str, Any]:
             "replicas": {"environment": CPU_ENVIRONMENT, "health_check_period_s": 1},
         },
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _engine_processes() -> list[psutil.Process]:
@@ -231,10 +214,56 @@ async def test_the_log_names_the_client_and_never_shows_a_token(teacher_url: str
     assert TOKEN not in logs
 
 
-async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: str):
+async def test_vllms_own_metrics_stand_beside_ours(teacher_url: str):
+    async with TeacherClient(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
+        await teacher.distill(distill(SCORE))
+        while not all(f"\nray_{name}{{" in metrics_page() for name in SHOWN):
+            await asyncio.sleep(0.2)  # Ray's agent collects now and then
+
+
+async def test_memory_and_file_descriptors_stay_flat(teacher_url: str):
+    """Of the replica and vLLM's engine; the stand-in's soak in test_soak.py looks closer."""
     (engine,) = _engine_processes()
-    engine.kill()
+    processes = [engine, engine.parent()]
+    before: list[tuple[int, int]] = []
+    async with TeacherClient(teacher_url, TOKEN) as teacher:
+        for number in range(400):
+            await teacher.distill(distill(SCORE, WRITE))
+            if number == 100:
+                before = [_size(process) for process in processes]
+    for (descriptors, memory), process in zip(before, processes, strict=True):
+        now = _size(process)
+        assert now[0] - descriptors <= 5, process
+        assert now[1] - memory < 20 * 2**20, process
+
+
+def _size(process: psutil.Process) -> tuple[int, int]:
+    """Open file descriptors, and bytes of memory."""
+    return process.num_fds(), process.memory_info().rss
+
+
+async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: str):
+    """Only the engine's process is killed while a long answer is being written."""
+    options = GenerateOptions(max_tokens=3900, temperature=0, stop_token_ids=[])
+    long = distill(*(WRITE.model_copy(update={"id": str(number), "generate": options}) for number in range(8)))
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     async with TeacherClient(teacher_url, TOKEN, attempts=12) as teacher, asyncio.timeout(100):
-        (answer,) = await teacher.distill(distill(SCORE))
-    assert answer.error is None
+        (before,) = await teacher.distill(distill(SCORE))
+        async with httpx.AsyncClient(headers=headers, timeout=60) as http:
+            body = long.model_dump_json(exclude_none=True)
+            async with http.stream("POST", teacher_url + "/v1/distill", content=body) as response:
+                assert response.status_code == 200
+                (engine,) = _engine_processes()
+                engine.kill()
+                with pytest.raises(wire.WireError, match="cut off"):
+                    list(wire.decode(await response.aread()))
+            short = distill(SCORE).model_dump_json(exclude_none=True)
+            refused = await http.post(teacher_url + "/v1/distill", content=short)
+            unhealthy = await http.get(teacher_url + "/healthz")
+        (after,) = await teacher.distill(distill(SCORE))
+    for response in (refused, unhealthy):
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+        assert response.headers["Retry-After"] == "1"
+    assert after.topk_ids.tolist() == before.topk_ids.tolist()
+    assert np.abs(after.token_logprobs - before.token_logprobs).max() < 1e-5
     assert [process.pid for process in _engine_processes()] != [engine.pid]

@@ -1,0 +1,74 @@
+"""Real Ray Serve for a module's tests: a private cluster, teachers deployed on it, what its metrics port shows."""
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import ray
+from ray import serve
+from ray.serve import Application
+
+from common.settings import validate
+from teacher_server.app import deployment_options
+from teacher_server.deployment import TeacherReplica
+from teacher_server.engine import Engine
+from teacher_server.settings import TeacherSettings
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def ray_serve(*, quiet: bool = False, folder: str | None = None, **environment: str) -> Iterator[str]:
+    """The address of Serve's proxy on a Ray cluster of this process; `environment` for its processes.
+
+    `quiet` keeps their logs off this one's output; `folder` is where Ray writes them, instead of one that goes.
+    """
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as passing:
+        fixed = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+        for name, value in (fixed | environment).items():
+            patch.setenv(name, value)
+        try:
+            pool = {"teacher_pool": 1}
+            ray.init(
+                num_cpus=2,
+                resources=pool,
+                include_dashboard=False,
+                log_to_driver=not quiet,
+                _temp_dir=folder or passing,
+            )
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            try:
+                serve.shutdown()
+            finally:
+                ray.shutdown()
+
+
+def deploy(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -> None:
+    """Deploy a teacher at /teacher as `build` does, but with an engine of one's own, and wait for its replicas."""
+    serve.run(application(make_engine, **args), name="teacher", route_prefix="/teacher")
+
+
+def application(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -> Application:
+    """What `build` makes of `args`, but with an engine of one's own."""
+    settings = validate(TeacherSettings, {"model": "none"} | args, "args")
+    return serve.deployment(**deployment_options(settings))(TeacherReplica).bind(settings, make_engine)
+
+
+def metrics_page() -> str:
+    """What Prometheus would read from this cluster's only node."""
+    (node,) = ray.nodes()
+    return httpx.get(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics").text
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
