@@ -9,7 +9,9 @@ MAX_SEQUENCE_TOKENS = 131_072
 MAX_TOP_K = 4_096
 MAX_TEMPERATURE = 2
 
-TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=MAX_SEQUENCE_TOKENS)]
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(max_length=MAX_SEQUENCE_TOKENS, fail_fast=True)
+]
 
 
 class Body(BaseModel):
@@ -21,10 +23,10 @@ class Body(BaseModel):
 class GenerateOptions(Body):
     """How a completion is written. `temperature` shapes the sampling alone: logprobs are always at temperature 1."""
 
-    max_tokens: int = Field(ge=1, le=MAX_SEQUENCE_TOKENS)
+    max_tokens: int = Field(strict=True, ge=1, le=MAX_SEQUENCE_TOKENS)
     temperature: float = Field(default=1.0, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    seed: int | None = Field(default=None, strict=True, ge=0, lt=2**63)
     stop_token_ids: TokenIds = []
 
 
@@ -47,7 +49,7 @@ class DistillRequest(Body):
     """Body of `POST /v1/distill`. The answer is an Arrow IPC stream of `common.wire` records, each as it finishes."""
 
     model: str = Field(max_length=256)
-    top_k: int = Field(ge=1, le=MAX_TOP_K)
+    top_k: int = Field(strict=True, ge=1, le=MAX_TOP_K)
     sequences: Annotated[list[DistillSequence], Field(min_length=1, max_length=MAX_SEQUENCES)]
     logprob_dtype: Literal["float16", "float32"] = "float16"
 

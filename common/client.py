@@ -64,8 +64,8 @@ def read_token(token_file: Path | None) -> str:
 class TeacherClient:
     """Asks the teacher at `base_url` (its route prefix included). Used as `async with TeacherClient(...) as teacher`.
 
-    Connection errors, any 5xx, 408 and broken answers are tried again, `attempts` times in all, waiting as long as
-    Retry-After says or exponentially longer. A 503 with Retry-After, an overloaded teacher's word, is no attempt: it is
+    Connection errors, any 5xx, 408, 429 and broken answers are tried again, `attempts` times in all, waiting as long as
+    Retry-After says or exponentially longer. A 503 or 429 with Retry-After, a busy teacher's word, is no attempt: it is
     put up with for OVERLOAD_PATIENCE_S. Scoring is idempotent, so trying again is safe.
     """
 
@@ -126,7 +126,7 @@ class TeacherClient:
         self, method: str, path: str, content: str | None = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         response = await self._http.request(method, self._base_url + path, content=content, headers=headers)
-        if response.status_code >= 500 or response.status_code == 408:
+        if response.status_code >= 500 or response.status_code in (408, 429):
             raise _Transient(response)
         if response.status_code != 200:
             raise TeacherRefused(response.status_code, _message(response))
@@ -165,7 +165,7 @@ class _Transient(Exception):
     def __init__(self, response: httpx.Response) -> None:
         super().__init__(f"HTTP {response.status_code}: {_message(response)}")
         self.retry_after_s = _retry_after_s(response)
-        self.overload = response.status_code == 503 and self.retry_after_s is not None
+        self.overload = response.status_code in (429, 503) and self.retry_after_s is not None
 
 
 def _is_overload(error: BaseException | None) -> bool:

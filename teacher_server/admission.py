@@ -3,33 +3,70 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from common.api import DistillRequest, DistillSequence
 from teacher_server.refusals import Refusal
 from teacher_server.settings import LimitSettings
 
 
 class Admission:
-    """Counts the requests and sequences being answered, and refuses those that would be too many."""
+    """Counts the requests, sequences and tokens being answered, and refuses those that would be too many."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
-        self._requests = 0
-        self._sequences = 0
+        self.requests = 0
+        self.sequences = 0
+        self.tokens = 0
 
     @contextmanager
-    def hold(self, sequences: int) -> Iterator[None]:
-        """Count one request of so many `sequences` while the context lasts.
+    def hold(self, sequences: int, tokens: int = 0) -> Iterator[None]:
+        """Count one request of so many `sequences` and `tokens` while the context lasts.
 
         Raises Refusal (503 with Retry-After) when it would be too many; never when nothing else is being answered.
         """
         limits = self._limits
-        full = self._requests >= limits.max_requests or self._sequences + sequences > limits.max_sequences
-        if self._requests and full:
-            message = f"{self._requests} requests with {self._sequences} sequences are being answered; come again later"
+        full = (
+            self.requests >= limits.max_requests
+            or self.sequences + sequences > limits.max_sequences
+            or self.tokens + tokens > limits.max_tokens
+        )
+        if self.requests and full:
+            message = (
+                f"{self.requests} requests with {self.sequences} sequences and {self.tokens} tokens are being "
+                "answered; come again later"
+            )
             raise Refusal(503, "overloaded", message, retry_after_s=limits.retry_after_s)
-        self._requests += 1
-        self._sequences += sequences
+        self.requests += 1
+        self.sequences += sequences
+        self.tokens += tokens
         try:
             yield
         finally:
-            self._requests -= 1
-            self._sequences -= sequences
+            self.requests -= 1
+            self.sequences -= sequences
+            self.tokens -= tokens
+
+
+def check_size(request: DistillRequest, limits: LimitSettings) -> int:
+    """Tokens of the request, given and to be written. Raises Refusal (422) when they are too many for one request."""
+    written = [_completion_tokens(sequence) for sequence in request.sequences]
+    tokens = sum(written) + sum(len(sequence.prompt_token_ids) for sequence in request.sequences)
+    if tokens > limits.max_request_tokens:
+        message = (
+            f"sequences: got {tokens} tokens, given and to be written, expected at most {limits.max_request_tokens}"
+        )
+        raise Refusal(422, "request_too_large", f"{message}; send fewer sequences in a request", "sequences")
+    entries = sum(written) * request.top_k
+    if entries > limits.max_request_entries:
+        message = (
+            f"top_k: {sum(written)} completion tokens times {request.top_k} are {entries} logprobs, expected at most"
+        )
+        raise Refusal(
+            422, "request_too_large", f"{message} {limits.max_request_entries}; send fewer sequences", "top_k"
+        )
+    return tokens
+
+
+def _completion_tokens(sequence: DistillSequence) -> int:
+    if sequence.completion_token_ids is not None:
+        return len(sequence.completion_token_ids)
+    return sequence.generate.max_tokens if sequence.generate else 0

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from ray import serve
 
-from common.client import read_token
+from teacher_server import access_log
 from teacher_server.engine import Engine, warm_up
 from teacher_server.routes import create_app
 from teacher_server.settings import TeacherSettings
+from teacher_server.tokens import open_tokens
 
 
 @serve.ingress()
@@ -17,14 +18,15 @@ class TeacherReplica:
 
     def __init__(self, settings: TeacherSettings, make_engine: Callable[[TeacherSettings], Engine]) -> None:
         self._settings = settings
-        self._token = read_token(settings.token_file)
+        self._tokens = open_tokens(settings.token_file)
         self._engine = make_engine(settings)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once, after the constructor and before the replica is ready."""
+        access_log.log_to_stderr()
         await self._engine.start()
         await warm_up(self._engine)
-        return create_app(self._engine, self._settings.limits, self._token)
+        return create_app(self._engine, self._settings.limits, self._tokens)
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when the engine is dead."""

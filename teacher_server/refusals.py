@@ -1,13 +1,19 @@
 """Every error of the service in OpenAI's shape: {"error": {"message", "type", "param", "code"}}."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from teacher_server.engine import EngineUnavailable
+
+MAX_NAMES = 20
+"""Unknown fields that one message lists."""
 
 
 class Refusal(Exception):
@@ -22,14 +28,22 @@ class Refusal(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
-    def response(self) -> JSONResponse:
-        """The answer to send."""
+    def response(self, scope: Scope, more_headers: Mapping[str, str] | None = None) -> JSONResponse:
+        """The answer to send; its code is left in `scope["state"]["code"]` for the access log and the metrics."""
+        scope.setdefault("state", {})["code"] = self.code
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        headers = dict(more_headers or {})
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse({"error": error}, self.status, headers)
+
+
+async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with the refusal, outside of FastAPI."""
+    await refusal.response(scope)(scope, receive, send)
 
 
 def install(app: FastAPI, retry_after_s: int) -> None:
@@ -37,32 +51,51 @@ def install(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
-        return error.response()
+        return error.response(request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        problem = error.errors()[0]
-        param = ".".join(str(part) for part in problem["loc"] if part != "body") or None
-        return Refusal(422, "invalid_value", _explain(param, problem["type"], problem["msg"]), param).response()
+        problems = error.errors()
+        status = 400 if problems[0]["type"] == "json_invalid" else 422
+        return _invalid(problems, status).response(request.scope)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}; see GET /v1/teacher and POST /v1/distill"
-        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response()
+        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(
+            request.scope, error.headers
+        )
 
     @app.exception_handler(EngineUnavailable)
     async def engine_unavailable(request: Request, error: EngineUnavailable) -> JSONResponse:
         message = f"the engine can't answer now: {error}; try again later"
-        return Refusal(503, "engine_unavailable", message, retry_after_s=retry_after_s).response()
+        return Refusal(503, "engine_unavailable", message, retry_after_s=retry_after_s).response(request.scope)
 
     @app.exception_handler(500)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        return Refusal(500, "internal_error", "the teacher failed on this request; its log says why").response()
+        refusal = Refusal(500, "internal_error", "the teacher failed on this request; its log says why")
+        return refusal.response(request.scope)
 
 
-def _explain(param: str | None, kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return f"got the unknown field {param!r}; remove it or check its spelling"
-    if kind == "missing":
-        return f"the field {param!r} is required and missing"
-    return f"{param or 'the body'}: {message}"
+def _invalid(problems: Sequence[Any], status: int) -> Refusal:
+    """What is wrong with a body: all of its unknown fields, else the first problem that pydantic found."""
+    unknown = [_param(problem) for problem in problems if problem["type"] == "extra_forbidden"]
+    if unknown:
+        names = ", ".join(repr(name) for name in unknown[:MAX_NAMES])
+        more = f" and {len(unknown) - MAX_NAMES} more" if len(unknown) > MAX_NAMES else ""
+        fields = "field" if len(unknown) == 1 else "fields"
+        message = f"got the unknown {fields} {names}{more}; remove them or check their spelling"
+        return Refusal(status, "unknown_field", message, unknown[0])
+    problem, param = problems[0], _param(problems[0])
+    if problem["type"] == "json_invalid":
+        reason = problem["ctx"]["error"]
+        return Refusal(status, "invalid_json", f"got a body that isn't JSON: {reason}; send one whole JSON document")
+    if problem["type"] == "missing":
+        return Refusal(status, "missing_field", f"the field {param or 'body'!r} is required and missing", param)
+    return Refusal(status, "invalid_value", f"{param or 'the body'}: {problem['msg']}", param)
+
+
+def _param(problem: Any) -> str | None:
+    """Where the problem is, like `sequences.0.id`; without FastAPI's own first part, and never longer than a line."""
+    path = ".".join(str(part) for part in problem["loc"][1:])
+    return path.encode("utf-8", "replace").decode()[:200] or None

@@ -3,25 +3,27 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 
 from common.api import DistillRequest, TeacherCard
-from teacher_server import distill, refusals
-from teacher_server.admission import Admission
-from teacher_server.auth import BearerAuth
+from teacher_server import bodies, distill, doors, openapi, refusals
+from teacher_server.admission import Admission, check_size
 from teacher_server.engine import Engine
 from teacher_server.settings import LimitSettings
+from teacher_server.tokens import Tokens
 
 
-def create_app(engine: Engine, limits: LimitSettings, token: str) -> FastAPI:
-    """The application around a started `engine`. FastAPI's own documentation routes are off."""
-    app = FastAPI(title="ToolAgent-KD teacher", openapi_url=None, docs_url=None, redoc_url=None)
+def create_app(engine: Engine, limits: LimitSettings, tokens: Tokens | str) -> FastAPI:
+    """The application around a started `engine`, for clients with one of the `tokens` (a string is the only one)."""
+    app = openapi.DocumentedApi(title="ToolAgent-KD teacher", docs_url=None, redoc_url=None)
+    app.router.route_class = bodies.JsonRoute
     refusals.install(app, limits.retry_after_s)
-    app.add_middleware(BearerAuth, token=token)
+    doors.close(app, limits, tokens)
     admission = Admission(limits)
 
-    async def admitted(request: DistillRequest) -> AsyncIterator[DistillRequest]:
-        with admission.hold(len(request.sequences)):
+    async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:
+        connection.state.sequences = len(request.sequences)
+        with admission.hold(len(request.sequences), check_size(request, limits)):
             yield request
 
     @app.get("/healthz")
@@ -35,7 +37,7 @@ def create_app(engine: Engine, limits: LimitSettings, token: str) -> FastAPI:
         """What is served; all that a trainer's handshake compares."""
         return engine.describe()
 
-    @app.post("/v1/distill")
+    @app.post("/v1/distill", responses={200: {"content": {distill.MEDIA_TYPE: {"schema": openapi.BINARY}}}})
     async def distill_sequences(request: Annotated[DistillRequest, Depends(admitted)]) -> distill.AnswerStream:
         """Score or write completions; an Arrow IPC stream of `common.wire` records, each as it finishes."""
         model = distill.check_request(request, engine.describe())

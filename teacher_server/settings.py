@@ -37,12 +37,25 @@ class EngineSettings(Settings):
 
 
 class LimitSettings(Settings):
-    """When a replica says 503 with Retry-After instead of queueing."""
+    """What one request may be, and when a replica says 503 or 429 with Retry-After instead of queueing."""
 
     max_requests: int = Field(default=64, ge=1)
     """Requests that a replica answers at a time."""
     max_sequences: int = Field(default=512, ge=1)
     """Sequences in all those requests together; a request is always taken when nothing else is being answered."""
+    max_tokens: int = Field(default=2_097_152, ge=1)
+    """Tokens in all those requests together, given and to be written; a request alone is always taken."""
+    max_requests_per_client: int | None = Field(default=None, ge=1)
+    """Requests in flight under one token's name; more are answered 429. Without it one may take the whole replica."""
+    max_request_tokens: int = Field(default=524_288, ge=1)
+    """Tokens of one request, given and to be written: 256 sequences of 2,048."""
+    max_request_entries: int = Field(default=67_108_864, ge=1)
+    """Completion tokens of one request times its top_k: 64 million are an answer of 0.4 GB."""
+    max_body_bytes: int | None = Field(default=None, ge=1)
+    """Largest body; without it what a request of `max_request_tokens` can need."""
+    allowed_hosts: tuple[str, ...] | None = None
+    """Names in the header Host that are answered, in lower case without port; without it any. Every route but /healthz
+    asks for the token, which no browser adds by itself, so a name that was made to point here opens nothing."""
     retry_after_s: int = Field(default=1, ge=1)
     """Seconds after which a refused client is told to come again."""
 
@@ -91,7 +104,8 @@ class TeacherSettings(Settings):
     adapters: dict[ServedName, Path] = {}
     """LoRA adapters by the name a request writes as `model`: folders in PEFT's format on the teacher's nodes."""
     token_file: Path | None = None
-    """File with the bearer token; without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes."""
+    """File with the bearer token, or with lines `name: token`, one for each client; read again when it changes.
+    Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one token."""
     engine: EngineSettings = EngineSettings()
     """How vLLM runs the model."""
     limits: LimitSettings = LimitSettings()
