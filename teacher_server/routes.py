@@ -37,7 +37,11 @@ def create_app(engine: Engine, limits: LimitSettings, tokens: Tokens | str) -> F
         """What is served; all that a trainer's handshake compares."""
         return engine.describe()
 
-    @app.post("/v1/distill", responses={200: {"content": {distill.MEDIA_TYPE: {"schema": openapi.BINARY}}}})
+    @app.post(
+        "/v1/distill",
+        response_class=distill.AnswerStream,
+        responses={200: {"content": {distill.MEDIA_TYPE: {"schema": openapi.BINARY}}}},
+    )
     async def distill_sequences(request: Annotated[DistillRequest, Depends(admitted)]) -> distill.AnswerStream:
         """Score or write completions; an Arrow IPC stream of `common.wire` records, each as it finishes."""
         model = distill.check_request(request, engine.describe())
