@@ -17,6 +17,8 @@ from cluster.processes import die_with_parent
 from cluster.settings import ClusterSettings, PoolSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SERVE_GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "teacher_server.proxy_guard.middlewares"}
+"""What has Serve's HTTP proxy close its own routes, which ask for no token."""
 _STARTED = "Ray runtime started"
 _PORTS = range(20000, 32000)  # below the ports that Linux gives to outgoing connections
 
@@ -103,6 +105,7 @@ def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
     return {
         **inherited,
         **authentication(folder),
+        **SERVE_GUARD,
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.pathsep.join(binaries),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard_port}",  # else Ray Train's helpers guess

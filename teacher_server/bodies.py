@@ -25,8 +25,12 @@ BYTES_PER_TOKEN = 12
 BYTES_PER_SEQUENCE = 16_384
 """An id of 512 characters that are all escaped, and the names of the fields."""
 
-_SKELETON = b'[]{}"NI'
-_NOT_SKELETON = bytes(set(range(256)) - set(_SKELETON))
+MAX_STRINGS = 16_384
+"""Strings in the JSON, names of fields included: 64 in each of 256 sequences."""
+MAX_BRACKETS = 16_384
+"""Brackets outside strings; with MAX_STRINGS it bounds the objects, and the complaints, that a body can turn into."""
+
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{}NI"))
 
 
 def max_body_bytes(limits: LimitSettings) -> int:
@@ -35,7 +39,7 @@ def max_body_bytes(limits: LimitSettings) -> int:
 
 
 def check_headers(headers: Headers, max_bytes: int) -> None:
-    """Raises Refusal when the headers alone say that the body is none of ours (400, 413, 415)."""
+    """Raises Refusal when the headers alone say that the body can't be taken (400, 413, 415)."""
     length = headers.get("Content-Length")
     if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 20):
         raise Refusal(400, "invalid_header", f"got the Content-Length {length[:40]!r}, expected a number of bytes")
@@ -74,7 +78,10 @@ async def read(receive: Receive, headers: Headers, max_bytes: int) -> bytes:
 
 
 def check_json(body: bytes, headers: Headers) -> None:
-    """Raises Refusal when a body isn't said to be JSON (415), nests too deeply or holds NaN or Infinity (400)."""
+    """Raises Refusal when a body isn't said to be JSON (415).
+
+    Then when it nests too deeply, has too many parts, or holds NaN or Infinity (400).
+    """
     if not body:
         return
     media_type, _, parameters = headers.get("Content-Type", "").partition(";")
@@ -83,21 +90,34 @@ def check_json(body: bytes, headers: Headers) -> None:
         got = headers.get("Content-Type", "none")[:80]
         message = f"got the Content-Type {got!r}, expected application/json in UTF-8; send that header"
         raise Refusal(415, "unsupported_media_type", message)
-    brackets = _skeleton(body)
-    if b"N" in brackets or b"I" in brackets:
+    structure = _structure(body)
+    if b"N" in structure or b"I" in structure:
         raise Refusal(400, "invalid_json", "got NaN or Infinity, which JSON doesn't have; send finite numbers")
     for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    if brackets:
+        structure = structure.replace(b"[]", b"").replace(b"{}", b"")
+    if structure:
         message = f"got JSON that nests deeper than {MAX_DEPTH} levels or whose brackets don't match"
         raise Refusal(400, "invalid_json", f"{message}; send a flat, complete document")
 
 
-def _skeleton(body: bytes) -> bytes:
-    """What stands outside strings of brackets and of letters that begin NaN and Infinity; 1 ms per megabyte."""
+def _structure(body: bytes) -> bytes:
+    """What stands outside strings of brackets and of letters that begin NaN and Infinity; 1 ms per megabyte.
+
+    Raises Refusal (400) when there are more strings or brackets than any request of ours has.
+    """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(body.translate(None, _NOT_SKELETON).split(b'"')[::2])
+    strings = body.count(b'"') // 2
+    if strings > MAX_STRINGS:
+        raise _too_many("strings", strings, MAX_STRINGS)
+    structure = b"".join(body.split(b'"')[::2]).translate(None, _NOT_STRUCTURE)
+    if len(structure) > MAX_BRACKETS:
+        raise _too_many("brackets", len(structure), MAX_BRACKETS)
+    return structure
+
+
+def _too_many(what: str, got: int, most: int) -> Refusal:
+    return Refusal(400, "invalid_json", f"got JSON with {got} {what}, expected at most {most}; send a smaller document")
 
 
 def _too_large(got: str, max_bytes: int) -> Refusal:
@@ -114,6 +134,7 @@ class JsonRequest(Request):
                 self._json = from_json(await self.body(), allow_inf_nan=False, cache_strings="keys")
             except ValueError as error:
                 raise json.JSONDecodeError(str(error), "", 0) from None
+            await asyncio.sleep(0)  # the others' turn: validation takes as long again
         return self._json
 
 

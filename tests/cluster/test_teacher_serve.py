@@ -18,6 +18,7 @@ from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.nodes import SERVE_GUARD
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
@@ -35,13 +36,19 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-def teacher_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("teacher") / "token"
+
+
+@pytest.fixture(scope="module")
+def teacher_url(token_file: Path) -> Iterator[str]:
     """The address of a teacher that was deployed as `serve deploy` does it: from a file's import path and args."""
-    folder = tmp_path_factory.mktemp("teacher")
+    folder = token_file.parent
     port = _free_port()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as ray_folder:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv(*next(iter(SERVE_GUARD.items())))
         try:
             ray.init(num_cpus=2, resources={"teacher_pool": 1}, include_dashboard=False, _temp_dir=ray_folder)
             serve.start(http_options={"host": "127.0.0.1", "port": port})
@@ -62,7 +69,7 @@ def teacher_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _application(folder: Path) -> dict[str, Any]:
     base = save_tiny_llama(folder / "base", max_position_embeddings=4096)
-    (folder / "token").write_text(TOKEN + "\n")
+    (folder / "token").write_text(f"trainer: {TOKEN}\njudge: {secrets.token_hex(16)}\n")
     return {
         "name": "teacher",
         "route_prefix": "/teacher",
@@ -78,7 +85,7 @@ def _application(folder: Path) -> dict[str, Any]:
                 "kv_cache_gib": 0.125,
                 "enforce_eager": True,
             },
-            "limits": {"max_requests": 1},
+            "limits": {"max_requests": 1, "max_body_bytes": 1_000_000},
             "replicas": {"environment": CPU_ENVIRONMENT, "health_check_period_s": 1},
         },
     }
@@ -112,6 +119,39 @@ async def test_the_port_asks_for_the_token(teacher_url: str):
         refused = await http.get(teacher_url + "/v1/teacher", headers={"Authorization": "Bearer wrong"})
         assert refused.status_code == 401
         assert refused.json()["error"]["code"] == "invalid_token"
+
+
+async def test_serves_own_routes_are_closed(teacher_url: str):
+    async with httpx.AsyncClient(base_url=teacher_url.removesuffix("/teacher")) as http:
+        for path in ("/-/routes", "/-/routes/", "/-/docs"):
+            assert (await http.get(path)).json()["error"]["code"] == "invalid_token", path
+        assert (await http.get("/-/healthz")).text == "success"  # to probes of this host
+
+
+async def test_bodies_are_bounded_behind_serves_proxy_too(teacher_url: str):
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    async with httpx.AsyncClient(headers=headers) as http:
+        large = await http.post(teacher_url + "/v1/distill", content=b" " * 1_000_001)
+        deep = await http.post(teacher_url + "/v1/distill", content=b"[" * 100_000)
+        document = await http.get(teacher_url + "/openapi.json")
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+    assert (deep.status_code, deep.json()["error"]["code"]) == (400, "invalid_json")
+    assert document.json()["paths"].keys() >= {"/v1/teacher", "/v1/distill", "/healthz"}
+
+
+async def test_tokens_change_without_a_restart(teacher_url: str, token_file: Path):
+    before = token_file.read_text()
+    later = secrets.token_hex(16)
+    try:
+        token_file.write_text(f"{before}later: {later}\n")
+        async with asyncio.timeout(20), TeacherClient(teacher_url, later) as teacher:
+            while True:
+                with suppress(TeacherRefused):  # until the file is looked at again
+                    await teacher.teacher()
+                    break
+                await asyncio.sleep(0.1)
+    finally:
+        token_file.write_text(before)
 
 
 async def test_says_what_it_serves(teacher_url: str):

@@ -113,6 +113,7 @@ async def test_reads_the_card():
         refusal(500),
         refusal(503),
         refusal(408),
+        refusal(429),
         httpx.Response(502, text="<html>bad gateway"),
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("slow"),

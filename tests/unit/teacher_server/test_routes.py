@@ -177,6 +177,18 @@ async def test_too_many_sequences_are_overload_unless_they_come_alone():
         assert (await alone).status_code == 200
 
 
+async def test_too_many_tokens_are_overload_unless_they_come_alone():
+    gate = asyncio.Event()
+    engine = StandInEngine(gate)
+    async with connect(make_app(engine, max_tokens=9)) as http:  # a request has 5
+        alone = asyncio.create_task(http.post("/v1/distill", json=body(SCORE, SCORE | {"id": "t"})))
+        await _until(lambda: engine.working == 2)
+        refused = await http.post("/v1/distill", json=body(SCORE))
+        assert (refused.status_code, "2 sequences and 10 tokens" in refused.text) == (503, True)
+        gate.set()
+        assert (await alone).status_code == 200
+
+
 async def test_a_client_that_goes_away_cancels_its_sequences_and_frees_its_place():
     engine = StandInEngine(asyncio.Event())
     app = make_app(engine, max_requests=1)
