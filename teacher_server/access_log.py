@@ -53,7 +53,7 @@ def write_line(access: Access) -> None:
 class AccessLog:
     """Tells `observe` of every request when it ends, however it ends; an answer that streams ends with its last part.
 
-    `client`, `sequences` and `code` are read from `scope["state"]`, where inner layers leave them.
+    `client`, `sequences` and `refused` are read from `scope["state"]`, where inner layers leave them.
     """
 
     def __init__(self, app: ASGIApp, observe: Callable[[Access], None] = write_line) -> None:
@@ -92,7 +92,7 @@ class AccessLog:
                     milliseconds=(time.perf_counter() - started) * 1000,
                     bytes=size,
                     sequences=state.get("sequences"),
-                    code=state.get("code"),
+                    code=state.get("refused"),
                 )
             )
 

@@ -13,9 +13,9 @@ class Admission:
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
-        self.requests = 0
-        self.sequences = 0
-        self.tokens = 0
+        self._requests = 0
+        self._sequences = 0
+        self._tokens = 0
 
     @contextmanager
     def hold(self, sequences: int, tokens: int = 0) -> Iterator[None]:
@@ -25,25 +25,25 @@ class Admission:
         """
         limits = self._limits
         full = (
-            self.requests >= limits.max_requests
-            or self.sequences + sequences > limits.max_sequences
-            or self.tokens + tokens > limits.max_tokens
+            self._requests >= limits.max_requests
+            or self._sequences + sequences > limits.max_sequences
+            or self._tokens + tokens > limits.max_tokens
         )
-        if self.requests and full:
+        if self._requests and full:
             message = (
-                f"{self.requests} requests with {self.sequences} sequences and {self.tokens} tokens are being "
+                f"{self._requests} requests with {self._sequences} sequences and {self._tokens} tokens are being "
                 "answered; come again later"
             )
             raise Refusal(503, "overloaded", message, retry_after_s=limits.retry_after_s)
-        self.requests += 1
-        self.sequences += sequences
-        self.tokens += tokens
+        self._requests += 1
+        self._sequences += sequences
+        self._tokens += tokens
         try:
             yield
         finally:
-            self.requests -= 1
-            self.sequences -= sequences
-            self.tokens -= tokens
+            self._requests -= 1
+            self._sequences -= sequences
+            self._tokens -= tokens
 
 
 def check_size(request: DistillRequest, limits: LimitSettings) -> int:

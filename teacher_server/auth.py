@@ -3,7 +3,7 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teacher_server.refusals import Refusal, refuse
+from teacher_server.refusals import Refusal
 from teacher_server.tokens import Tokens
 
 OPEN_PATHS = frozenset({"/healthz"})
@@ -27,7 +27,7 @@ class BearerAuth:
             scope.setdefault("state", {})["client"] = client
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await refuse(_unauthorised(), scope, receive, send)
+            await _unauthorised().response()(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
 

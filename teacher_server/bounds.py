@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teacher_server import bodies
 from teacher_server.auth import is_open
-from teacher_server.refusals import Refusal, refuse
+from teacher_server.refusals import Refusal
 from teacher_server.settings import LimitSettings
 
 MAX_HEADER_BYTES = 16_384
@@ -33,7 +33,7 @@ class Bounds:
         try:
             body = await self._checked_body(scope, receive)
         except Refusal as refusal:
-            await refuse(refusal, scope, receive, send)
+            await refusal.response()(scope, receive, send)
         except ClientDisconnect:
             return
         else:
@@ -66,7 +66,7 @@ class FairShare:
         if self._in_flight[client] >= most:
             message = f"the client {client!r} has {most} requests in flight, which is its share; wait for one to end"
             refusal = Refusal(429, "rate_limited", message, retry_after_s=self._limits.retry_after_s)
-            await refuse(refusal, scope, receive, send)
+            await refusal.response()(scope, receive, send)
             return
         self._in_flight[client] += 1
         try:

@@ -10,9 +10,11 @@ from teacher_server.auth import OPEN_PATHS
 ERRORS = {
     "400": "headers, Host, or a body that isn't whole JSON",
     "401": "no valid token",
+    "403": "this teacher's settings don't allow it",
     "404": "no such model, or nothing at this path",
     "405": "another method is needed; see Allow",
     "408": "the body came too slowly",
+    "409": "there is no room for it now",
     "413": "the body is larger than limits.max_body_bytes",
     "414": "path and query are too long",
     "415": "the body isn't application/json, or is compressed",

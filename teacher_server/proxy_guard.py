@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teacher_server.refusals import Refusal, refuse
+from teacher_server.refusals import Refusal
 
 HEALTH = "/-/healthz"
 
@@ -26,7 +26,7 @@ class CloseServeRoutes:
             await self._app(scope, receive, send)
         else:
             refusal = Refusal(401, "invalid_token", "Ray Serve's own routes are closed; ask the teacher at its prefix")
-            await refuse(refusal, scope, receive, send)
+            await refusal.response()(scope, receive, send)
 
 
 def middlewares() -> list[Middleware]:

@@ -28,9 +28,8 @@ class Refusal(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
-    def response(self, scope: Scope, more_headers: Mapping[str, str] | None = None) -> JSONResponse:
-        """The answer to send; its code is left in `scope["state"]["code"]` for the access log and the metrics."""
-        scope.setdefault("state", {})["code"] = self.code
+    def response(self, more_headers: Mapping[str, str] | None = None) -> JSONResponse:
+        """The answer to send."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         headers = dict(more_headers or {})
@@ -38,12 +37,19 @@ class Refusal(Exception):
             headers["Retry-After"] = str(self.retry_after_s)
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"error": error}, self.status, headers)
+        return _CountedError(self.code, {"error": error}, self.status, headers)
 
 
-async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request with the refusal, outside of FastAPI."""
-    await refusal.response(scope)(scope, receive, send)
+class _CountedError(JSONResponse):
+    """Leaves its code in `scope["state"]["refused"]`, for access log and metrics."""
+
+    def __init__(self, code: str, content: dict[str, Any], status: int, headers: dict[str, str]) -> None:
+        super().__init__(content, status, headers)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["refused"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI, retry_after_s: int) -> None:
@@ -51,30 +57,28 @@ def install(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
-        return error.response(request.scope)
+        return error.response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         problems = error.errors()
         status = 400 if problems[0]["type"] == "json_invalid" else 422
-        return _invalid(problems, status).response(request.scope)
+        return _invalid(problems, status).response()
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}; see GET /v1/teacher and POST /v1/distill"
-        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(
-            request.scope, error.headers
-        )
+        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(error.headers)
 
     @app.exception_handler(EngineUnavailable)
     async def engine_unavailable(request: Request, error: EngineUnavailable) -> JSONResponse:
         message = f"the engine can't answer now: {error}; try again later"
-        return Refusal(503, "engine_unavailable", message, retry_after_s=retry_after_s).response(request.scope)
+        return Refusal(503, "engine_unavailable", message, retry_after_s=retry_after_s).response()
 
     @app.exception_handler(500)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         refusal = Refusal(500, "internal_error", "the teacher failed on this request; its log says why")
-        return refusal.response(request.scope)
+        return refusal.response()
 
 
 def _invalid(problems: Sequence[Any], status: int) -> Refusal:
