@@ -41,11 +41,18 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def teacher_url(token_file: Path) -> Iterator[str]:
+def ray_folder() -> Iterator[str]:
+    """Where Ray writes its logs, among others."""
+    with tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def teacher_url(token_file: Path, ray_folder: str) -> Iterator[str]:
     """The address of a teacher that was deployed as `serve deploy` does it: from a file's import path and args."""
     folder = token_file.parent
     port = _free_port()
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as ray_folder:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv(*next(iter(SERVE_GUARD.items())))
@@ -209,6 +216,19 @@ async def test_overload_is_refused_and_a_disconnect_cancels_the_work(teacher_url
     async with TeacherClient(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
         (answer,) = await teacher.distill(distill(SCORE))
     assert answer.error is None
+
+
+async def test_the_log_names_the_client_and_never_shows_a_token(teacher_url: str, ray_folder: str):
+    async with TeacherClient(teacher_url, TOKEN) as teacher:
+        (answer,) = await teacher.distill(distill(SCORE))
+    assert answer.error is None
+    logs = "".join(
+        path.read_text(errors="replace")
+        for path in Path(ray_folder).rglob("*.*")
+        if ".log" in path.name or path.suffix in (".err", ".out")
+    )
+    assert "access client=trainer method=POST path=/teacher/v1/distill status=200" in logs
+    assert TOKEN not in logs
 
 
 async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: str):
