@@ -10,7 +10,7 @@ from teacher_server.routes import create_app
 from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
 
-EXAMPLES = 60
+EXAMPLES = 30
 """Generated requests for each operation, beside schemathesis' own list of edge cases."""
 HEADERS = {"Authorization": "Bearer a-token"}
 app = create_app(StandInEngine(), LimitSettings(), "a-token")
