@@ -12,15 +12,13 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
 
 from cluster.nodes import SERVE_GUARD
 from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
-from tests.serving import metrics_page, ray_serve
+from tests.serving import deploy_config, metrics_page, ray_serve
 
 pytestmark = pytest.mark.anyio
 TOKEN = secrets.token_hex(16)
@@ -51,8 +49,7 @@ def teacher_url(token_file: Path, ray_folder: str) -> Iterator[str]:
     """The address of a teacher that was deployed as `serve deploy` does it: from a file's import path and args."""
     folder = token_file.parent
     with ray_serve(folder=ray_folder, RAY_metrics_report_interval_ms="1000", **SERVE_GUARD) as address:
-        config = ServeDeploySchema.model_validate({"applications": [_application(folder)]})
-        _get_global_client().deploy_apps(config, _blocking=True)
+        deploy_config(_application(folder))
         try:
             yield address + "/teacher"
         finally:
