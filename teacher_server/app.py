@@ -10,8 +10,13 @@ from teacher_server.deployment import TeacherReplica
 from teacher_server.engine import Engine
 from teacher_server.settings import ReplicaSettings, TeacherSettings
 
+START_VARIABLE = "VLLM_ENGINE_READY_TIMEOUT_S"
 POOL_SHARE = 0.001
 """What a replica takes of its pool's resource: it says where replicas stand, their number is said by CPUs and GPUs."""
+HEALTH_CHECK_MARGIN_S = 5
+"""Seconds that Serve waits longer for a health check than the check waits for the engine."""
+TARGET_SHARE = 0.5
+"""The share of the replicas' limit that autoscaling aims at, when settings say nothing else."""
 ROOM_TO_REFUSE = 64
 """Requests beyond the replica's own limit that Serve lets through, so that the replica is the one who refuses them."""
 
@@ -39,12 +44,15 @@ def deployment_options(settings: TeacherSettings) -> dict[str, Any]:
         "max_ongoing_requests": limit + ROOM_TO_REFUSE,
         "max_queued_requests": limit + ROOM_TO_REFUSE,
         "health_check_period_s": replicas.health_check_period_s,
-        "health_check_timeout_s": replicas.health_check_timeout_s,
+        "health_check_timeout_s": replicas.health_check_timeout_s + HEALTH_CHECK_MARGIN_S,
         "graceful_shutdown_timeout_s": replicas.graceful_shutdown_timeout_s,
     }
     if replicas.autoscaling is None:
         return options | {"num_replicas": replicas.count}
-    return options | {"autoscaling_config": replicas.autoscaling.model_dump()}
+    autoscaling = replicas.autoscaling.model_dump()
+    if autoscaling["target_ongoing_requests"] is None:
+        autoscaling["target_ongoing_requests"] = max(1, limit * TARGET_SHARE)
+    return options | {"autoscaling_config": autoscaling}
 
 
 def _actor_options(replicas: ReplicaSettings) -> dict[str, Any]:
@@ -52,5 +60,5 @@ def _actor_options(replicas: ReplicaSettings) -> dict[str, Any]:
         "num_cpus": replicas.num_cpus,
         "num_gpus": replicas.num_gpus,
         "resources": {} if replicas.pool is None else {replicas.pool: POOL_SHARE},
-        "runtime_env": {"env_vars": replicas.environment},
+        "runtime_env": {"env_vars": {START_VARIABLE: str(replicas.start_timeout_s), **replicas.environment}},
     }

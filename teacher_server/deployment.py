@@ -1,35 +1,69 @@
 """The Ray Serve deployment: a replica is one engine with the routes around it, ready once the engine has answered."""
 
+import logging
 from collections.abc import Callable
 
 from fastapi import FastAPI
 from ray import serve
 
 from common.client import read_token
-from teacher_server.engine import Engine, warm_up
+from teacher_server.admission import Admission
+from teacher_server.engine import Engine, EngineUnavailable, warm_up
+from teacher_server.health import EngineHealth, EngineHung
+from teacher_server.metrics import EngineCounters
+from teacher_server.ray_recorder import RayRecorder
 from teacher_server.routes import create_app
 from teacher_server.settings import TeacherSettings
+
+logger = logging.getLogger(__name__)
 
 
 @serve.ingress()
 class TeacherReplica:
-    """Serve constructs it, asks `check_health` now and then, and replaces it when that fails."""
+    """Serve constructs it, asks `check_health` now and then, and replaces it when that fails three times in a row."""
 
     def __init__(self, settings: TeacherSettings, make_engine: Callable[[TeacherSettings], Engine]) -> None:
         self._settings = settings
         self._token = read_token(settings.token_file)
         self._engine = make_engine(settings)
+        self._admission = Admission(settings.limits)
+        self._health = EngineHealth(self._engine)
+        self._recorder = RayRecorder()
+        self._engine_counters = EngineCounters(self._recorder)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once, after the constructor and before the replica is ready."""
         await self._engine.start()
         await warm_up(self._engine)
-        return create_app(self._engine, self._settings.limits, self._token)
+        return create_app(
+            self._engine, self._settings.limits, self._token, self._admission, self._health, self._recorder
+        )
 
     async def check_health(self) -> None:
-        """Raises EngineUnavailable when the engine is dead."""
-        await self._engine.check_health()
+        """Raises EngineUnavailable when the engine is dead or hung. A hung one is ended: its clients hear of it.
+
+        Serve asks regularly, so what isn't counted by the requests themselves is counted here.
+        """
+        requests, sequences = self._admission.in_progress
+        self._recorder.record("teacher_requests_in_progress", requests)
+        self._recorder.record("teacher_sequences_in_progress", sequences)
+        self._engine_counters.look(self._engine.counters())
+        outcome = "healthy"
+        try:
+            await self._health.check(self._settings.replicas.health_check_timeout_s)
+        except EngineHung as error:
+            outcome = "hung"
+            logger.error("ending the engine: %s", error)
+            await self._engine.kill()
+            raise
+        except EngineUnavailable:
+            outcome = "dead"
+            raise
+        finally:
+            self._recorder.record("teacher_health_checks", 1, outcome=outcome)
 
     async def __del__(self) -> None:
-        if hasattr(self, "_engine"):
+        """Serve calls it once the requests it knows of are answered; whatever still comes is refused."""
+        if hasattr(self, "_admission"):
+            await self._admission.close(self._settings.replicas.graceful_shutdown_timeout_s)
             await self._engine.close()

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from common import wire
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
 from teacher_server.engine import Engine, EngineUnavailable, Positions, SequenceRefused
+from teacher_server.metrics import Meter
 from teacher_server.refusals import Refusal
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ def check_request(request: DistillRequest, card: TeacherCard) -> ServedModel:
     return model
 
 
-async def stream_answers(engine: Engine, request: DistillRequest, model: ServedModel) -> AsyncGenerator[bytes]:
+async def stream_answers(
+    engine: Engine, request: DistillRequest, model: ServedModel, meter: Meter
+) -> AsyncGenerator[bytes]:
     """The Arrow IPC stream of the request's answers. Closing it cancels the sequences that aren't finished.
 
     When the engine dies midway, the stream ends without its end marker: readers know it as cut off and ask again.
@@ -54,9 +57,12 @@ async def stream_answers(engine: Engine, request: DistillRequest, model: ServedM
     try:
         yield schema.serialize().to_pybytes()
         for finished in asyncio.as_completed(tasks):
-            yield wire.to_batch(await finished, schema).serialize().to_pybytes()
+            record = await finished
+            meter.answered(record.finish_reason, len(record))
+            yield wire.to_batch(record, schema).serialize().to_pybytes()
         yield wire.END_MARKER
     except EngineUnavailable as error:
+        meter.cut()
         logger.error("a stream of %d sequences is cut off: %s", len(tasks), error)
     finally:
         for task in tasks:

@@ -3,7 +3,7 @@
 Legend: P = prompt length, T = positions of the completion, k = entries per position.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,6 +68,17 @@ class Engine(Protocol):
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when the engine is dead."""
+        ...
+
+    def counters(self) -> Mapping[str, int]:
+        """Totals since the start, by name: `steps`, which grows with whatever the engine's processes report.
+
+        Others have their meaning in `metrics.METRICS`, where `teacher_engine_` stands before their names.
+        """
+        ...
+
+    async def kill(self) -> None:
+        """End a hung engine's processes at once: whatever was asked then raises EngineUnavailable."""
         ...
 
     async def close(self) -> None:

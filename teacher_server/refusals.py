@@ -1,11 +1,13 @@
 """Every error of the service in OpenAI's shape: {"error": {"message", "type", "param", "code"}}."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from teacher_server.engine import EngineUnavailable
 
@@ -29,7 +31,19 @@ class Refusal(Exception):
         headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse({"error": error}, self.status, headers)
+        return _CountedError(self.code, {"error": error}, self.status, headers)
+
+
+class _CountedError(JSONResponse):
+    """Leaves its code in `scope["state"]["refused"]`, for the metrics."""
+
+    def __init__(self, code: str, content: dict[str, Any], status: int, headers: dict[str, str]) -> None:
+        super().__init__(content, status, headers)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["refused"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI, retry_after_s: int) -> None:

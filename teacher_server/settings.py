@@ -54,8 +54,18 @@ class AutoscalingSettings(Settings):
     """Replicas that always stand."""
     max_replicas: int = Field(ge=1)
     """Replicas at the most."""
-    target_ongoing_requests: float = Field(default=16, gt=0)
-    """Requests in progress per replica that Serve aims at."""
+    target_ongoing_requests: float | None = Field(default=None, gt=0)
+    """Requests in progress per replica that Serve aims at; without it half of `limits.max_requests`."""
+    upscale_delay_s: float = Field(default=10, ge=0)
+    """Seconds of more requests before replicas are added."""
+    downscale_delay_s: float = Field(default=600, ge=0)
+    """Seconds of fewer requests before one is taken away; a large model takes minutes to come back."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AutoscalingSettings":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas is {self.min_replicas}, above max_replicas {self.max_replicas}")
+        return self
 
 
 class ReplicaSettings(Settings):
@@ -73,10 +83,12 @@ class ReplicaSettings(Settings):
     """GPUs that a replica reserves; as many as `engine.tensor_parallel_size`."""
     environment: dict[str, str] = {}
     """Environment variables of the replica's process, set before it imports anything."""
-    health_check_period_s: float = Field(default=10, gt=0)
-    """Seconds between two health checks."""
+    start_timeout_s: int = Field(default=1800, ge=1)
+    """Seconds that the engine may take to load its weights: 141 GB from a network disk take a quarter of an hour."""
+    health_check_period_s: float = Field(default=5, gt=0)
+    """Seconds between two health checks; Serve replaces a replica that fails three in a row."""
     health_check_timeout_s: float = Field(default=30, gt=0)
-    """Seconds after which an unanswered health check counts as failed."""
+    """Seconds without any step or answer after which an engine that was asked something counts as hung."""
     graceful_shutdown_timeout_s: float = Field(default=20, ge=0)
     """Seconds a replica has to finish its requests before it is stopped."""
 
@@ -106,4 +118,10 @@ class TeacherSettings(Settings):
         shared = self.engine.tensor_parallel_size
         if self.replicas.num_gpus and self.replicas.num_gpus < shared:
             raise ValueError(f"engine.tensor_parallel_size is {shared}; set replicas.num_gpus to {shared} too")
+        autoscaling, limit = self.replicas.autoscaling, self.limits.max_requests
+        if autoscaling and (autoscaling.target_ongoing_requests or 0) > limit:
+            raise ValueError(
+                f"replicas.autoscaling.target_ongoing_requests is {autoscaling.target_ongoing_requests:g}, above "
+                f"limits.max_requests {limit}: replicas would refuse before one is added; set it lower"
+            )
         return self

@@ -1,7 +1,8 @@
 """The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs, never for text."""
 
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -25,6 +26,7 @@ from teacher_server import weights
 from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
 from teacher_server.positions import from_flat
 from teacher_server.settings import EngineSettings, TeacherSettings
+from teacher_server.vllm_watch import engine_processes, stat_loggers
 
 LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
@@ -41,6 +43,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
         self._adapters: dict[str, LoRARequest] = {}
+        self._counters = Counter(steps=0)
 
     async def start(self) -> None:
         """Load base and adapters. Raises UserError when they are missing or vLLM can't serve them so."""
@@ -48,7 +51,9 @@ class VllmEngine:
         for name, path in self._settings.adapters.items():
             weights.check_adapter(name, path)
         try:
-            self._llm = AsyncLLM.from_engine_args(engine_args(self._settings, str(folder)))
+            self._llm = AsyncLLM.from_engine_args(
+                engine_args(self._settings, str(folder)), stat_loggers=stat_loggers(self._counters)
+            )
         except (ValueError, OSError) as error:
             raise UserError(f"vLLM can't serve {folder} with these settings: {' '.join(str(error).split())}") from error
         except RuntimeError as error:  # its engine process ended, and said why in the log alone
@@ -111,6 +116,15 @@ class VllmEngine:
             await self._started().check_health()
         except EngineDeadError as error:
             raise EngineUnavailable(str(error)) from None
+
+    def counters(self) -> Mapping[str, int]:
+        """Totals since the start."""
+        return self._counters
+
+    async def kill(self) -> None:
+        """End vLLM's engine process, a stopped one too; vLLM then fails whatever it was asked."""
+        for process in engine_processes():
+            process.kill()
 
     async def close(self) -> None:
         """Stop vLLM's processes."""

@@ -4,7 +4,8 @@ Legend: V = vocabulary size.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ class StandInEngine:
         self.started = False
         self.working = 0
         self.cancelled = 0
+        self.totals = Counter(steps=0)
         self.asked: list[tuple[str, str, int]] = []
 
     async def start(self) -> None:
@@ -65,6 +67,14 @@ class StandInEngine:
         if self.dead:
             raise EngineUnavailable("the engine is dead")
 
+    def counters(self) -> Mapping[str, int]:
+        return self.totals
+
+    async def kill(self) -> None:
+        self.dead = True
+        if self.gate is not None:
+            self.gate.set()
+
     async def close(self) -> None:
         self.started = False
 
@@ -77,6 +87,7 @@ class StandInEngine:
             if self.gate is not None and task == "score":
                 await self.gate.wait()
             await self.check_health()
+            self.totals["steps"] += 1
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -19,6 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from common.api import GenerateOptions
 from common.errors import UserError
 from teacher_server.engine import EngineUnavailable, Positions, warm_up
+from teacher_server.health import FRESH_S, EngineHealth, EngineHung
 from teacher_server.settings import EngineSettings, TeacherSettings
 from teacher_server.vllm_engine import VllmEngine, engine_args
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
@@ -156,7 +157,7 @@ def test_bf16_is_as_close_to_fp32_as_transformers_own_bf16(
         pairs = draw_pairs()[3:]
         answers = served.score(*pairs, k=VOCABULARY_SIZE)
         assert served.engine.describe().dtype == "bfloat16"
-        _assert_a_dead_engine_is_noticed(served)
+        _assert_a_hung_engine_is_noticed_and_ended(served)
     finally:
         served.close()
     bf16 = LlamaForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
@@ -168,18 +169,23 @@ def test_bf16_is_as_close_to_fp32_as_transformers_own_bf16(
     assert 0 < ours <= 1.5 * theirs
 
 
-def _assert_a_dead_engine_is_noticed(served: Served) -> None:
+def _assert_a_hung_engine_is_noticed_and_ended(served: Served) -> None:
+    health = EngineHealth(served.engine)
+    served.run(health.check(20))
     for process in served.processes:
-        process.kill()
+        process.suspend()
 
-    async def until_unhealthy() -> None:
-        async with asyncio.timeout(20):
-            while True:
-                await served.engine.check_health()
-                await asyncio.sleep(0.05)
+    async def until_ended() -> None:
+        waiting = asyncio.create_task(served.engine.score("teacher", [2], [3], 1))
+        with pytest.raises(EngineHung):
+            await health.check(FRESH_S + 1)
+        await served.engine.kill()
+        with pytest.raises(EngineUnavailable):
+            await asyncio.wait_for(waiting, 20)
 
+    served.run(until_ended())
     with pytest.raises(EngineUnavailable):
-        served.run(until_unhealthy())
+        served.run(health.check(20))
     with pytest.raises(EngineUnavailable):
         served.score(([2], [3]), k=1)
 

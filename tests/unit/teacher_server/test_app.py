@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from common.errors import UserError
@@ -32,7 +33,7 @@ def test_replicas_stand_on_their_pool_below_serves_own_limit():
         "num_cpus": 3,
         "num_gpus": 0,
         "resources": {"p": app.POOL_SHARE},
-        "runtime_env": {"env_vars": {"A": "b"}},
+        "runtime_env": {"env_vars": {"A": "b", "VLLM_ENGINE_READY_TIMEOUT_S": "1800"}},
     }
     assert options["max_ongoing_requests"] > 10
     assert (options["num_replicas"], options["health_check_period_s"]) == (2, 1)
@@ -42,6 +43,9 @@ def test_autoscaling_takes_the_place_of_a_count():
     options = app.deployment_options(settings(replicas={"pool": None, "autoscaling": {"max_replicas": 4}}))
     assert "num_replicas" not in options
     assert options["autoscaling_config"]["max_replicas"] == 4
+    assert options["autoscaling_config"]["target_ongoing_requests"] == 32, "half of what a replica takes"
+    assert options["autoscaling_config"]["downscale_delay_s"] > options["autoscaling_config"]["upscale_delay_s"]
+    AutoscalingConfig(**options["autoscaling_config"])
     assert options["ray_actor_options"]["resources"] == {}
 
 
@@ -52,6 +56,11 @@ def test_autoscaling_takes_the_place_of_a_count():
         ({"engine": {"max_length": 1}}, "engine.max_length: got 1"),
         ({"adapters": {"teacher": "/a"}}, "'teacher' as the name of the base and of an adapter"),
         ({"engine": {"tensor_parallel_size": 8}, "replicas": {"num_gpus": 4}}, "set replicas.num_gpus to 8"),
+        ({"replicas": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}}, "min_replicas is 3, above"),
+        (
+            {"replicas": {"autoscaling": {"max_replicas": 2, "target_ongoing_requests": 65}}},
+            "is 65, above limits.max_requests 64",
+        ),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, Any], complaint: str):

@@ -1,0 +1,130 @@
+"""What a replica counts, by requests around a stand-in engine; and that a closing replica refuses and waits."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from teacher_server.admission import Admission
+from teacher_server.metering import CLIENT_GONE
+from teacher_server.metrics import METRICS, EngineCounters, MemoryRecorder
+from teacher_server.routes import create_app
+from teacher_server.settings import LimitSettings
+from tests.stand_in_engine import StandInEngine
+from tests.unit.teacher_server.test_routes import SCORE, TOKEN, WRITE, body, connect
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Replica:
+    """An application with what counts in it."""
+
+    def __init__(self, gate: asyncio.Event | None = None) -> None:
+        self.engine = StandInEngine(gate)
+        self.recorder = MemoryRecorder()
+        self.admission = Admission(LimitSettings(max_requests=1))
+        app = create_app(self.engine, LimitSettings(), TOKEN, admission=self.admission, recorder=self.recorder)
+        self.http = connect(app)
+        self.stranger = connect(app, token=None)
+
+    def value(self, *key: str) -> float:
+        return self.recorder.values.get(key, 0)
+
+    async def start(self, *sequences: dict) -> "asyncio.Task[httpx.Response]":
+        """A request that the engine holds back."""
+        asking = asyncio.create_task(self.http.post("/v1/distill", json=body(*sequences)))
+        async with asyncio.timeout(5):
+            while not self.engine.working:
+                await asyncio.sleep(0.001)
+        return asking
+
+
+async def test_rows_positions_and_bytes_are_counted_by_model_and_outcome():
+    replica = Replica()
+    bad = SCORE | {"id": "bad", "prompt_token_ids": []}
+    answer = await replica.http.post("/v1/distill", json=body(SCORE, WRITE, bad, model="expert"))
+    written = "stop" if replica.value("teacher_sequences", "expert", "stop") else "length"
+    for outcome in ("scored", written, "failed"):
+        assert replica.value("teacher_sequences", "expert", outcome) == 1
+    assert replica.value("teacher_positions", "expert", "scored") == 3
+    assert replica.value("teacher_positions", "expert", written) > 0
+    assert replica.value("teacher_bytes_sent", "-", "/v1/distill") == len(answer.content)
+    assert 0 < replica.value("teacher_first_row_seconds", "expert") < 5
+
+
+async def test_requests_are_counted_by_status_and_refusals_by_reason():
+    replica = Replica(asyncio.Event())
+    assert (await replica.stranger.get("/v1/secret")).status_code == 401
+    assert (await replica.http.get("/v1/nothing")).status_code == 404
+    assert (await replica.http.post("/v1/distill", json={})).status_code == 422
+    taken = await replica.start(SCORE)
+    assert (await replica.http.post("/v1/distill", json=body(SCORE))).status_code == 503
+    await replica.engine.kill()
+    assert (await taken).status_code == 200
+    assert replica.value("teacher_streams_cut", "teacher") == 1
+    requests = {key[2:]: value for key, value in replica.recorder.values.items() if key[0] == "teacher_requests"}
+    assert requests == {
+        ("other", "401"): 1, ("other", "404"): 1,
+        ("/v1/distill", "422"): 1, ("/v1/distill", "503"): 1, ("/v1/distill", "200"): 1,
+    }  # fmt: skip
+    for reason in ("invalid_token", "not_found", "invalid_value", "overloaded"):
+        assert replica.value("teacher_refused", "-", reason) == 1, reason
+
+
+async def test_a_client_that_leaves_is_counted():
+    replica = Replica()
+    request = {"type": "http", "method": "GET", "path": "/healthz", "query_string": b"", "headers": []}
+
+    async def leave(message: object = None) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await replica.http._transport.app(request, leave, leave)  # type: ignore[attr-defined]
+    assert replica.value("teacher_requests", "-", "/healthz", "200") + replica.value(
+        "teacher_requests", "-", "/healthz", str(CLIENT_GONE)
+    ) == 1  # fmt: skip
+
+
+async def test_a_closing_replica_refuses_new_requests_and_waits_for_the_others():
+    gate = asyncio.Event()
+    replica = Replica(gate)
+    taken = await replica.start(SCORE)
+    assert replica.admission.in_progress == (1, 1)
+    closing = asyncio.create_task(replica.admission.close(30))
+    await asyncio.sleep(0)
+    refused = await replica.http.post("/v1/distill", json=body(SCORE))
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json()["error"]["code"] == "shutting_down"
+    assert not closing.done()
+    gate.set()
+    assert (await taken).status_code == 200
+    await asyncio.wait_for(closing, 5)
+    assert replica.admission.in_progress == (0, 0)
+
+
+async def test_closing_does_not_wait_for_ever():
+    replica = Replica(asyncio.Event())
+    taken = await replica.start(SCORE)
+    await asyncio.wait_for(replica.admission.close(0.01), 5)
+    assert not taken.done()
+    taken.cancel()
+
+
+def test_the_engines_totals_become_growth():
+    recorder = MemoryRecorder()
+    counters = EngineCounters(recorder)
+    for steps in (3, 3, 10):
+        counters.look({"steps": steps})
+    assert recorder.values == {("teacher_engine_steps",): 10}
+
+
+def test_every_metric_is_described_and_namespaced():
+    for name, metric in METRICS.items():
+        assert name.startswith("teacher_")
+        assert metric.description.endswith(".")
+        assert (metric.kind == "histogram") == bool(metric.boundaries)
