@@ -43,7 +43,9 @@ def deploy(make_engine: Any, name: str = "teacher", **args: Any) -> None:
     """Deploy a teacher with an engine of its own at /NAME, as `build` does with vLLM's, and wait for its replicas."""
     settings = validate(TeacherSettings, {"model": "none"} | args, "args")
     options = deployment_options(settings)
-    serve.run(serve.deployment(**options)(TeacherReplica).bind(settings, make_engine), name=name, route_prefix=f"/{name}")
+    serve.run(
+        serve.deployment(**options)(TeacherReplica).bind(settings, make_engine), name=name, route_prefix=f"/{name}"
+    )
 
 
 def metrics_page() -> str:

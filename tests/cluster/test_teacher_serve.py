@@ -18,13 +18,16 @@ from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
+from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
+from tests.serving import metrics_page
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 TOKEN = secrets.token_hex(16)
+SHOWN = ("teacher_positions_total", "vllm_num_requests_running", "vllm_prompt_tokens_total")
 SCORE = DistillSequence(id="s", prompt_token_ids=[5, 6, 7], completion_token_ids=[8, 9])
 WRITE = DistillSequence(id="w", prompt_token_ids=[5, 6, 7], generate=GenerateOptions(max_tokens=6, temperature=0))
 
@@ -171,10 +174,36 @@ async def test_overload_is_refused_and_a_disconnect_cancels_the_work(teacher_url
     assert answer.error is None
 
 
+async def test_vllms_own_metrics_stand_beside_ours(teacher_url: str):
+    async with TeacherClient(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
+        await teacher.distill(distill(SCORE))
+        while missing := {name for name in SHOWN if f"\nray_{name}{{" not in metrics_page()}:
+            await asyncio.sleep(1)  # Ray's agent collects every ten seconds
+    assert not missing
+
+
 async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: str):
-    (engine,) = _engine_processes()
-    engine.kill()
+    """Only the engine's process is killed while a long answer is being written."""
+    options = GenerateOptions(max_tokens=3900, temperature=0, stop_token_ids=[])
+    long = distill(*(WRITE.model_copy(update={"id": str(number), "generate": options}) for number in range(8)))
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     async with TeacherClient(teacher_url, TOKEN, attempts=12) as teacher, asyncio.timeout(100):
-        (answer,) = await teacher.distill(distill(SCORE))
-    assert answer.error is None
+        (before,) = await teacher.distill(distill(SCORE))
+        async with httpx.AsyncClient(headers=headers, timeout=60) as http:
+            body = long.model_dump_json(exclude_none=True)
+            async with http.stream("POST", teacher_url + "/v1/distill", content=body) as response:
+                assert response.status_code == 200
+                (engine,) = _engine_processes()
+                engine.kill()
+                with pytest.raises(wire.WireError, match="cut off"):
+                    list(wire.decode(await response.aread()))
+            short = distill(SCORE).model_dump_json(exclude_none=True)
+            refused = await http.post(teacher_url + "/v1/distill", content=short)
+            unhealthy = await http.get(teacher_url + "/healthz")
+        (after,) = await teacher.distill(distill(SCORE))
+    for response in (refused, unhealthy):
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+        assert response.headers["Retry-After"] == "1"
+    assert after.topk_ids.tolist() == before.topk_ids.tolist()
+    assert np.abs(after.token_logprobs - before.token_logprobs).max() < 1e-5
     assert [process.pid for process in _engine_processes()] != [engine.pid]
