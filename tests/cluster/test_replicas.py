@@ -78,7 +78,7 @@ async def test_ray_shows_what_was_counted(url: str, expected: list[int]):
         "teacher_engine_steps_total": {"application": "teacher"},
     }
     async with asyncio.timeout(15):
-        while missing := {name for name, tags in wanted.items() if not shown(name, tags)}:
+        while not all(shown(name, tags) for name, tags in wanted.items()):
             await asyncio.sleep(0.2)  # Ray's agent collects now and then
     assert "# HELP ray_teacher_positions_total Positions of completions answered" in metrics_page()
 
