@@ -2,7 +2,7 @@
 
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,31 @@ import httpx
 import pytest
 import ray
 from ray import serve
+from ray.serve import Application
 
 from common.settings import validate
 from teacher_server.app import deployment_options
 from teacher_server.deployment import TeacherReplica
+from teacher_server.engine import Engine
 from teacher_server.settings import TeacherSettings
 
 ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
-def ray_serve(**environment: str) -> Iterator[str]:
-    """The address of Serve's proxy on a Ray cluster of this process; `environment` for its processes."""
+def ray_serve(*, quiet: bool = False, **environment: str) -> Iterator[str]:
+    """The address of Serve's proxy on a Ray cluster of this process; `environment` for its processes.
+
+    `quiet` keeps their logs off this one's output.
+    """
     port = free_port()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as folder:
         fixed = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
         for name, value in (fixed | environment).items():
             patch.setenv(name, value)
         try:
-            ray.init(num_cpus=2, resources={"teacher_pool": 1}, include_dashboard=False, _temp_dir=folder)
+            pool = {"teacher_pool": 1}
+            ray.init(num_cpus=2, resources=pool, include_dashboard=False, log_to_driver=not quiet, _temp_dir=folder)
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             yield f"http://127.0.0.1:{port}"
         finally:
@@ -39,13 +45,15 @@ def ray_serve(**environment: str) -> Iterator[str]:
                 ray.shutdown()
 
 
-def deploy(make_engine: Any, name: str = "teacher", **args: Any) -> None:
-    """Deploy a teacher with an engine of its own at /NAME, as `build` does with vLLM's, and wait for its replicas."""
+def deploy(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -> None:
+    """Deploy a teacher at /teacher as `build` does, but with an engine of one's own, and wait for its replicas."""
+    serve.run(application(make_engine, **args), name="teacher", route_prefix="/teacher")
+
+
+def application(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -> Application:
+    """What `build` makes of `args`, but with an engine of one's own."""
     settings = validate(TeacherSettings, {"model": "none"} | args, "args")
-    options = deployment_options(settings)
-    serve.run(
-        serve.deployment(**options)(TeacherReplica).bind(settings, make_engine), name=name, route_prefix=f"/{name}"
-    )
+    return serve.deployment(**deployment_options(settings))(TeacherReplica).bind(settings, make_engine)
 
 
 def metrics_page() -> str:

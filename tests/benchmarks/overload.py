@@ -1,10 +1,10 @@
 """Three times what a teacher can do: every answer right or refused, in bounded time, without growing, healthy after.
 
-`python -m tests.benchmarks.overload [SECONDS]`: real Ray Serve, real vLLM with a tiny model. Requests of 8 sequences come
-at a rate that doesn't wait for answers, and nobody tries again. What is right was asked beforehand, one by one.
+`python -m tests.benchmarks.overload [SECONDS]`: real Ray Serve, real vLLM with a tiny model. Requests of 8 sequences
+come at a rate that doesn't wait for answers, and nobody tries again. What is right was asked beforehand, one by one.
 
-An engine on a CPU gains nothing from more sequences at a time, so that each request admitted beside another makes all of
-them later: this teacher admits MAX_REQUESTS. On a GPU, where a step of 100 sequences takes hardly longer than a step of
+An engine on a CPU gains nothing from more sequences at a time, so that each request admitted beside another makes all
+of them later: this teacher admits MAX_REQUESTS. On a GPU, where a step of 100 sequences takes hardly longer than a step of
 one, the limit is what the engine runs at a time.
 """
 
@@ -34,6 +34,7 @@ SEQUENCES, PROMPT, COMPLETION, TOP_K = 8, 300, 100, 16
 DIFFERENT = 40
 """Different requests, asked in turn."""
 SECONDS = 60
+REPLICA = "ServeReplica:teacher"
 TOLERANCE = 1e-3
 TARGETS = {
     "p99_ratio": "below 3 (accepted under load / unloaded)",
@@ -49,7 +50,7 @@ TARGETS = {
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
-    with tempfile.TemporaryDirectory() as folder, ray_serve(**{TOKEN_VARIABLE: TOKEN}) as address:
+    with tempfile.TemporaryDirectory() as folder, ray_serve(quiet=True, **{TOKEN_VARIABLE: TOKEN}) as address:
         model = save_tiny_llama(Path(folder) / "model")
         serve.run(build(teacher_args(model)), name="teacher", route_prefix="/teacher")
         figures = asyncio.run(measure(address + "/teacher", seconds))
@@ -85,9 +86,7 @@ async def measure(url: str, seconds: float) -> dict[str, float]:
         right = [rows(await ask(number)) for number in range(DIFFERENT)]
         alone = await closed_loop(ask, clients=1, seconds=seconds / 4)
         capacity = await closed_loop(ask, clients=MAX_REQUESTS, seconds=seconds / 4)
-        print(
-            f"unloaded: p99 {alone.p99_s():.3f} s, {alone.rate():.1f}/s; capacity {capacity.rate():.1f}/s", flush=True
-        )
+        print(f"unloaded: p99 {alone.p99_s():.3f} s; capacity: {capacity.rate():.1f} requests/s", flush=True)
         before = memory_mb()
         load = await open_loop(ask, 3 * capacity.rate(), seconds)
         healthy = (await http.get(url + "/healthz")).status_code == 200 and is_right(await ask(0), right[0])
@@ -143,12 +142,8 @@ def rows(answer: httpx.Response) -> dict[str, wire.TeacherAnswer]:
 
 def memory_mb() -> float:
     """Resident memory of the replica and vLLM's engine under it."""
-    (replica,) = [
-        p
-        for p in psutil.Process().children(recursive=True)
-        if "ServeReplica:teacher" in p.name() + "".join(p.cmdline())
-    ]
-    return sum(p.memory_info().rss for p in [replica, *replica.children(recursive=True)]) / 2**20
+    (replica,) = [process for process in psutil.Process().children(recursive=True) if REPLICA in process.cmdline()[0]]
+    return sum(process.memory_info().rss for process in [replica, *replica.children(recursive=True)]) / 2**20
 
 
 if __name__ == "__main__":
