@@ -4,8 +4,8 @@
 come at a rate that doesn't wait for answers, and nobody tries again. What is right was asked beforehand, one by one.
 
 An engine on a CPU gains nothing from more sequences at a time, so that each request admitted beside another makes all
-of them later: this teacher admits MAX_REQUESTS. On a GPU, where a step of 100 sequences takes hardly longer than a step of
-one, the limit is what the engine runs at a time.
+of them later: this teacher admits MAX_REQUESTS. On a GPU, where a step of 100 sequences takes hardly longer than a
+step of one, the limit is what the engine runs at a time.
 """
 
 import asyncio
