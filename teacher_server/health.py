@@ -33,29 +33,28 @@ class EngineHealth:
         Raises EngineUnavailable when it is dead, EngineHung when it shows nothing for `patience_s` seconds.
         """
         await self._engine.check_health()
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + patience_s
-        while not self._shows_life(clock()):
-            if self._question is None:
-                self._question = asyncio.create_task(self._ask())
-            done, _ = await asyncio.wait({self._question}, timeout=min(LOOK_S, max(0, deadline - clock())))
-            if done:
-                await self._take_answer(clock())
-            elif clock() >= deadline:
-                raise EngineHung(f"the engine has shown no sign of life for {patience_s:g} s")
+        for _ in range(max(1, round(patience_s / LOOK_S))):  # looks, not a clock: this process may have been stopped
+            if self._shows_life():
+                return
+            question = self._question = self._question or asyncio.create_task(self._ask())
+            await asyncio.wait({question}, timeout=LOOK_S)
+            if question.done():
+                self._question = None
+                await question
+                self._alive_at = _now()
+                return
+        if not self._shows_life():
+            raise EngineHung(f"the engine has shown no sign of life for {patience_s:g} s")
 
-    def _shows_life(self, now: float) -> bool:
+    def _shows_life(self) -> bool:
         steps = self._engine.counters()["steps"]
         if steps != self._steps:
-            self._steps, self._alive_at = steps, now
-        return now - self._alive_at < FRESH_S
+            self._steps, self._alive_at = steps, _now()
+        return _now() - self._alive_at < FRESH_S
 
     async def _ask(self) -> None:
         await self._engine.score(self._engine.describe().models[0].name, [1], [1], 1)
 
-    async def _take_answer(self, now: float) -> None:
-        """Another caller may have taken it already: then the loop looks again."""
-        question, self._question = self._question, None
-        if question is not None:
-            await question
-            self._alive_at = now
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
