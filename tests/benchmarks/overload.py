@@ -1,6 +1,6 @@
 """Three times what a teacher can do: every answer right or refused, in bounded time, without growing, healthy after.
 
-`python -m tests.benchmarks.overload [SECONDS]`: real Ray Serve, real vLLM with a tiny model. Requests of 8 sequences
+`python -m tests.benchmarks.overload [SECONDS]`: real Ray Serve, real vLLM with a tiny model. Requests of 16 sequences
 come at a rate that doesn't wait for answers, and nobody tries again. What is right was asked beforehand, one by one.
 
 An engine on a CPU gains nothing from more sequences at a time, so that each request admitted beside another makes all
@@ -30,7 +30,7 @@ from tests.serving import ray_serve
 
 TOKEN = "overload-token"
 MAX_REQUESTS = 2
-SEQUENCES, PROMPT, COMPLETION, TOP_K = 8, 300, 100, 16
+SEQUENCES, PROMPT, COMPLETION, TOP_K = 16, 300, 100, 16
 DIFFERENT = 40
 """Different requests, asked in turn."""
 SECONDS = 60
