@@ -2,6 +2,7 @@
 
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
 
 from common.settings import validate
 from teacher_server.app import deployment_options
@@ -19,6 +22,8 @@ from teacher_server.deployment import TeacherReplica
 from teacher_server.engine import Engine
 from teacher_server.settings import TeacherSettings
 
+START_S = 200
+"""Seconds that replicas have to come up, on a machine that others use too."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -54,6 +59,25 @@ def application(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -
     """What `build` makes of `args`, but with an engine of one's own."""
     settings = validate(TeacherSettings, {"model": "none"} | args, "args")
     return serve.deployment(**deployment_options(settings))(TeacherReplica).bind(settings, make_engine)
+
+
+def deploy_config(config: dict[str, Any], replicas: int = 1) -> None:
+    """Deploy one application as `serve deploy` does, until it has so many replicas; those that stand stay.
+
+    Raises TimeoutError when they don't come up.
+    """
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate({"applications": [config]}))
+    deadline = time.monotonic() + START_S
+    while (standing := _standing(config["name"])) != replicas:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{standing} of {replicas} replicas stand after {START_S} s: {serve.status()}")
+        time.sleep(0.2)  # replicas are starting
+
+
+def _standing(name: str) -> int:
+    application = serve.status().applications.get(name)
+    deployments = application.deployments.values() if application else []
+    return sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)
 
 
 def metrics_page() -> str:

@@ -8,20 +8,16 @@ share this machine's cores.
 
 import asyncio
 import sys
-import time
 from typing import Any
 
 import httpx
-from ray import serve
 from ray.serve import Application
-from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
 
 from common.api import DistillRequest, DistillSequence
 from common.client import TOKEN_VARIABLE
 from tests.benchmarks.report import finish
 from tests.load import Load, closed_loop
-from tests.serving import application, ray_serve
+from tests.serving import application, deploy_config, ray_serve
 from tests.waiting_engine import WARM_UP_TOKEN, waiting_engine
 
 TOKEN = "growth-token"
@@ -33,8 +29,6 @@ ROUTABLE = 0.7
 ROUTER_CLIENTS = 32
 REPLICAS = (1, 2, 4, 8, 16)
 SECONDS = 20
-START_S = 300
-"""Seconds that replicas have to come up."""
 TARGETS = {f"linearity_{count}": "at least 0.9, within 0.7 of the router's limit" for count in REPLICAS[1:]} | {
     "router_limit_requests_per_s": "reported: 16 replicas that don't wait, 32 clients on the same cores",
     **{f"requests_per_s_{count}": "reported" for count in REPLICAS},
@@ -66,25 +60,14 @@ def is_linear(figures: dict[str, float], replicas: int) -> bool:
 
 
 def scale(replicas: int) -> None:
-    """Have so many replicas; those that stand stay. Raises TimeoutError when they don't come up."""
+    """Have so many replicas; those that stand stay."""
     config: dict[str, Any] = {
         "name": "teacher",
         "route_prefix": "/teacher",
         "import_path": "tests.benchmarks.growth:build",
         "deployments": [{"name": "TeacherReplica", "num_replicas": replicas}],
     }
-    _get_global_client().deploy_apps(ServeDeploySchema.model_validate({"applications": [config]}))
-    deadline = time.monotonic() + START_S
-    while running() != replicas:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{running()} of {replicas} replicas stand after {START_S} s")
-        time.sleep(0.5)  # replicas are starting
-
-
-def running() -> int:
-    """Replicas that stand."""
-    teacher = serve.status().applications["teacher"]
-    return sum(deployment.replica_states.get("RUNNING", 0) for deployment in teacher.deployments.values())
+    deploy_config(config, replicas)
 
 
 def build(args: dict[str, Any]) -> Application:

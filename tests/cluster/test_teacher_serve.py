@@ -11,14 +11,12 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
 
 from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
-from tests.serving import metrics_page, ray_serve
+from tests.serving import deploy_config, metrics_page, ray_serve
 
 pytestmark = pytest.mark.anyio
 TOKEN = secrets.token_hex(16)
@@ -37,8 +35,7 @@ def teacher_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a teacher that was deployed as `serve deploy` does it: from a file's import path and args."""
     folder = tmp_path_factory.mktemp("teacher")
     with ray_serve(RAY_metrics_report_interval_ms="1000") as address:
-        config = ServeDeploySchema.model_validate({"applications": [_application(folder)]})
-        _get_global_client().deploy_apps(config, _blocking=True)
+        deploy_config(_application(folder))
         try:
             yield address + "/teacher"
         finally:
