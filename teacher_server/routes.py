@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 
 from common.api import DistillRequest, TeacherCard
-from teacher_server import distill, refusals
+from teacher_server import adapter_routes, distill, refusals
 from teacher_server.admission import Admission
 from teacher_server.auth import BearerAuth
 from teacher_server.engine import Engine
@@ -19,6 +19,7 @@ def create_app(engine: Engine, limits: LimitSettings, token: str) -> FastAPI:
     refusals.install(app, limits.retry_after_s)
     app.add_middleware(BearerAuth, token=token)
     admission = Admission(limits)
+    app.include_router(adapter_routes.router(engine))
 
     async def admitted(request: DistillRequest) -> AsyncIterator[DistillRequest]:
         with admission.hold(len(request.sequences)):

@@ -7,16 +7,21 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 
 from common.errors import UserError
-from teacher_server import weights
+from teacher_server import vllm_quantization
+from teacher_server.adapter_folder import AdapterRoom
 from teacher_server.settings import EngineSettings, TeacherSettings
 
 LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
 
 
-def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
-    """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder."""
+def engine_args(settings: TeacherSettings, folder: str, room: AdapterRoom | None = None) -> AsyncEngineArgs:
+    """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder; `room` for adapters.
+
+    Raises UserError when vLLM can't run so on this machine.
+    """
     engine = settings.engine
+    vllm_quantization.check_supported(engine)
     return AsyncEngineArgs(
         model=folder,
         dtype=engine.dtype,
@@ -30,26 +35,33 @@ def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
         enable_prefix_caching=engine.prefix_caching,
         enforce_eager=engine.enforce_eager,
         tensor_parallel_size=engine.tensor_parallel_size,
-        distributed_executor_backend="uni" if engine.tensor_parallel_size == 1 else "mp",
+        pipeline_parallel_size=engine.pipeline_parallel_size,
+        distributed_executor_backend=_executor(settings),
+        quantization=engine.quantization,
         gpu_memory_utilization=engine.gpu_memory_utilization,
         kv_cache_memory_bytes=None if engine.kv_cache_gib is None else int(engine.kv_cache_gib * 2**30),
         disable_log_stats=True,
         **_whole_prompts(engine),
-        **_lora(settings),
+        **_lora(room),
     )
 
 
-def _lora(settings: TeacherSettings) -> dict[str, Any]:
-    if not settings.adapters:
+def _executor(settings: TeacherSettings) -> str:
+    """`ray` takes the placement group that Serve made for the replica, and starts a worker in each of its bundles."""
+    if settings.replicas.placement:
+        return "ray"
+    return "uni" if settings.engine.tensor_parallel_size * settings.engine.pipeline_parallel_size == 1 else "mp"
+
+
+def _lora(room: AdapterRoom | None) -> dict[str, Any]:
+    if room is None:
         return {}
-    rank = max(weights.adapter_rank(path) for path in settings.adapters.values())
-    changed = set().union(*(weights.adapter_modules(*adapter) for adapter in settings.adapters.items()))
     return {
         "enable_lora": True,
-        "max_loras": len(settings.adapters),
-        "max_lora_rank": _room_for(rank),
+        "max_loras": room.slots,
+        "max_lora_rank": _room_for(room.rank),
         # Without this vLLM wraps lm_head too, and scoring two prompts at once ends its CPU engine.
-        "lora_target_modules": sorted(changed),
+        "lora_target_modules": sorted(room.modules),
     }
 
 
