@@ -2,7 +2,7 @@
 
 Without --merge OUT holds the adapter, in PEFT's format, to be served on its base. With it OUT holds a whole model and
 its tokenizer, in the type that the student was trained in. A student that was trained on a 4-bit base (NF4) is merged
-into that base as the training saw it: weights rounded to 4 bits and written out in 16, so that its answers stay its own.
+into that base as the training saw it, its weights rounded to 4 bits and then written out in full.
 """
 
 import argparse
@@ -66,7 +66,9 @@ def _how_to_serve(student: StudentSettings, name: str, out: Path, merge: bool) -
     if merge:
         lines = [f"the merged model is in {out}", "serve it with these `args` in a serve YAML:", f"  model: {out}"]
         if student.quantization != "none":
-            lines[0] += f"; its base is the {student.quantization} one it was trained on, written out in 16 bits"
+            lines[0] += (
+                f"; its base is the {student.quantization} one it was trained on, written out in {student.dtype}"
+            )
     else:
         lines = [
             f"the adapter is in {out}", "serve it with these `args` in a serve YAML:", f"  model: {student.model}",
