@@ -71,13 +71,14 @@ class AdapterRoom:
 def plan_room(adapters: dict[str, Path], loading: AdapterLoadingSettings | None) -> AdapterRoom | None:
     """Room for the `adapters` of the start and, with `loading`, for later ones and the old beside the new.
 
-    None when there will never be any. Raises UserError when one of `adapters` can't be served.
+    None when there will never be any. Raises UserError when one of `adapters` can't be served, or the root isn't there.
     """
     for alias, path in adapters.items():
         weights.check_adapter(alias, path)
     ranks = [weights.adapter_rank(alias, path) for alias, path in adapters.items()]
     modules = frozenset[str]().union(*(weights.adapter_modules(alias, path) for alias, path in adapters.items()))
     if loading is not None:
+        check_root(loading.root)
         return AdapterRoom(
             loading.max_adapters,
             loading.max_adapters + 1,
@@ -85,6 +86,12 @@ def plan_room(adapters: dict[str, Path], loading: AdapterLoadingSettings | None)
             modules | set(loading.modules),
         )
     return AdapterRoom(len(adapters), len(adapters), max(ranks), modules) if adapters else None
+
+
+def check_root(root: Path) -> None:
+    """Raises UserError unless there is such a folder."""
+    if not root.is_dir():
+        raise UserError(f"adapter_loading.root: no folder {root.absolute()}; make it on every node of the teachers")
 
 
 class Placed(BaseModel):
@@ -104,8 +111,7 @@ class AdapterFolder:
 
     def __init__(self, root: Path, base_revision: str) -> None:
         """Raises UserError when there is no such folder."""
-        if not root.is_dir():
-            raise UserError(f"adapter_loading.root: no folder {root.absolute()}; make it on every node of the teachers")
+        check_root(root)
         self._root = root.resolve()
         self._file = self._root / f".aliases-{base_revision}.json"
 

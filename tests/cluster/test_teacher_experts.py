@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, PreTrainedModel
+from vllm.v1.engine.async_llm import AsyncLLM
 
 from common.api import GenerateOptions
 from common.errors import UserError
@@ -27,6 +28,8 @@ from teacher_server.adapter_folder import AdapterLoadingSettings
 from teacher_server.engine import Positions
 from teacher_server.settings import TeacherSettings
 from teacher_server.vllm_args import engine_args
+from teacher_server.vllm_engine import VllmEngine
+from teacher_server.vllm_quantization import check_applied
 from tests.cluster.test_teacher_positions import Served, draw_pairs, environment, reference_logprobs
 from tests.models import save_tiny_adapter, save_tiny_llama
 
@@ -167,6 +170,20 @@ def test_an_adapter_that_cannot_be_served_changes_nothing(served: Served, folder
     again = served.score((PROMPT, COMPLETION), k=1, model="expert")[0]
     assert again.revision == before.revision
     assert again.token_logprobs.tolist() == before.token_logprobs.tolist()
+
+
+def test_a_quantization_that_changed_nothing_is_refused(served: Served):
+    with pytest.raises(UserError, match="took 'bitsandbytes' and quantized nothing"):
+        served.run(check_applied(served.engine._started(), "bitsandbytes"))
+
+
+def test_an_engine_that_does_not_start_is_one_clear_line(base: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(arguments: object) -> None:
+        raise RuntimeError("Engine core initialization failed.\nSee root cause above.")
+
+    monkeypatch.setattr(AsyncLLM, "from_engine_args", fail)
+    with pytest.raises(UserError, match=r"didn't start on .*: Engine core .* failed. See root cause above.; the log"):
+        asyncio.run(VllmEngine(settings(base, "float32")).start())
 
 
 def test_fp8_on_a_cpu_is_refused(base: Path):

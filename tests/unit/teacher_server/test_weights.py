@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from huggingface_hub.errors import GatedRepoError
 from safetensors.numpy import save_file
 
 from common.errors import UserError
@@ -41,6 +43,31 @@ def test_a_hub_name_that_cannot_be_had_names_what_helps(monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(UserError, match=r"org/name from the Hugging Face hub: no route.*HF_TOKEN.*HF_HOME"):
         weights.locate_model("org/name")
+
+
+def test_gated_weights_without_access_name_the_token(monkeypatch: pytest.MonkeyPatch):
+    def refuse(name: str, allow_patterns: list[str]) -> str:
+        request = httpx.Request("GET", "https://huggingface.co/org/name")
+        raise GatedRepoError("Access to model org/name is restricted.", response=httpx.Response(401, request=request))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(UserError, match=r"Access to model org/name is restricted.*HF_TOKEN with access"):
+        weights.locate_model("org/name")
+
+
+def test_offline_a_filled_cache_is_read_and_an_empty_one_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match=r"can't get the model org/name .*filled HF_HOME"):
+        weights.locate_model("org/name")
+    cached = tmp_path / "hub" / "models--org--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("c" * 40)
+    (cached / "snapshots").mkdir()
+    snapshot = model.rename(cached / "snapshots" / ("c" * 40))
+    assert weights.locate_model("org/name") == snapshot
 
 
 def test_a_revision_follows_the_bytes_and_not_the_place(model: Path, tmp_path: Path):
