@@ -1,12 +1,14 @@
 """The Ray Serve deployment: a replica is one engine with the routes around it, ready once the engine has answered."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 
 from fastapi import FastAPI
 from ray import serve
 
 from common.client import read_token
 from teacher_server.engine import Engine, warm_up
+from teacher_server.forwarding import Answer, Forwarded, call
 from teacher_server.routes import create_app
 from teacher_server.settings import TeacherSettings
 
@@ -24,7 +26,14 @@ class TeacherReplica:
         """Called by Serve once, after the constructor and before the replica is ready."""
         await self._engine.start()
         await warm_up(self._engine)
-        return create_app(self._engine, self._settings.limits, self._token)
+        self._app = create_app(self._engine, self._settings.limits, self._token)
+        return self._app
+
+    async def forward(self, request: Forwarded) -> Answer:
+        """The answer to a request that a router took, as it would have been given over HTTP."""
+        async with aclosing(call(self._app, request)) as answer:
+            async for part in answer:
+                yield part
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when the engine is dead."""

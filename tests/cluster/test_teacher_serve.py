@@ -38,7 +38,7 @@ def anyio_backend() -> str:
 def teacher_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a teacher that was deployed as `serve deploy` does it: from a file's import path and args."""
     folder = tmp_path_factory.mktemp("teacher")
-    port = _free_port()
+    port = free_port()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as ray_folder:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -84,7 +84,7 @@ def _application(folder: Path) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
