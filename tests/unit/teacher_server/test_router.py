@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 
 from common import wire
 from common.api import ServedModel, TeacherCard
+from common.errors import UserError
+from teacher_server import router_app
 from teacher_server.engine import EngineUnavailable
 from teacher_server.forwarding import Answer, Ask, Forwarded, call
 from teacher_server.router import Router
@@ -101,6 +103,12 @@ async def test_a_teacher_that_is_down_leaves_the_other(engines: list[NamedEngine
     async with connect(route([], large=down)) as http:
         response = await http.post("/v1/distill", json=body(SCORE, model="small"))
         assert (response.status_code, error_of(response)["code"]) == (503, "unavailable")
+
+
+def test_the_routers_settings_are_checked():
+    with pytest.raises(UserError, match=r"args of teacher_server.router_app:build: the key 'applications' is required"):
+        router_app.build({})
+    assert router_app.build({"applications": ["a"]})
 
 
 async def test_parts_are_sent_as_they_come():
