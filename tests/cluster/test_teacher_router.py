@@ -81,7 +81,8 @@ async def test_one_address_for_two_teachers(router_url: str):
             assert {answer.revision for answer in wire.decode((await ask(model)).content)} == {f"{model}-0"}
         held = body(HELD, WRITE, model="small")
         async with http.stream("POST", router_url + "/v1/distill", json=held) as response:
-            assert await anext(response.aiter_bytes())  # what is written comes while the other is held
+            parts = response.aiter_bytes()
+            assert await anext(parts)  # what is written comes while the other is held
             refused = await ask("small")
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             assert error_of(refused)["code"] == "overloaded"
