@@ -7,6 +7,7 @@ from common.errors import UserError, run_command
 
 COMMANDS = {
     "train": "train a student on the live teacher, its record, or recorded completions",
+    "export": "write a finished student as an adapter or a whole model, ready to be served",
     "pretrain": "make a small base model for tests and the demo",
 }
 """Each command is a module of this package with `main(arguments) -> int`, imported when it is called."""

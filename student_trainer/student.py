@@ -69,7 +69,7 @@ def load_student(settings: StudentSettings, device: torch.device, seed: int) -> 
 
     Raises UserError when the model can't be read, or its logits are not a plain product of hidden states and head.
     """
-    base = _load_base(settings, device)
+    base = load_base(settings, device)
     base.requires_grad_(False)
     if settings.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -91,7 +91,8 @@ def _lora_config(settings: StudentSettings) -> LoraConfig:
     )  # fmt: skip
 
 
-def _load_base(settings: StudentSettings, device: torch.device) -> PreTrainedModel:
+def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedModel:
+    """The base as it is trained on: in its type, and in 4 bits if so set. Raises UserError when it can't be read."""
     dtype = getattr(torch, settings.dtype)
     quantization = None
     if settings.quantization == "nf4":

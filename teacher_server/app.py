@@ -6,6 +6,7 @@ from ray import serve
 from ray.serve import Application
 
 from common.settings import validate
+from teacher_server import placement
 from teacher_server.deployment import TeacherReplica
 from teacher_server.engine import Engine
 from teacher_server.settings import ReplicaSettings, TeacherSettings
@@ -47,6 +48,7 @@ def deployment_options(settings: TeacherSettings) -> dict[str, Any]:
         "health_check_timeout_s": replicas.health_check_timeout_s + HEALTH_CHECK_MARGIN_S,
         "graceful_shutdown_timeout_s": replicas.graceful_shutdown_timeout_s,
     }
+    options = placement.across_hosts(options, settings)
     if replicas.autoscaling is None:
         return options | {"num_replicas": replicas.count}
     autoscaling = replicas.autoscaling.model_dump()

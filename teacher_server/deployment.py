@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 
 from fastapi import FastAPI
 from ray import serve
@@ -9,6 +10,7 @@ from ray import serve
 from teacher_server import access_log
 from teacher_server.admission import Admission
 from teacher_server.engine import Engine, EngineUnavailable, warm_up
+from teacher_server.forwarding import Answer, Forwarded, call
 from teacher_server.health import EngineHealth, EngineHung
 from teacher_server.metrics import EngineCounters
 from teacher_server.ray_recorder import RayRecorder
@@ -37,9 +39,16 @@ class TeacherReplica:
         access_log.log_to_stderr()
         await self._engine.start()
         await warm_up(self._engine)
-        return create_app(
+        self._app = create_app(
             self._engine, self._settings.limits, self._tokens, self._admission, self._health, self._recorder
         )
+        return self._app
+
+    async def forward(self, request: Forwarded) -> Answer:
+        """The answer to a request that a router took, as it would have been given over HTTP."""
+        async with aclosing(call(self._app, request)) as answer:
+            async for part in answer:
+                yield part
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when the engine is dead or hung. A hung one is ended: its clients hear of it.

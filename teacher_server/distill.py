@@ -82,7 +82,7 @@ async def answer(
     return wire.TeacherAnswer(
         id=sequence.id,
         model=model.name,
-        revision=model.revision,
+        revision=positions.revision,
         finish_reason=positions.finish_reason,
         error=None,
         token_ids=positions.token_ids,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from common.api import GenerateOptions, TeacherCard
 from common.errors import UserError
 from common.sequences import FinishReason
+from teacher_server.adapter_control import AdapterControl
 
 WARM_UP_TOKENS = 4
 
@@ -39,10 +40,16 @@ class Positions:
     topk_logprobs: NDArray[np.float32]  # [T, k]
     tail_logprob: NDArray[np.float32]  # [T], log of the mass outside k
     finish_reason: FinishReason
+    revision: str  # of the weights that said so
 
 
 class Engine(Protocol):
     """A model, with its adapters, that scores completions and writes them. `model` is a name from the card."""
+
+    @property
+    def adapters(self) -> AdapterControl | None:
+        """Loads, replaces and removes adapters; None where the settings don't allow it. Only after `start`."""
+        ...
 
     async def start(self) -> None:
         """Load the weights. Raises UserError when they can't be loaded."""

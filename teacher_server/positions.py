@@ -17,7 +17,9 @@ TAIL_FLOOR = 1e-9
 """Mass given to the tail where rounding leaves less of it although k < V."""
 
 
-def from_flat(flat: Any, first: int, top_k: int, vocabulary_size: int, finish_reason: FinishReason) -> Positions:
+def from_flat(
+    flat: Any, first: int, top_k: int, vocabulary_size: int, finish_reason: FinishReason, revision: str
+) -> Positions:
     """The positions of vLLM's FlatLogprobs `flat` from `first` on, all of the completion's.
 
     Raises ValueError when a row doesn't have top_k + 1 entries.
@@ -35,6 +37,7 @@ def from_flat(flat: Any, first: int, top_k: int, vocabulary_size: int, finish_re
         topk_logprobs=np.ascontiguousarray(logprobs[:, 1:]),
         tail_logprob=tail_logprob(logprobs[:, 1:], vocabulary_size),
         finish_reason=finish_reason,
+        revision=revision,
     )
 
 

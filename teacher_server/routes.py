@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request
 
 from common.api import DistillRequest, TeacherCard
-from teacher_server import bodies, distill, doors, openapi, refusals
+from teacher_server import adapter_routes, bodies, distill, doors, openapi, refusals
 from teacher_server.admission import Admission, check_size
 from teacher_server.engine import Engine
 from teacher_server.health import EngineHealth
@@ -38,6 +38,7 @@ def create_app(
     refusals.install(app, limits.retry_after_s)
     doors.close(app, limits, tokens)
     app.add_middleware(Metering, recorder=recorder)
+    app.include_router(adapter_routes.router(engine))
 
     async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:
         connection.state.sequences = len(request.sequences)

@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 
 from common.api import MAX_SEQUENCE_TOKENS, MAX_TOP_K
 from common.settings import Settings
+from teacher_server.adapter_folder import AdapterLoadingSettings
 
+Quantization = Literal["bitsandbytes", "fp8"]
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -29,7 +31,11 @@ class EngineSettings(Settings):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """Share of each GPU's memory that vLLM may take."""
     tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs of one host that share the model."""
+    """GPUs that share each layer; keep it within one host, whose GPUs are linked."""
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+    """Groups of those GPUs that share the layers, one after another: for hosts, see `replicas.placement`."""
+    quantization: Quantization | None = None
+    """Quantize the weights while they are loaded: `bitsandbytes` to 4 bits (NF4), `fp8` to 8 (GPUs alone)."""
     prefix_caching: bool = True
     """Let completions that are written for the same prompt share its computation; scoring never does."""
     enforce_eager: bool = False
@@ -93,7 +99,9 @@ class ReplicaSettings(Settings):
     num_cpus: float = Field(default=1, ge=0)
     """CPUs that a replica reserves."""
     num_gpus: float = Field(default=0, ge=0)
-    """GPUs that a replica reserves; as many as `engine.tensor_parallel_size`."""
+    """GPUs that a replica reserves: `engine.tensor_parallel_size` times `engine.pipeline_parallel_size`."""
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] | None = None
+    """Ray's strategy for a replica whose GPUs are those of several hosts; without it they are all of one host."""
     environment: dict[str, str] = {}
     """Environment variables of the replica's process, set before it imports anything."""
     start_timeout_s: int = Field(default=1800, ge=1)
@@ -115,6 +123,8 @@ class TeacherSettings(Settings):
     """What a request writes as `model` to be answered by the base model."""
     adapters: dict[ServedName, Path] = {}
     """LoRA adapters by the name a request writes as `model`: folders in PEFT's format on the teacher's nodes."""
+    adapter_loading: AdapterLoadingSettings | None = None
+    """Lets adapters be loaded, replaced and removed while the teacher runs; without it that is refused."""
     token_file: Path | None = None
     """File with the bearer token, or with lines `name: token`, one for each client; read again when it changes.
     Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one token."""
@@ -129,13 +139,26 @@ class TeacherSettings(Settings):
     def _consistent(self) -> "TeacherSettings":
         if self.name in self.adapters:
             raise ValueError(f"got {self.name!r} as the name of the base and of an adapter; give one another name")
-        shared = self.engine.tensor_parallel_size
-        if self.replicas.num_gpus and self.replicas.num_gpus < shared:
-            raise ValueError(f"engine.tensor_parallel_size is {shared}; set replicas.num_gpus to {shared} too")
+        if self.adapter_loading is not None and self.adapter_loading.max_adapters < len(self.adapters):
+            raise ValueError(f"got {len(self.adapters)} adapters; set adapter_loading.max_adapters to as many or more")
+        if self.engine.quantization == "bitsandbytes" and self.engine.dtype == "float32":
+            raise ValueError("engine.quantization bitsandbytes computes in 16 bits; set engine.dtype to bfloat16")
+        self._check_gpus()
+        self._check_autoscaling()
+        return self
+
+    def _check_gpus(self) -> None:
+        engine, gpus = self.engine, self.replicas.num_gpus
+        shared = engine.tensor_parallel_size * engine.pipeline_parallel_size
+        if gpus and gpus < shared:
+            raise ValueError(f"engine.*_parallel_size need {shared} GPUs; set replicas.num_gpus to {shared} too")
+        if self.replicas.placement and gpus != shared:
+            raise ValueError(f"replicas.placement is of GPUs; set replicas.num_gpus to {shared}, or leave it out")
+
+    def _check_autoscaling(self) -> None:
         autoscaling, limit = self.replicas.autoscaling, self.limits.max_requests
         if autoscaling and (autoscaling.target_ongoing_requests or 0) > limit:
             raise ValueError(
                 f"replicas.autoscaling.target_ongoing_requests is {autoscaling.target_ongoing_requests:g}, above "
                 f"limits.max_requests {limit}: replicas would refuse before one is added; set it lower"
             )
-        return self

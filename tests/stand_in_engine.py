@@ -5,13 +5,20 @@ Legend: V = vocabulary size.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from common.api import GenerateOptions, ServedModel, TeacherCard
+from common.errors import UserError
 from common.sequences import FinishReason
+from teacher_server.adapter_control import AdapterControl
+from teacher_server.adapter_folder import AdapterFolder
+from teacher_server.adapters import AdapterRegistry, Expert, UnknownModel
 from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
 from teacher_server.positions import tail_logprob
 
@@ -20,11 +27,32 @@ EOS = 1
 REFUSED_TOKEN = 31
 
 
+class StandInLoader:
+    """Loads any adapter that isn't filled with NaN, into nothing; it knows what it holds."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    async def load(self, alias: str, expert: Expert) -> None:
+        await asyncio.sleep(0)
+        self.held.append(expert.name)
+        weight = next(iter(load_file(expert.path / "adapter_model.safetensors").values()))
+        if np.isnan(weight).any():
+            raise UserError(f"adapter {alias}: its answers are not numbers")
+
+    async def unload(self, expert: Expert) -> None:
+        await asyncio.sleep(0)
+        self.held.remove(expert.name)
+
+
 class StandInEngine:
     """Answers from a bigram model; `gate`, when given, holds whatever is being scored until it is set."""
 
-    def __init__(self, gate: asyncio.Event | None = None) -> None:
+    def __init__(self, gate: asyncio.Event | None = None, adapters_root: Path | None = None) -> None:
         self.gate = gate
+        self.models = AdapterRegistry(StandInLoader(), ServedModel(name="teacher", adapter=False, revision="r0"), 2)
+        folder = None if adapters_root is None else AdapterFolder(adapters_root, "r0")
+        self.adapters = None if folder is None else AdapterControl(self.models, folder)
         self.dead = False
         self.started = False
         self.working = 0
@@ -37,10 +65,7 @@ class StandInEngine:
 
     def describe(self) -> TeacherCard:
         return TeacherCard(
-            models=[
-                ServedModel(name="teacher", adapter=False, revision="r0"),
-                ServedModel(name="expert", adapter=True, revision="r0+r1"),
-            ],
+            models=[*self.models.served(), ServedModel(name="expert", adapter=True, revision="r0+r1")],
             tokenizer_fingerprint="f",
             vocabulary_size=VOCABULARY_SIZE,
             max_top_k=8,
@@ -51,17 +76,19 @@ class StandInEngine:
         )
 
     async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
-        await self._work(model, "score", top_k, prompt)
-        return _positions(prompt, completion, top_k, "scored")
+        with self._resolved(model) as revision:
+            await self._work(model, "score", top_k, prompt)
+        return _positions(prompt, completion, top_k, "scored", revision)
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
-        await self._work(model, "generate", top_k, prompt)
         written: list[int] = []
-        while len(written) < options.max_tokens:
+        reason: FinishReason = "length"
+        with self._resolved(model) as revision:
+            await self._work(model, "generate", top_k, prompt)
+        while len(written) < options.max_tokens and reason == "length":
             written.append(int(_logprobs([*prompt, *written][-1]).argmax()))
-            if written[-1] in (EOS, *options.stop_token_ids):
-                return _positions(prompt, written, top_k, "stop")
-        return _positions(prompt, written, top_k, "length")
+            reason = "stop" if written[-1] in (EOS, *options.stop_token_ids) else "length"
+        return _positions(prompt, written, top_k, reason, revision)
 
     async def check_health(self) -> None:
         if self.dead:
@@ -77,6 +104,18 @@ class StandInEngine:
 
     async def close(self) -> None:
         self.started = False
+
+    @contextmanager
+    def _resolved(self, model: str) -> Iterator[str]:
+        """The revision of what answers to `model`; "expert" is always there."""
+        if model == "expert":
+            yield "r0+r1"
+            return
+        try:
+            with self.models.use(model) as expert:
+                yield self.models.revision_of(expert)
+        except UnknownModel as error:
+            raise SequenceRefused(str(error)) from None
 
     async def _work(self, model: str, task: str, top_k: int, prompt: Sequence[int]) -> None:
         self.asked.append((model, task, top_k))
@@ -100,7 +139,9 @@ def _logprobs(token: int) -> NDArray[np.float64]:
     return logits - np.log(np.exp(logits).sum())
 
 
-def _positions(prompt: Sequence[int], completion: Sequence[int], top_k: int, finish_reason: FinishReason) -> Positions:
+def _positions(
+    prompt: Sequence[int], completion: Sequence[int], top_k: int, finish_reason: FinishReason, revision: str
+) -> Positions:
     logprobs = np.stack([_logprobs(token) for token in [*prompt, *completion][len(prompt) - 1 : -1]])  # [T, V]
     topk_ids = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k].astype(np.int32)
     topk_logprobs = np.take_along_axis(logprobs, topk_ids, axis=1).astype(np.float32)
@@ -111,4 +152,5 @@ def _positions(prompt: Sequence[int], completion: Sequence[int], top_k: int, fin
         topk_logprobs=topk_logprobs,
         tail_logprob=tail_logprob(topk_logprobs, VOCABULARY_SIZE),
         finish_reason=finish_reason,
+        revision=revision,
     )

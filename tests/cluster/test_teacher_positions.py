@@ -21,7 +21,8 @@ from common.errors import UserError
 from teacher_server.engine import EngineUnavailable, Positions, warm_up
 from teacher_server.health import FRESH_S, EngineHealth, EngineHung
 from teacher_server.settings import EngineSettings, TeacherSettings
-from teacher_server.vllm_engine import VllmEngine, engine_args
+from teacher_server.vllm_args import engine_args
+from teacher_server.vllm_engine import VllmEngine
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
 EOS = 1

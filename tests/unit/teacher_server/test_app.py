@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ray import serve
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from common.errors import UserError
 from common.settings import validate
 from teacher_server import app
+from teacher_server.deployment import TeacherReplica
 from teacher_server.engine import Engine, warm_up
 from teacher_server.settings import TeacherSettings
 from tests.stand_in_engine import StandInEngine
@@ -39,6 +41,17 @@ def test_replicas_stand_on_their_pool_below_serves_own_limit():
     assert (options["num_replicas"], options["health_check_period_s"]) == (2, 1)
 
 
+def test_a_replica_on_several_hosts_gets_a_bundle_for_each_gpu():
+    engine = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
+    values = settings(engine=engine, replicas={"pool": "p", "num_cpus": 3, "num_gpus": 4, "placement": "PACK"})
+    options = app.deployment_options(values)
+    assert options["ray_actor_options"]["num_gpus"] == 0
+    worker = {"GPU": 1.0, "p": app.POOL_SHARE}
+    assert options["placement_group_bundles"] == [worker | {"CPU": 3.0}, worker, worker, worker]
+    serve.deployment(**options)(TeacherReplica)  # Serve checks that the replica fits into the first
+    assert "placement_group_bundles" not in app.deployment_options(settings(replicas={"num_gpus": 1}))
+
+
 def test_autoscaling_takes_the_place_of_a_count():
     options = app.deployment_options(settings(replicas={"pool": None, "autoscaling": {"max_replicas": 4}}))
     assert "num_replicas" not in options
@@ -55,6 +68,13 @@ def test_autoscaling_takes_the_place_of_a_count():
         ({"modle": "x"}, "unknown key 'modle'"),
         ({"engine": {"max_length": 1}}, "engine.max_length: got 1"),
         ({"adapters": {"teacher": "/a"}}, "'teacher' as the name of the base and of an adapter"),
+        ({"engine": {"pipeline_parallel_size": 2}, "replicas": {"placement": "PACK"}}, "set replicas.num_gpus to 2"),
+        (
+            {"engine": {"quantization": "int8_per_channel_weight_only"}},
+            "quantization: got 'int8_per_channel_weight_only'",
+        ),
+        ({"engine": {"quantization": "bitsandbytes", "dtype": "float32"}}, "set engine.dtype to bfloat16"),
+        ({"adapters": {"x": "/a", "y": "/b"}, "adapter_loading": {"root": "/r", "max_adapters": 1}}, "got 2 adapters"),
         ({"engine": {"tensor_parallel_size": 8}, "replicas": {"num_gpus": 4}}, "set replicas.num_gpus to 8"),
         ({"replicas": {"autoscaling": {"min_replicas": 3, "max_replicas": 2}}}, "min_replicas is 3, above"),
         (

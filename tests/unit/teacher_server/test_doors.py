@@ -146,7 +146,8 @@ def test_replicas_show_the_log_on_stderr(capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().err.count("access client=c method=GET path=/ status=200 ms=1.0 bytes=2") == 1
 
 
-async def test_a_client_keeps_to_its_share_and_leaves_the_others_theirs():
+async def test_a_client_keeps_to_its_share_and_leaves_the_others_theirs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("teacher_server.routes.HEALTHZ_PATIENCE_S", 0.05)
     engine = StandInEngine(asyncio.Event())
     limits = LimitSettings(max_requests_per_client=1, retry_after_s=7)
     app = create_app(engine, limits, Tokens({"a": "first", "b": "second"}))
@@ -157,7 +158,7 @@ async def test_a_client_keeps_to_its_share_and_leaves_the_others_theirs():
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
         assert error_of(refused)["code"] == "rate_limited"
         assert (await other.get("/v1/teacher")).status_code == 200
-        assert (await greedy.get("/healthz")).status_code == 200
+        assert error_of(await greedy.get("/healthz"))["code"] == "engine_unavailable"  # held, not limited
         assert engine.gate is not None
         engine.gate.set()
         assert (await taken).status_code == 200

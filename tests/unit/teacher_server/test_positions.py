@@ -33,7 +33,7 @@ def flat_rows(rows: int, k: int, seed: int = 0) -> tuple[SimpleNamespace, np.nda
 @pytest.mark.parametrize("first", [1, 4])
 def test_each_row_is_its_positions(k: int, first: int):
     flat, exact = flat_rows(7, k)
-    positions = from_flat(flat, first, k, V, "scored")
+    positions = from_flat(flat, first, k, V, "scored", "r")
     expected = exact[first - 1 :]
     assert positions.topk_ids.shape == positions.topk_logprobs.shape == (len(expected), k)
     for t, row in enumerate(expected):
@@ -49,7 +49,7 @@ def test_each_row_is_its_positions(k: int, first: int):
 def test_rows_of_another_width_are_no_answer():
     flat, _ = flat_rows(3, 4)
     with pytest.raises(ValueError, match="got 15 entries for 3 rows, expected 6"):
-        from_flat(flat, 1, 5, V, "scored")
+        from_flat(flat, 1, 5, V, "scored", "r")
 
 
 def test_the_whole_vocabulary_has_no_tail():

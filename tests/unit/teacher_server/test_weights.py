@@ -1,14 +1,16 @@
 """Where weights are, what is said when they aren't there, and revisions that follow the bytes."""
 
-import json
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from huggingface_hub.errors import GatedRepoError
 from safetensors.numpy import save_file
 
 from common.errors import UserError
 from teacher_server import weights
+from tests.unit.teacher_server.adapter_files import make_adapter
 
 
 @pytest.fixture
@@ -17,14 +19,6 @@ def model(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     save_file({"w": np.zeros(3, np.float32)}, folder / "model.safetensors")
-    return folder
-
-
-def make_adapter(folder: Path, module: str = "q_proj", rank: int = 4, fill: float = 0) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"r": rank, "rank_pattern": {"v_proj": 2 * rank}}))
-    key = f"base_model.model.model.layers.0.{module}.lora_A.weight"
-    save_file({key: np.full((rank, 3), fill, np.float32)}, folder / "adapter_model.safetensors")
     return folder
 
 
@@ -51,6 +45,31 @@ def test_a_hub_name_that_cannot_be_had_names_what_helps(monkeypatch: pytest.Monk
         weights.locate_model("org/name")
 
 
+def test_gated_weights_without_access_name_the_token(monkeypatch: pytest.MonkeyPatch):
+    def refuse(name: str, allow_patterns: list[str]) -> str:
+        request = httpx.Request("GET", "https://huggingface.co/org/name")
+        raise GatedRepoError("Access to model org/name is restricted.", response=httpx.Response(401, request=request))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(UserError, match=r"Access to model org/name is restricted.*HF_TOKEN with access"):
+        weights.locate_model("org/name")
+
+
+def test_offline_a_filled_cache_is_read_and_an_empty_one_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match=r"can't get the model org/name .*filled HF_HOME"):
+        weights.locate_model("org/name")
+    cached = tmp_path / "hub" / "models--org--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("c" * 40)
+    (cached / "snapshots").mkdir()
+    snapshot = model.rename(cached / "snapshots" / ("c" * 40))
+    assert weights.locate_model("org/name") == snapshot
+
+
 def test_a_revision_follows_the_bytes_and_not_the_place(model: Path, tmp_path: Path):
     before = weights.model_revision(model)
     moved = model.rename(tmp_path / "moved")
@@ -73,7 +92,7 @@ def test_an_adapter_is_known_by_its_files(tmp_path: Path):
         weights.check_adapter("expert", tmp_path / "a")
     adapter = make_adapter(tmp_path / "a")
     weights.check_adapter("expert", adapter)
-    assert weights.adapter_rank(adapter) == 8
+    assert weights.adapter_rank("expert", adapter) == 8
     assert weights.adapter_modules("expert", adapter) == {"q_proj"}
     assert weights.adapter_revision(adapter) != weights.adapter_revision(make_adapter(tmp_path / "b", fill=1))
 
@@ -81,3 +100,42 @@ def test_an_adapter_is_known_by_its_files(tmp_path: Path):
 def test_an_adapter_of_the_output_layer_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"adapter expert .* changes lm_head"):
         weights.adapter_modules("expert", make_adapter(tmp_path / "a", module="lm_head"))
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", '{"r": null}', '{"r": 4, "rank_pattern": {"x": "y"}}'])
+def test_a_configuration_that_is_no_loras_is_refused(tmp_path: Path, config: str):
+    adapter = make_adapter(tmp_path / "a")
+    (adapter / "adapter_config.json").write_text(config)
+    with pytest.raises(UserError, match=r"adapter expert: adapter_config.json in .* isn't PEFT's of a LoRA"):
+        weights.adapter_rank("expert", adapter)
+
+
+def test_damaged_weights_of_an_adapter_are_named(tmp_path: Path):
+    adapter = make_adapter(tmp_path / "a")
+    (adapter / "adapter_model.safetensors").write_bytes(b"0" * 100)
+    with pytest.raises(UserError, match=r"adapter_model.safetensors in .* is damaged"):
+        weights.adapter_modules("expert", adapter)
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        ({"model.layers.0.q_proj.weight": np.zeros((5, 3), np.float32)}, None),
+        ({"model.layers.0.q_proj.weight": np.zeros((5, 4), np.float32)}, r"is \[4, 3\].*the base's \[5, 4\]"),
+        (
+            {"model.layers.1.q_proj.weight": np.zeros((5, 3), np.float32)},
+            "model.layers.0.q_proj, which the base",
+        ),
+        ({"model.layers.0.q_proj.weight": np.zeros((8, 1), np.uint8)}, None),
+        ({"transformer.h.0.attn.weight": np.zeros((5, 4), np.float32)}, None),
+    ],
+    ids=["fits", "narrower", "fewer layers", "packed", "other names"],
+)
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path, base: dict[str, np.ndarray], complaint: str | None):
+    save_file(base, tmp_path / "model.safetensors")
+    shapes, adapter = weights.model_shapes(tmp_path), make_adapter(tmp_path / "a")
+    if complaint is None:
+        weights.check_adapter_fits("expert", adapter, shapes)
+    else:
+        with pytest.raises(UserError, match=complaint):
+            weights.check_adapter_fits("expert", adapter, shapes)

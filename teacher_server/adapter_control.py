@@ -1,0 +1,91 @@
+"""Adapters loaded, replaced and removed while the teacher runs, the same in every replica.
+
+An HTTP call reaches one replica. That one loads the adapter, writes it down in the root's file and switches; the others
+look at the file every few seconds and follow, and a replica that starts reads it before it answers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from common.api import ServedModel
+from common.errors import UserError
+from teacher_server.adapter_folder import AdapterFolder, Placed
+from teacher_server.adapters import AdapterRegistry, Expert
+
+logger = logging.getLogger(__name__)
+
+FOLLOW_S = 2.0
+"""Seconds between two looks at what other replicas loaded."""
+
+
+class AdapterControl:
+    """Puts and deletes aliases of one replica's `registry`, and keeps up with the other replicas'."""
+
+    def __init__(self, registry: AdapterRegistry, folder: AdapterFolder) -> None:
+        self._registry = registry
+        self._folder = folder
+        self._followed = 0
+
+    async def put(self, alias: str, relative: str) -> ServedModel:
+        """Serve the adapter at `relative` under the root as `alias`.
+
+        Raises OutsideRoot, NoFolder, NoRoom, or another UserError when it can't be served.
+        """
+        path = self._folder.locate(relative)
+
+        def publish(expert: Expert) -> None:
+            self._folder.record(alias, Placed(path=relative, revision=expert.name))
+
+        return await self._registry.put(alias, path, publish)
+
+    async def delete(self, alias: str) -> None:
+        """Serve `alias` no longer. Raises UnknownModel."""
+        if self._registry.content_of(alias) is not None:
+            self._folder.record(alias, None)
+        await self._registry.delete(alias)
+
+    async def catch_up(self) -> None:
+        """Serve what the file says. What can't be served is logged, and tried again at the next look."""
+        version = self._folder.version()
+        if version == self._followed:
+            return
+        problems = 0
+        for alias, placed in self._folder.aliases().items():
+            try:
+                await self._follow(alias, placed)
+            except UserError as error:
+                problems += 1
+                logger.error("this replica can't follow the others: %s", error)
+        if not problems:
+            self._followed = version
+
+    async def follow(self) -> None:
+        """Catch up every few seconds, for ever."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)  # nothing tells a replica of a change on another host's disk
+            try:
+                await self.catch_up()
+            except Exception:  # whatever it was, this replica must go on following
+                logger.exception("this replica can't follow the others")
+
+    async def _follow(self, alias: str, placed: Placed | None) -> None:
+        content = self._registry.content_of(alias)
+        if placed is None:
+            if content is not None:
+                await self._registry.delete(alias)
+        elif content != placed.revision:
+            await self._registry.put(alias, self._folder.locate(placed.path), _expect(alias, placed))
+
+
+def _expect(alias: str, placed: Placed) -> Callable[[Expert], None]:
+    """Prevents the switch to another content than the one that the other replica loaded."""
+
+    def compare(expert: Expert) -> None:
+        if expert.name != placed.revision:
+            raise UserError(
+                f"adapter {alias}: {placed.path} holds {expert.name}, elsewhere {placed.revision} was loaded from it; "
+                "PUT it again, better under a new path"
+            )
+
+    return compare

@@ -1,0 +1,127 @@
+"""One address for several teachers: a request goes to the application that serves its `model`, and its answer back.
+
+The router answers nothing by itself but /healthz and what no application can: it knows no token, and what it learns of
+who serves what it asks with the caller's own. Requests without a model go to the first application.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from common.api import TeacherCard
+from teacher_server.distill import AnswerStream
+from teacher_server.engine import EngineUnavailable
+from teacher_server.forwarding import Answer, Ask, Forwarded, Headers, Start
+from teacher_server.refusals import Refusal
+
+KNOWN_FOR_S = 5.0
+"""Seconds for which an answer to who serves what is believed."""
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+_OF_THE_HOP = frozenset({b"connection", b"transfer-encoding", b"host", b"content-length"})
+
+
+class Router:
+    """Asks `applications`, by name in order of preference, each of which takes at most `max_body_bytes` a request."""
+
+    def __init__(self, applications: Mapping[str, Ask], max_body_bytes: int) -> None:
+        self._applications = applications
+        self._max_body_bytes = max_body_bytes
+        self._served: dict[str, list[str]] = {}
+        self._asked_at = -KNOWN_FOR_S
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        every = Route("/{path:path}", self._answer, methods=METHODS)
+        return Starlette(routes=[Route("/healthz", _healthz), every])
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            body = await self._read(request)
+            forwarded = Forwarded(
+                request.method, request.scope["path"][len(request.scope.get("root_path", "")) :],
+                _between_hops(request.headers.raw), request.scope["query_string"], body,
+            )  # fmt: skip
+            return await self._forward(forwarded, request.query_params.get("model") or _model_of(body))
+        except Refusal as refusal:
+            return refusal.response()
+        except EngineUnavailable as error:
+            return Refusal(503, "unavailable", f"{error}; try again later", retry_after_s=1).response()
+
+    async def _read(self, request: Request) -> bytes:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self._max_body_bytes:
+                raise Refusal(413, "too_large", f"got more than {self._max_body_bytes} bytes; split the request")
+        return bytes(body)
+
+    async def _forward(self, request: Forwarded, model: str | None) -> Response:
+        first = next(iter(self._applications))
+        name = first if model is None else await self._find(model, request.headers) or first
+        return await _answered(self._applications[name](request))
+
+    async def _find(self, model: str, headers: Headers) -> str | None:
+        """The first application that serves `model`; None where none does, so that the first of all refuses it."""
+        if time.monotonic() - self._asked_at > KNOWN_FOR_S or self._serving(model) is None:
+            await self._learn(headers)
+        return self._serving(model)
+
+    def _serving(self, model: str) -> str | None:
+        return next((name for name in self._applications if model in self._served.get(name, [])), None)
+
+    async def _learn(self, headers: Headers) -> None:
+        token = [(name, value) for name, value in headers if name == b"authorization"]
+        cards = await asyncio.gather(*(_card(ask, token) for ask in self._applications.values()))
+        for name, card in zip(self._applications, cards, strict=True):
+            if card is not None:
+                self._served[name] = [model.name for model in card.models]
+                self._asked_at = time.monotonic()
+
+
+async def _healthz(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def _model_of(body: bytes) -> str | None:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):  # the application says what is wrong with it
+        return None
+    model = values.get("model") if isinstance(values, dict) else None
+    return model if isinstance(model, str) else None
+
+
+def _between_hops(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if name not in _OF_THE_HOP]
+
+
+async def _answered(answer: Answer) -> Response:
+    try:
+        start = await anext(answer)
+    except BaseException:  # the caller's leaving too: the application must hear of it
+        await answer.aclose()
+        raise
+    assert isinstance(start, Start)
+    rest = cast("AsyncGenerator[bytes]", answer)  # all that follows the start
+    response = AnswerStream(rest, start.status)
+    response.raw_headers = _between_hops(start.headers)
+    return response
+
+
+async def _card(ask: Ask, token: Headers) -> TeacherCard | None:
+    """What an application serves; None when it doesn't say so to the caller, or can't now."""
+    answer = ask(Forwarded("GET", "/v1/teacher", token))
+    try:
+        start, *body = [part async for part in answer]
+    except EngineUnavailable:
+        return None
+    assert isinstance(start, Start)
+    content = b"".join(part for part in body if isinstance(part, bytes))
+    return TeacherCard.model_validate_json(content) if start.status == 200 else None

@@ -1,0 +1,134 @@
+"""One address for two teachers: routed by model, answered as by the teacher itself, streams and disconnects too."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from common import wire
+from common.api import ServedModel, TeacherCard
+from common.errors import UserError
+from teacher_server import router_app
+from teacher_server.engine import EngineUnavailable
+from teacher_server.forwarding import Answer, Ask, Forwarded, call
+from teacher_server.router import Router
+from tests.stand_in_engine import StandInEngine
+from tests.unit.teacher_server.test_routes import SCORE, WRITE, _call, _until, body, connect, error_of, make_app
+
+pytestmark = pytest.mark.anyio
+
+
+class NamedEngine(StandInEngine):
+    """A stand-in that serves its base alone, as `name`."""
+
+    def __init__(self, name: str, gate: asyncio.Event | None = None) -> None:
+        super().__init__(gate)
+        self.models.base = ServedModel(name=name, adapter=False, revision=f"{name}-0")
+
+    def describe(self) -> TeacherCard:
+        return super().describe().model_copy(update={"models": self.models.served()})
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def engines() -> list[NamedEngine]:
+    return [NamedEngine("large"), NamedEngine("small")]
+
+
+def route(engines: list[NamedEngine], **more: Ask) -> Starlette:
+    asks: dict[str, Ask] = {engine.models.base.name: partial(call, make_app(engine)) for engine in engines}
+    return Router(asks | more, max_body_bytes=10_000).app()
+
+
+@pytest.fixture
+async def http(engines: list[NamedEngine]) -> AsyncIterator[httpx.AsyncClient]:
+    async with connect(route(engines)) as client:
+        yield client
+
+
+async def test_the_model_chooses_the_teacher(http: httpx.AsyncClient, engines: list[NamedEngine]):
+    for number, model in enumerate(("large", "small", "large")):
+        response = await http.post("/v1/distill", json=body(SCORE, WRITE, model=model))
+        direct = await connect(make_app(NamedEngine(model))).post("/v1/distill", json=body(SCORE, WRITE, model=model))
+        assert response.headers["content-type"] == direct.headers["content-type"]
+        got, expected = ({one.id: one for one in wire.decode(each.content)} for each in (response, direct))
+        assert got.keys() == expected.keys()
+        assert got["w"].token_ids.tolist() == expected["w"].token_ids.tolist()
+        assert got["s"].revision == f"{model}-0", number
+    assert [len(engine.asked) for engine in engines] == [4, 2]
+    card = await http.get("/v1/teacher", params={"model": "small"})
+    assert [model["name"] for model in card.json()["models"]] == ["small"]
+
+
+async def test_refusals_come_back_as_they_are(http: httpx.AsyncClient, engines: list[NamedEngine]):
+    for content, status, code in [
+        (body(SCORE, model="nobody"), 404, "model_not_found"),
+        (body(SCORE, model="small", top_k=9), 422, "invalid_value"),
+        (body(SCORE, model=7), 422, "invalid_value"),
+        ([], 422, "invalid_value"),
+        (body(*[SCORE] * 500, model="small"), 413, "too_large"),
+    ]:
+        response = await http.post("/v1/distill", json=content)
+        assert (response.status_code, error_of(response)["code"]) == (status, code)
+    assert (await http.get("/v2")).status_code == 404
+    engines[1].dead = True
+    response = await http.post("/v1/distill", json=body(SCORE, model="small"))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+async def test_a_stranger_is_refused_by_the_teachers(engines: list[NamedEngine]):
+    async with connect(route(engines), "wrong") as http:
+        for method, path in [("GET", "/v1/teacher"), ("POST", "/v1/distill"), ("GET", "/docs"), ("DELETE", "/x")]:
+            response = await http.request(method, path, json=body(SCORE, model="small"))
+            assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer"), path
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_teacher_that_is_down_leaves_the_other(engines: list[NamedEngine]):
+    async def down(request: Forwarded) -> Answer:
+        raise EngineUnavailable("no replica")
+        yield b""
+
+    async with connect(route(engines[1:], large=down)) as http:
+        response = await http.post("/v1/distill", json=body(SCORE, model="small"))
+        assert response.status_code == 200
+    async with connect(route([], large=down)) as http:
+        response = await http.post("/v1/distill", json=body(SCORE, model="small"))
+        assert (response.status_code, error_of(response)["code"]) == (503, "unavailable")
+
+
+def test_the_routers_settings_are_checked():
+    with pytest.raises(UserError, match=r"args of teacher_server.router_app:build: the key 'applications' is required"):
+        router_app.build({})
+    assert router_app.build({"applications": ["a"]})
+
+
+async def test_parts_are_sent_as_they_come():
+    engine = NamedEngine("large", asyncio.Event())
+    sent: list[bytes] = []
+    router: Any = route([engine])
+    asking = asyncio.create_task(_call(router, body(SCORE, WRITE, model="large"), sent))
+    await _until(lambda: len(sent) == 2)
+    assert engine.working == 1
+    assert engine.gate is not None
+    engine.gate.set()
+    await asking
+    assert [answer.id for answer in wire.decode(b"".join(sent))] == ["w", "s"]
+
+
+@pytest.mark.parametrize("sequences", [[SCORE], [SCORE, WRITE]], ids=["before it starts", "midway"])
+async def test_a_client_that_goes_away_cancels_the_work(sequences: list[dict[str, Any]]):
+    engine = NamedEngine("large", asyncio.Event())
+    async with connect(route([engine])) as http:
+        leaving = asyncio.create_task(http.post("/v1/distill", json=body(*sequences, model="large")))
+        await _until(lambda: engine.working == 1)
+        leaving.cancel()
+        await _until(lambda: engine.cancelled == 1)
