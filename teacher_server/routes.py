@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 
 from common.api import DistillRequest, TeacherCard
-from teacher_server import distill, refusals
+from teacher_server import distill, openai_routes, refusals
 from teacher_server.admission import Admission
 from teacher_server.auth import BearerAuth
 from teacher_server.engine import Engine
@@ -21,7 +21,7 @@ def create_app(engine: Engine, limits: LimitSettings, token: str) -> FastAPI:
     admission = Admission(limits)
 
     async def admitted(request: DistillRequest) -> AsyncIterator[DistillRequest]:
-        with admission.hold(len(request.sequences)):
+        with admission.hold(request.number_of_answers):
             yield request
 
     @app.get("/healthz")
@@ -42,4 +42,5 @@ def create_app(engine: Engine, limits: LimitSettings, token: str) -> FastAPI:
         await engine.check_health()
         return distill.AnswerStream(distill.stream_answers(engine, request, model), media_type=distill.MEDIA_TYPE)
 
+    app.include_router(openai_routes.router(engine, admission))
     return app

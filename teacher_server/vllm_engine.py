@@ -1,10 +1,12 @@
-"""The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs, never for text."""
+"""The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs; for text only where it is needed."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any, get_args
 
+from transformers import PreTrainedTokenizerFast
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
@@ -20,9 +22,8 @@ from common import VERSION, wire
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
 from common.render import load_tokenizer, tokenizer_fingerprint
-from common.sequences import FinishReason
-from teacher_server import weights
-from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
+from teacher_server import vllm_writing, weights
+from teacher_server.engine import EngineUnavailable, Piece, Positions, SequenceRefused
 from teacher_server.positions import from_flat
 from teacher_server.settings import EngineSettings, TeacherSettings
 
@@ -30,7 +31,6 @@ LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
 SHUTDOWN_S = 2
 """Seconds that vLLM's processes have to end by themselves; then they are killed."""
-FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmEngine:
@@ -40,6 +40,7 @@ class VllmEngine:
         self._settings = settings
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
+        self._tokenizer: PreTrainedTokenizerFast | None = None
         self._adapters: dict[str, LoRARequest] = {}
 
     async def start(self) -> None:
@@ -63,7 +64,8 @@ class VllmEngine:
             self._adapters[name] = LoRARequest(revision, number, str(path.absolute()))
             await self._llm.add_lora(self._adapters[name])
             served.append(ServedModel(name=name, adapter=True, revision=f"{base_revision}+{revision}"))
-        self._card = self._make_card(served, tokenizer_fingerprint(load_tokenizer(folder)))
+        self._tokenizer = load_tokenizer(folder)
+        self._card = self._make_card(served, tokenizer_fingerprint(self._tokenizer))
 
     def describe(self) -> TeacherCard:
         """What is served; only after `start`."""
@@ -86,24 +88,31 @@ class VllmEngine:
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
         """Write a completion; it ends with the terminator, if one was written within `max_tokens`."""
-        params = SamplingParams(
-            max_tokens=options.max_tokens,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            seed=options.seed,
-            stop_token_ids=options.stop_token_ids,
-            ignore_eos=False,
-            logprobs=top_k,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        output = await self._run(model, list(prompt), params)
+        output = await self._run(model, list(prompt), vllm_writing.whole(options, top_k))
         completion = output.outputs[0]
-        reason = FINISH_REASONS.get(completion.finish_reason)
-        if reason is None:
-            raise EngineUnavailable(f"the engine stopped this sequence: {completion.finish_reason}")
+        reason = vllm_writing.finish_reason(completion)
         return from_flat(completion.logprobs, 0, top_k, self.describe().vocabulary_size, reason)
+
+    async def write(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+    ) -> AsyncGenerator[Piece]:
+        """What `generate` writes, piece by piece; closing it makes vLLM abort the request."""
+        params, adapter = vllm_writing.growing(options, top_k), self._adapters.get(model)
+        running = self._started().generate(tokens_input(list(prompt)), params, uuid.uuid4().hex, lora_request=adapter)
+        vocabulary = self.describe().vocabulary_size
+        async with aclosing(running), aclosing(vllm_writing.pieces(running, top_k, vocabulary)) as pieces:
+            try:
+                async for piece in pieces:
+                    yield piece
+            except VLLMClientError as error:
+                raise SequenceRefused(str(error)) from None
+            except (EngineDeadError, EngineGenerateError) as error:
+                raise EngineUnavailable(str(error)) from None
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The base model's tokenizer; only after `start`."""
+        assert self._tokenizer is not None, "start the engine first"
+        return self._tokenizer
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when vLLM's engine process is dead."""
