@@ -56,10 +56,15 @@ class CompletionLogprobs:
         return dict(reversed({_text(self._texts, id): value for id, value in entries}.items()))
 
     def _step(self, token_id: int) -> int:
-        """Where this token begins; behind it the text is longer by the characters that it completes."""
-        begin = self._offset
-        if not self._texts.is_special(token_id):
-            self._offset += len(self._decoder.decode(self._texts.token_bytes(token_id)))
+        """Where this token begins; behind it the text is longer by the characters that it completes.
+
+        Broken bytes before it become characters with it, and stand before it.
+        """
+        if self._texts.is_special(token_id):
+            return self._offset
+        completed = len(self._decoder.decode(self._texts.token_bytes(token_id)))
+        begin = self._offset + max(0, completed - len(_text(self._texts, token_id)))
+        self._offset += completed
         return begin
 
 

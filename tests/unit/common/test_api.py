@@ -88,7 +88,7 @@ def test_samples_count_in_the_bound_of_sequences():
     many = {"max_tokens": 1, "n": MAX_SAMPLES}
     sequences = [WRITE | {"id": str(number), "generate": many} for number in range(MAX_SEQUENCES // MAX_SAMPLES)]
     DistillRequest.model_validate(request(sequences=sequences))
-    with pytest.raises(ValidationError, match="257 answers.*at most 256"):
+    with pytest.raises(ValidationError, match=r"257 answers.*at most 256"):
         DistillRequest.model_validate(request(sequences=[*sequences, SCORE]))
 
 
