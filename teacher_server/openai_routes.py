@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from openai.types import Completion, Model
@@ -22,6 +22,8 @@ from teacher_server.texts import Texts
 
 DEFAULT_MAX_TOKENS = 16
 """Tokens of a completion that sets no limit, as OpenAI has it; an answer in a chat may fill the longest sequence."""
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""What the document of the API says of an answer with `stream`."""
 
 
 class ModelList(Body):
@@ -54,12 +56,12 @@ def router(engine: Engine, admission: Admission) -> APIRouter:
         """One of them."""
         return writer.model(find_model(name, engine.describe()))
 
-    @routes.post("/completions", response_model=Completion)
+    @routes.post("/completions", response_model=Completion, responses=EVENTS)
     async def completions(body: Annotated[CompletionBody, Depends(admitted_completion)], request: Request) -> Response:
         """Completions of text or ids; server-sent events with `stream`."""
         return await while_connected(request, writer.complete(body))
 
-    @routes.post("/chat/completions", response_model=ChatCompletion)
+    @routes.post("/chat/completions", response_model=ChatCompletion, responses=EVENTS)
     async def chat_completions(body: Annotated[ChatBody, Depends(admitted_chat)], request: Request) -> Response:
         """The assistant's next turn; server-sent events with `stream`."""
         return await while_connected(request, writer.chat(body))

@@ -61,7 +61,7 @@ class StandInEngine:
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
         await self._work(model, "generate", top_k, prompt)
-        pieces = list(_pieces(prompt, options))
+        pieces = list(_pieces(prompt, options, skip_special_tokens=False))
         written = [token for token, _, _ in pieces]
         return _positions(prompt, written, top_k, pieces[-1][2] or "length")
 
@@ -70,7 +70,7 @@ class StandInEngine:
     ) -> AsyncGenerator[Piece]:
         async with self._working(model, "write", top_k, prompt):
             written: list[int] = []
-            for token, text, reason in _pieces(prompt, options):
+            for token, text, reason in _pieces(prompt, options, skip_special_tokens=True):
                 if written and self.pen is not None:
                     await self.pen.wait()
                 await self.check_health()
@@ -109,9 +109,12 @@ class StandInEngine:
             self.working -= 1
 
 
-def _pieces(prompt: Sequence[int], options: GenerateOptions) -> Iterator[tuple[int, str, FinishReason | None]]:
+def _pieces(
+    prompt: Sequence[int], options: GenerateOptions, skip_special_tokens: bool
+) -> Iterator[tuple[int, str, FinishReason | None]]:
     """Each token that is written, the text that is certain with it, and why it is the last."""
-    stream, backend = DecodeStream(ids=list(prompt), skip_special_tokens=True), make_tokenizer().backend_tokenizer
+    stream = DecodeStream(ids=list(prompt), skip_special_tokens=skip_special_tokens)
+    backend = make_tokenizer().backend_tokenizer
     held = max(map(len, options.stop), default=1) - 1
     token, text, shown = prompt[-1], "", 0
     random = np.random.default_rng(options.seed)
