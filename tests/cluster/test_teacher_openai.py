@@ -118,7 +118,7 @@ def test_streams_and_logprobs_agree_with_the_whole_and_with_distill(teacher: Tea
         assert (choice.finish_reason == "stop") == (expected.token_ids[-1] == tokenizer.eos_token_id)
         assert choice.logprobs is not None
         assert np.abs(np.array(choice.logprobs.token_logprobs) - expected.token_logprobs).max() < 1e-4
-        streamed = [value for piece in pieces for value in piece.logprobs.token_logprobs]  # type: ignore[union-attr]
+        streamed = [value for piece in pieces for value in piece.logprobs.token_logprobs]
         assert np.abs(np.array(streamed) - expected.token_logprobs).max() < 1e-4
         top = [sorted(row.values(), reverse=True)[:5] for row in choice.logprobs.top_logprobs or []]
         assert np.abs(np.array([row[0] for row in top]) - expected.topk_logprobs[:, 0]).max() < 1e-4

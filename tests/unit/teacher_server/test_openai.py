@@ -142,7 +142,7 @@ async def test_a_stop_string_is_cut_from_the_text_and_its_tokens_count(client: A
 async def test_a_stop_string_may_name_a_special_token(client: AsyncOpenAI, engine: StandInEngine):
     seen: list[GenerateOptions] = []
     write = engine.write
-    engine.write = lambda *asked: seen.append(asked[2]) or write(*asked)  # type: ignore[method-assign,func-returns-value]
+    engine.write = lambda *asked: seen.append(asked[2]) or write(*asked)
     await client.completions.create(model="teacher", prompt="the", stop=["<|user|>", "x"])
     assert seen[0].stop_token_ids == [3]
 
@@ -208,7 +208,7 @@ async def test_logprobs_are_those_of_distill_in_both_shapes(client: AsyncOpenAI,
         assert choice.content is not None
         assert other is not None
         np.testing.assert_allclose([entry.logprob for entry in choice.content], expected.token_logprobs, rtol=1e-6)
-        np.testing.assert_allclose(other.token_logprobs, expected.token_logprobs, rtol=1e-6)  # type: ignore[arg-type]
+        np.testing.assert_allclose(other.token_logprobs, expected.token_logprobs, rtol=1e-6)
         shown = [[alternative.logprob for alternative in entry.top_logprobs] for entry in choice.content]
         np.testing.assert_allclose(shown, expected.topk_logprobs, rtol=1e-6)
         spelled = b"".join(bytes(entry.bytes or []) for entry in choice.content)
