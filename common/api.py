@@ -2,8 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_SEQUENCES = 256
 MAX_SEQUENCE_TOKENS = 131_072
@@ -14,20 +13,9 @@ MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
 SEEDS = 2**63
 
-
-def _check_unicode(text: str) -> str:
-    """JSON can write half of a surrogate pair, which no encoding of ours can carry on."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise PydanticCustomError("invalid_unicode", "got half of a surrogate pair, expected valid Unicode") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(_check_unicode)]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=MAX_SEQUENCE_TOKENS)]
 StopStrings = Annotated[
-    list[Annotated[Text, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]], Field(max_length=MAX_STOPS)
+    list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]], Field(max_length=MAX_STOPS)
 ]
 
 
@@ -56,7 +44,7 @@ class GenerateOptions(Body):
 class DistillSequence(Body):
     """One sequence: score `completion_token_ids`, or write a completion as `generate` says; exactly one of the two."""
 
-    id: Text = Field(max_length=512)
+    id: str = Field(max_length=512)
     prompt_token_ids: TokenIds
     completion_token_ids: TokenIds | None = None
     generate: GenerateOptions | None = None
@@ -80,7 +68,7 @@ class DistillSequence(Body):
 class DistillRequest(Body):
     """Body of `POST /v1/distill`. The answer is an Arrow IPC stream of `common.wire` records, each as it finishes."""
 
-    model: Text = Field(max_length=256)
+    model: str = Field(max_length=256)
     top_k: int = Field(ge=1, le=MAX_TOP_K)
     sequences: Annotated[list[DistillSequence], Field(min_length=1, max_length=MAX_SEQUENCES)]
     logprob_dtype: Literal["float16", "float32"] = "float16"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from common.api import MAX_SAMPLES, MAX_SEQUENCES, MAX_TEMPERATURE, SEEDS, Body, Text
+from common.api import MAX_SAMPLES, MAX_SEQUENCES, MAX_TEMPERATURE, SEEDS, Body
 from common.toolbench.rows import Turn
 from teacher_server.openai_fields import (
     Absent,
@@ -38,7 +38,7 @@ class StreamOptions(Body):
 class WritingBody(Body):
     """What both of OpenAI's ways to write share."""
 
-    model: Text = Field(max_length=256)
+    model: str = Field(max_length=256)
     max_tokens: Tokens | None = None
     temperature: float | None = Field(default=None, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
 from pydantic_core import PydanticCustomError, core_schema
 
-from common.api import MAX_SEQUENCE_TOKENS, MAX_SEQUENCES, StopStrings, Text, TokenIds
+from common.api import MAX_SEQUENCE_TOKENS, MAX_SEQUENCES, StopStrings, TokenIds
 
 MAX_CHARACTERS = 8 * MAX_SEQUENCE_TOKENS
 
@@ -50,8 +50,8 @@ Zero = Annotated[None, OnlyAt(0)]
 No = Annotated[None, OnlyAt(False)]
 Empty = Annotated[None, OnlyAt([], {})]
 
-LongText = Annotated[Text, Field(max_length=MAX_CHARACTERS)]
-Label = Annotated[Text, Field(max_length=512)]
+LongText = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+Label = Annotated[str, Field(max_length=512)]
 Prompt = Annotated[
     Annotated[LongText, Tag("text")] | Annotated[TokenIds, Tag("ids")],
     Discriminator(lambda prompt: "text" if isinstance(prompt, str) else "ids"),

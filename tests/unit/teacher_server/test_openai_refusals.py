@@ -89,7 +89,7 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "http://internal/"}}]
         (said(IMAGE), "messages.0.content.0.type", "should be 'text'"),
         (said(None), "messages.0.content", "valid list"),
         (said("x", tool_calls=[{"id": "1"}]), "messages.0.tool_calls", "doesn't support it"),
-        (said("\ud800"), "messages.0.content.0.text", "surrogate"),
+        (said("\ud800"), "messages.0.content.0.text", "unicode string"),
         (said("e" * 40), None, "42 prompt tokens and 30 for the completion.*at most 64"),
         (said("e" * 70) | {"max_tokens": None}, None, "72 prompt tokens and 1 for"),
         (said("buzz"), None, "refuses that token"),
