@@ -100,7 +100,7 @@ class TeacherClient:
         return await self._retrying(self._ask_card)
 
     async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
-        """The teacher's answers, one per sequence, in the request's order; look at `error` of each.
+        """The teacher's answers in the request's order, n samples after each other; look at `error` of each.
 
         Raises TeacherUnavailable or TeacherRefused, both UserErrors.
         """
@@ -210,7 +210,7 @@ def _message(response: httpx.Response) -> str:
 
 def _in_order(request: DistillRequest, body: bytes) -> list[wire.TeacherAnswer]:
     answers = {answer.id: answer for answer in wire.decode(body)}
-    asked = [sequence.id for sequence in request.sequences]
+    asked = [sample.id for sample in request.samples()]
     if answers.keys() != set(asked):
         missing, unknown = set(asked) - answers.keys(), answers.keys() - set(asked)
         raise wire.WireError(f"answers missing for {sorted(missing)[:5]}, never asked for {sorted(unknown)[:5]}")

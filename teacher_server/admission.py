@@ -91,4 +91,4 @@ def check_size(request: DistillRequest, limits: LimitSettings) -> int:
 def _completion_tokens(sequence: DistillSequence) -> int:
     if sequence.completion_token_ids is not None:
         return len(sequence.completion_token_ids)
-    return sequence.generate.max_tokens if sequence.generate else 0
+    return sequence.generate.max_tokens * sequence.generate.n if sequence.generate else 0

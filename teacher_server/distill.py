@@ -29,18 +29,25 @@ class AnswerStream(StreamingResponse):
             await self.body_iterator.aclose()
 
 
-def check_request(request: DistillRequest, card: TeacherCard) -> ServedModel:
-    """The model that is asked for. Raises Refusal when the request as a whole can't be answered."""
-    model = next((model for model in card.models if model.name == request.model), None)
+def find_model(name: str, card: TeacherCard) -> ServedModel:
+    """The served model of that name. Raises Refusal (404) when there is none."""
+    model = next((model for model in card.models if model.name == name), None)
     if model is None:
         names = ", ".join(model.name for model in card.models)
-        raise Refusal(404, "model_not_found", f"got the model {request.model!r}; this teacher serves {names}", "model")
+        raise Refusal(404, "model_not_found", f"got the model {name!r}; this teacher serves {names}", "model")
+    return model
+
+
+def check_request(request: DistillRequest, card: TeacherCard) -> ServedModel:
+    """The model that is asked for. Raises Refusal when the request as a whole can't be answered."""
+    model = find_model(request.model, card)
     if request.top_k > card.max_top_k:
         message = f"top_k: got {request.top_k}, this teacher gives at most {card.max_top_k}"
         raise Refusal(422, "invalid_value", message, "top_k")
-    ids = {sequence.id for sequence in request.sequences}
-    if len(ids) < len(request.sequences):
-        message = f"sequences: got {len(request.sequences)} with {len(ids)} different ids; give each its own"
+    samples = request.samples()
+    ids = {sample.id for sample in samples}
+    if len(ids) < len(samples):
+        message = f"sequences: got {len(samples)} with {len(ids)} different ids; give each its own"
         raise Refusal(422, "invalid_value", message, "sequences")
     return model
 
@@ -53,7 +60,7 @@ async def stream_answers(
     When the engine dies midway, the stream ends without its end marker: readers know it as cut off and ask again.
     """
     schema = wire.schema(request.top_k, request.logprob_dtype)
-    tasks = [asyncio.create_task(answer(engine, request, model, sequence)) for sequence in request.sequences]
+    tasks = [asyncio.create_task(answer(engine, request, model, sample)) for sample in request.samples()]
     try:
         yield schema.serialize().to_pybytes()
         for finished in asyncio.as_completed(tasks):

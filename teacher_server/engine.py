@@ -3,12 +3,13 @@
 Legend: P = prompt length, T = positions of the completion, k = entries per position.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
 
 from common.api import GenerateOptions, TeacherCard
 from common.errors import UserError
@@ -43,6 +44,22 @@ class Positions:
     revision: str  # of the weights that said so
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What was written since the piece before: some tokens, and the text that is certain by now.
+
+    Text comes in whole characters, without the terminator or stop string; what may yet become a stop string is held
+    back. So text may lag behind the tokens, and only all pieces together agree.
+    """
+
+    text: str
+    token_ids: list[int]
+    positions: Positions | None
+    """Of these tokens, where they were asked for; the last piece's `finish_reason` is the completion's."""
+    finish_reason: FinishReason | None
+    """Given by the last piece alone."""
+
+
 class Engine(Protocol):
     """A model, with its adapters, that scores completions and writes them. `model` is a name from the card."""
 
@@ -67,10 +84,24 @@ class Engine(Protocol):
         ...
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
-        """Write a completion of at most `options.max_tokens` tokens, its terminator included.
+        """Write one completion of at most `options.max_tokens` tokens, its terminator included.
 
+        With stop strings, it ends with the token that completes one of them. `options.n` is the caller's business.
         Raises SequenceRefused or EngineUnavailable. Cancelling the call cancels the work.
         """
+        ...
+
+    def write(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+    ) -> AsyncGenerator[Piece]:
+        """What `generate` writes, piece by piece and as text; `positions` with `top_k` entries, None for none.
+
+        Raises SequenceRefused or EngineUnavailable, while iterating. Closing the generator cancels the work.
+        """
+        ...
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The base model's tokenizer, with its chat template if it has one; only after `start`."""
         ...
 
     async def check_health(self) -> None:

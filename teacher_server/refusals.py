@@ -68,7 +68,8 @@ def install(app: FastAPI, retry_after_s: int) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}; see GET /v1/teacher and POST /v1/distill"
-        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(error.headers)
+        headers = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(headers)
 
     @app.exception_handler(EngineUnavailable)
     async def engine_unavailable(request: Request, error: EngineUnavailable) -> JSONResponse:
@@ -79,6 +80,13 @@ def install(app: FastAPI, retry_after_s: int) -> None:
     async def failed(request: Request, error: Exception) -> JSONResponse:
         refusal = Refusal(500, "internal_error", "the teacher failed on this request; its log says why")
         return refusal.response()
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route at the request's path; Starlette names those of the first alone."""
+    described = request.app.openapi()["paths"]
+    path = getattr(request.scope.get("route"), "path_format", request.url.path)
+    return ", ".join(sorted(method.upper() for method in described.get(path, {})))
 
 
 def _invalid(problems: Sequence[Any], status: int) -> Refusal:

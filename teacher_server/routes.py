@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request
 
 from common.api import DistillRequest, TeacherCard
-from teacher_server import adapter_routes, bodies, distill, doors, openapi, refusals
+from teacher_server import adapter_routes, bodies, distill, doors, openai_routes, openapi, refusals
 from teacher_server.admission import Admission, check_size
 from teacher_server.engine import Engine
 from teacher_server.health import EngineHealth
@@ -41,8 +41,8 @@ def create_app(
     app.include_router(adapter_routes.router(engine))
 
     async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:
-        connection.state.sequences = len(request.sequences)
-        with admission.hold(len(request.sequences), check_size(request, limits)):
+        connection.state.sequences = request.number_of_answers
+        with admission.hold(request.number_of_answers, check_size(request, limits)):
             yield request
 
     @app.get("/healthz")
@@ -68,4 +68,5 @@ def create_app(
         answers = distill.stream_answers(engine, request, model, Meter(recorder, model.name))
         return distill.AnswerStream(answers, media_type=distill.MEDIA_TYPE)
 
+    app.include_router(openai_routes.router(engine, admission))
     return app

@@ -1,11 +1,13 @@
-"""The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs, never for text."""
+"""The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs; for text only where it is needed."""
 
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from importlib.metadata import version
 
+from transformers import PreTrainedTokenizerFast
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
 from vllm.outputs import RequestOutput
@@ -17,12 +19,11 @@ from common import VERSION, wire
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
 from common.render import load_tokenizer, tokenizer_fingerprint
-from common.sequences import FinishReason
-from teacher_server import vllm_quantization, weights
+from teacher_server import vllm_quantization, vllm_writing, weights
 from teacher_server.adapter_control import AdapterControl
 from teacher_server.adapter_folder import AdapterFolder, AdapterRoom, plan_room
 from teacher_server.adapters import AdapterRegistry, UnknownModel
-from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
+from teacher_server.engine import EngineUnavailable, Piece, Positions, SequenceRefused
 from teacher_server.positions import from_flat
 from teacher_server.settings import TeacherSettings
 from teacher_server.vllm_adapters import VllmAdapters, lora_request
@@ -31,7 +32,6 @@ from teacher_server.vllm_watch import engine_processes, stat_loggers
 
 SHUTDOWN_S = 2
 """Seconds that vLLM's processes have to end by themselves; then they are killed."""
-FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmEngine:
@@ -41,6 +41,7 @@ class VllmEngine:
         self._settings = settings
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
+        self._tokenizer: PreTrainedTokenizerFast | None = None
         self._counters = Counter(steps=0)
         self._registry: AdapterRegistry | None = None
         self._following: asyncio.Task[None] | None = None
@@ -62,7 +63,8 @@ class VllmEngine:
             ) from error
         try:
             await vllm_quantization.check_applied(self._llm, self._settings.engine.quantization)
-            self._card = self._make_card(tokenizer_fingerprint(load_tokenizer(folder)))
+            self._tokenizer = load_tokenizer(folder)
+            self._card = self._make_card(tokenizer_fingerprint(self._tokenizer))
             await self._load_adapters(VllmAdapters(self._llm, folder, room), room, weights.model_revision(folder))
         except UserError:
             await self.close()
@@ -101,24 +103,25 @@ class VllmEngine:
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
         """Write a completion; it ends with the terminator, if one was written within `max_tokens`."""
-        params = SamplingParams(
-            max_tokens=options.max_tokens,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            seed=options.seed,
-            stop_token_ids=options.stop_token_ids,
-            ignore_eos=False,
-            logprobs=top_k,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        output, revision = await self._run(model, list(prompt), params)
+        output, revision = await self._run(model, list(prompt), vllm_writing.whole(options, top_k))
         completion = output.outputs[0]
-        reason = FINISH_REASONS.get(completion.finish_reason)
-        if reason is None:
-            raise EngineUnavailable(f"the engine stopped this sequence: {completion.finish_reason}")
+        reason = vllm_writing.finish_reason(completion)
         return from_flat(completion.logprobs, 0, top_k, self.describe().vocabulary_size, reason, revision)
+
+    async def write(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+    ) -> AsyncGenerator[Piece]:
+        """What `generate` writes, piece by piece; closing it makes vLLM abort the request."""
+        outputs = self._outputs(model, list(prompt), vllm_writing.growing(options, top_k))
+        vocabulary = self.describe().vocabulary_size
+        async with aclosing(outputs), aclosing(vllm_writing.pieces(outputs, top_k, vocabulary)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The base model's tokenizer; only after `start`."""
+        assert self._tokenizer is not None, "start the engine first"
+        return self._tokenizer
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when vLLM's engine process is dead."""
@@ -145,17 +148,24 @@ class VllmEngine:
             self._llm = None
 
     async def _run(self, model: str, token_ids: list[int], params: SamplingParams) -> tuple[RequestOutput, str]:
-        """The finished output of one request, and the revision of the weights that gave it.
+        """The finished output of one request, and the revision of the weights that gave it."""
+        return [answer async for answer in self._outputs(model, token_ids, params)][-1]
 
-        vLLM aborts the request when this call is cancelled.
+    async def _outputs(
+        self, model: str, token_ids: list[int], params: SamplingParams
+    ) -> AsyncGenerator[tuple[RequestOutput, str]]:
+        """What vLLM answers to one request, each time with the revision of the weights that gave it.
+
+        Closing it makes vLLM abort the request.
         """
         try:
             with self._models().use(model) as expert:
                 running = self._started().generate(
                     tokens_input(token_ids), params, uuid.uuid4().hex, lora_request=lora_request(expert)
                 )
-                output = [output async for output in running][-1]
-                return output, self._models().revision_of(expert)
+                async with aclosing(running):
+                    async for output in running:
+                        yield output, self._models().revision_of(expert)
         except (VLLMClientError, UnknownModel) as error:
             raise SequenceRefused(str(error)) from None
         except (EngineDeadError, EngineGenerateError) as error:

@@ -5,13 +5,15 @@ Legend: V = vocabulary size.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from tokenizers.decoders import DecodeStream
+from transformers import PreTrainedTokenizerFast
 
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
@@ -19,12 +21,12 @@ from common.sequences import FinishReason
 from teacher_server.adapter_control import AdapterControl
 from teacher_server.adapter_folder import AdapterFolder
 from teacher_server.adapters import AdapterRegistry, Expert, UnknownModel
-from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
+from teacher_server.engine import EngineUnavailable, Piece, Positions, SequenceRefused
 from teacher_server.positions import tail_logprob
+from tests.stand_in_tokenizer import VOCABULARY_SIZE, make_tokenizer
 
-VOCABULARY_SIZE = 32
 EOS = 1
-REFUSED_TOKEN = 31
+REFUSED_TOKEN = VOCABULARY_SIZE - 1
 
 
 class StandInLoader:
@@ -46,10 +48,19 @@ class StandInLoader:
 
 
 class StandInEngine:
-    """Answers from a bigram model; `gate`, when given, holds whatever is being scored until it is set."""
+    """Answers from a bigram model; `gate`, when given, holds whatever is being scored until it is set.
 
-    def __init__(self, gate: asyncio.Event | None = None, adapters_root: Path | None = None) -> None:
+    `pen`, when given, holds what is written piece by piece behind its first token.
+    """
+
+    def __init__(
+        self,
+        gate: asyncio.Event | None = None,
+        adapters_root: Path | None = None,
+        pen: asyncio.Event | None = None,
+    ) -> None:
         self.gate = gate
+        self.pen = pen
         self.models = AdapterRegistry(StandInLoader(), ServedModel(name="teacher", adapter=False, revision="r0"), 2)
         folder = None if adapters_root is None else AdapterFolder(adapters_root, "r0")
         self.adapters = None if folder is None else AdapterControl(self.models, folder)
@@ -58,7 +69,7 @@ class StandInEngine:
         self.working = 0
         self.cancelled = 0
         self.totals = Counter(steps=0)
-        self.asked: list[tuple[str, str, int]] = []
+        self.asked: list[tuple[str, str, int | None]] = []
 
     async def start(self) -> None:
         self.started = True
@@ -81,14 +92,29 @@ class StandInEngine:
         return _positions(prompt, completion, top_k, "scored", revision)
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
-        written: list[int] = []
-        reason: FinishReason = "length"
         with self._resolved(model) as revision:
             await self._work(model, "generate", top_k, prompt)
-        while len(written) < options.max_tokens and reason == "length":
-            written.append(int(_logprobs([*prompt, *written][-1]).argmax()))
-            reason = "stop" if written[-1] in (EOS, *options.stop_token_ids) else "length"
-        return _positions(prompt, written, top_k, reason, revision)
+        pieces = list(_pieces(prompt, options, skip_special_tokens=False))
+        written = [token for token, _, _ in pieces]
+        return _positions(prompt, written, top_k, pieces[-1][2] or "length", revision)
+
+    async def write(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+    ) -> AsyncGenerator[Piece]:
+        with self._resolved(model) as revision:
+            async with self._working(model, "write", top_k, prompt):
+                written: list[int] = []
+                for token, text, reason in _pieces(prompt, options, skip_special_tokens=True):
+                    if written and self.pen is not None:
+                        await self.pen.wait()
+                    await self.check_health()
+                    before, written = [*prompt, *written], [*written, token]
+                    why = reason or "length"
+                    positions = None if top_k is None else _positions(before, [token], top_k, why, revision)
+                    yield Piece(text, [token], positions, reason)
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return make_tokenizer()
 
     async def check_health(self) -> None:
         if self.dead:
@@ -118,20 +144,57 @@ class StandInEngine:
             raise SequenceRefused(str(error)) from None
 
     async def _work(self, model: str, task: str, top_k: int, prompt: Sequence[int]) -> None:
+        async with self._working(model, task, top_k, prompt):
+            if self.gate is not None and task == "score":
+                await self.gate.wait()
+            await self.check_health()
+
+    @asynccontextmanager
+    async def _working(self, model: str, task: str, top_k: int | None, prompt: Sequence[int]) -> AsyncGenerator[None]:
         self.asked.append((model, task, top_k))
         if REFUSED_TOKEN in prompt:
             raise SequenceRefused("this engine refuses that token")
         self.working += 1
         try:
-            if self.gate is not None and task == "score":
-                await self.gate.wait()
-            await self.check_health()
+            yield
             self.totals["steps"] += 1
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
         finally:
             self.working -= 1
+
+
+def _pieces(
+    prompt: Sequence[int], options: GenerateOptions, skip_special_tokens: bool
+) -> Iterator[tuple[int, str, FinishReason | None]]:
+    """Each token that is written, the text that is certain with it, and why it is the last."""
+    stream = DecodeStream(ids=list(prompt), skip_special_tokens=skip_special_tokens)
+    backend = make_tokenizer().backend_tokenizer
+    held = max(map(len, options.stop), default=1) - 1
+    token, text, shown = prompt[-1], "", 0
+    random = np.random.default_rng(options.seed)
+    for count in range(1, options.max_tokens + 1):
+        token = _draw(_logprobs(token), options, random)
+        ends = token in (EOS, *options.stop_token_ids)
+        text += "" if ends else stream.step(backend, token) or ""
+        stops = [text.find(stop) for stop in options.stop if stop in text]
+        reason: FinishReason | None = "stop" if ends or stops else "length" if count == options.max_tokens else None
+        text = text[: min(stops)] if stops else text
+        certain = len(text) if reason else max(shown, len(text) - held)
+        yield token, text[shown:certain], reason
+        if reason:
+            return
+        shown = certain
+
+
+def _draw(logprobs: NDArray[np.float64], options: GenerateOptions, random: np.random.Generator) -> int:
+    if options.temperature == 0:
+        return int(logprobs.argmax())
+    masses = np.exp(logprobs / options.temperature)
+    order = np.argsort(-masses)
+    nucleus = order[np.cumsum(masses[order]) - masses[order] < options.top_p * masses.sum()]
+    return int(random.choice(nucleus, p=masses[nucleus] / masses[nucleus].sum()))
 
 
 def _logprobs(token: int) -> NDArray[np.float64]:

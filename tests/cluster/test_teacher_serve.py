@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from openai import AsyncOpenAI, UnprocessableEntityError
 
 from cluster.nodes import SERVE_GUARD
 from common import wire
@@ -167,6 +168,22 @@ async def test_scores_and_writes_with_bad_sequences_beside_them(teacher_url: str
     assert again.topk_ids.tolist() == written.topk_ids.tolist()
     assert np.abs(again.token_logprobs - written.token_logprobs).max() < 2e-5
     assert np.abs(expert.token_logprobs - scored.token_logprobs).max() > 0.01
+
+
+async def test_openais_client_is_answered_too(teacher_url: str):
+    asked = {"model": "expert", "prompt": "Thought: I", "max_tokens": 20, "seed": 1, "stop": ["never"]}
+    async with AsyncOpenAI(base_url=teacher_url + "/v1", api_key=TOKEN, max_retries=0) as client:
+        assert [model.id async for model in client.models.list()] == ["teacher", "expert"]
+        whole = await client.completions.create(**asked)
+        pieces = [chunk.choices[0].text async for chunk in await client.completions.create(stream=True, **asked)]
+        with pytest.raises(UnprocessableEntityError, match="no chat template"):
+            await client.chat.completions.create(model="teacher", messages=[{"role": "user", "content": "x"}])
+        endless = await client.completions.create(stream=True, **asked | {"n": 64, "max_tokens": 3900})
+        await anext(endless)
+        await endless.close()
+        async with asyncio.timeout(30):
+            assert (await client.with_options(max_retries=9).completions.create(**asked)).choices == whole.choices
+    assert whole.choices[0].text == "".join(pieces)
 
 
 async def test_refusals_reach_the_client_in_words(teacher_url: str):

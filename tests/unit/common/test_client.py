@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common import wire
-from common.api import DistillRequest, DistillSequence, TeacherCard
+from common.api import DistillRequest, DistillSequence, GenerateOptions, TeacherCard
 from common.client import (
     OVERLOAD_PATIENCE_S,
     TOKEN_VARIABLE,
@@ -99,6 +99,14 @@ async def test_sends_the_request_and_puts_answers_in_its_order():
     assert request.headers["Authorization"] == "Bearer secret"
     assert request.headers["Content-Type"] == "application/json"
     assert DistillRequest.model_validate_json(request.content) == REQUEST
+
+
+async def test_samples_come_in_order_too():
+    writing = DistillSequence(id="w", prompt_token_ids=[1], generate=GenerateOptions(max_tokens=1, n=11))
+    request = REQUEST.model_copy(update={"sequences": [*REQUEST.sequences, writing]})
+    ids = ["a", "b", *(f"w/{number}" for number in range(11))]
+    async with Teacher(httpx.Response(200, content=stream(*sorted(ids, reverse=True)))).client() as client:
+        assert [answer.id for answer in await client.distill(request)] == ids
 
 
 async def test_reads_the_card():

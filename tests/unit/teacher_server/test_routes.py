@@ -17,6 +17,7 @@ from teacher_server.engine import Engine
 from teacher_server.routes import create_app
 from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import REFUSED_TOKEN, StandInEngine
+from tests.stand_in_tokenizer import make_tokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +91,40 @@ async def test_a_stop_token_ends_the_completion_and_is_part_of_it(http: httpx.As
     assert stopped.token_ids.tolist() == written.token_ids[:2].tolist()
 
 
+async def test_a_stop_string_ends_the_completion_with_the_token_that_completes_it(http: httpx.AsyncClient):
+    options = {"max_tokens": 40, "temperature": 1.5, "seed": 30}
+    written = await _one_answer(http, WRITE | {"generate": options})
+    text = make_tokenizer().decode(written.token_ids)
+    stop = text[5:7]
+    stopped = await _one_answer(http, WRITE | {"generate": options | {"stop": ["never", stop]}})
+    ids = stopped.token_ids.tolist()
+    assert (stopped.finish_reason, ids) == ("stop", written.token_ids[: len(ids)].tolist())
+    assert stop in make_tokenizer().decode(ids)
+    assert stop not in make_tokenizer().decode(ids[:-1])
+    assert stopped.topk_ids.shape == (len(ids), 4)
+
+
+async def test_samples_are_answers_of_their_own(http: httpx.AsyncClient):
+    options = {"max_tokens": 20, "temperature": 1.5, "seed": 3}
+    response = await http.post("/v1/distill", json=body(SCORE, WRITE | {"generate": options | {"n": 3}}))
+    answers = {answer.id: answer for answer in wire.decode(response.content)}
+    assert answers.keys() == {"s", "w/0", "w/1", "w/2"}
+    for number in range(3):
+        alone = await _one_answer(http, WRITE | {"generate": options | {"seed": 3 + number}})
+        assert answers[f"w/{number}"].token_ids.tolist() == alone.token_ids.tolist()
+    assert len({tuple(answers[f"w/{number}"].token_ids.tolist()) for number in range(3)}) == 3
+
+
+async def test_each_sample_of_a_bad_sequence_fails_alone(http: httpx.AsyncClient):
+    bad = WRITE | {"id": "bad", "prompt_token_ids": [REFUSED_TOKEN], "generate": {"max_tokens": 2, "n": 2}}
+    too_long = WRITE | {"id": "long", "generate": {"max_tokens": 63, "n": 2, "stop": ["x"]}}
+    response = await http.post("/v1/distill", json=body(SCORE, bad, too_long))
+    errors = {answer.id: answer.error for answer in wire.decode(response.content)}
+    assert errors.pop("s") is None
+    assert errors.keys() == {"bad/0", "bad/1", "long/0", "long/1"}
+    assert all(errors.values())
+
+
 @pytest.mark.parametrize(
     ("sequence", "complaint"),
     [
@@ -117,6 +152,8 @@ async def test_a_bad_sequence_fails_alone(http: httpx.AsyncClient, sequence: dic
         (body(SCORE, model="other"), 404, "model", "teacher, expert"),
         (body(SCORE, top_k=9), 422, "top_k", "at most 8"),
         (body(SCORE, SCORE), 422, "sequences", "2 with 1 different ids"),
+        (body(SCORE | {"id": "w/0"}, WRITE | {"generate": {"max_tokens": 1, "n": 2}}), 422, "sequences", "3 with 2"),
+        (body(SCORE, *[WRITE | {"generate": {"max_tokens": 1, "n": 128}}] * 2), 422, None, "257 answers"),
         (body(SCORE, temprature=1), 422, "temprature", "unknown field 'temprature'"),
         (body(SCORE | {"stop": "x"}), 422, "sequences.0.stop", "unknown field"),
         (body(SCORE, top_k=0), 422, "top_k", "greater than or equal to 1"),
@@ -187,6 +224,20 @@ async def test_too_many_tokens_are_overload_unless_they_come_alone():
         assert (refused.status_code, "2 sequences and 10 tokens" in refused.text) == (503, True)
         gate.set()
         assert (await alone).status_code == 200
+
+
+async def test_samples_count_in_admission():
+    gate = asyncio.Event()
+    engine = StandInEngine(gate)
+    samples = body(WRITE | {"generate": {"max_tokens": 2, "n": 2}})
+    async with connect(make_app(engine, max_sequences=2)) as http:
+        assert (await http.post("/v1/distill", json=samples)).status_code == 200
+        held = asyncio.create_task(http.post("/v1/distill", json=body(SCORE)))
+        await _until(lambda: engine.working == 1)
+        assert (await http.post("/v1/distill", json=samples)).status_code == 503
+        assert (await http.post("/v1/distill", json=body(WRITE))).status_code == 200
+        gate.set()
+        assert (await held).status_code == 200
 
 
 async def test_a_client_that_goes_away_cancels_its_sequences_and_frees_its_place():

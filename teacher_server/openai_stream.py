@@ -1,0 +1,113 @@
+"""Several completions written at once: merged as they come, sent as server-sent events or gathered whole."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from openai.types import CompletionUsage
+from pydantic import BaseModel
+
+from teacher_server.engine import EngineUnavailable, Piece, SequenceRefused
+from teacher_server.openai_answers import Answer
+from teacher_server.refusals import Refusal
+
+logger = logging.getLogger(__name__)
+
+WAITING_PIECES = 256
+"""Pieces that are kept for a slow reader; then writers wait, while the engine gathers what it has for them."""
+
+T = TypeVar("T")
+
+
+async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
+    """What the sources give, each with its source's index, as it comes. Closing it closes all sources.
+
+    Raises what the first failing source raises.
+    """
+    room = asyncio.Semaphore(WAITING_PIECES)
+    arrived: asyncio.Queue[tuple[int, T] | asyncio.Task[None]] = asyncio.Queue()
+
+    async def follow(index: int, source: AsyncGenerator[T]) -> None:
+        async with aclosing(source):
+            async for item in source:
+                await room.acquire()
+                arrived.put_nowait((index, item))
+
+    tasks = [asyncio.create_task(follow(index, source)) for index, source in enumerate(sources)]
+    for task in tasks:
+        task.add_done_callback(arrived.put_nowait)
+    running = len(tasks)
+    try:
+        while running:
+            item = await arrived.get()
+            if isinstance(item, asyncio.Task):
+                item.result()
+                running -= 1
+            else:
+                room.release()
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Usage:
+    """Counts tokens: of prompts once, whatever the number of samples; of completions with their terminators."""
+
+    def __init__(self, prompt_tokens: int) -> None:
+        self._prompt = prompt_tokens
+        self._completion = 0
+
+    def count(self, piece: Piece) -> None:
+        """Count what was written."""
+        self._completion += len(piece.token_ids)
+
+    def total(self) -> CompletionUsage:
+        """What was counted."""
+        total = self._prompt + self._completion
+        return CompletionUsage(prompt_tokens=self._prompt, completion_tokens=self._completion, total_tokens=total)
+
+
+async def gather(answer: Answer, writers: Sequence[AsyncGenerator[Piece]], usage: Usage) -> BaseModel:
+    """The whole answer. Raises Refusal when a sequence is refused, EngineUnavailable. Cancelling cancels the work."""
+    choices: list[list[Piece]] = [[] for _ in writers]
+    try:
+        async with aclosing(merge(writers)) as pieces:
+            async for index, piece in pieces:
+                usage.count(piece)
+                choices[index].append(piece)
+    except SequenceRefused as error:
+        raise refusal(error) from None
+    return answer.whole(choices, usage.total())
+
+
+async def events(
+    answer: Answer, writers: Sequence[AsyncGenerator[Piece]], usage: Usage, tell_usage: bool
+) -> AsyncGenerator[str]:
+    """Server-sent events: chunks, `[DONE]` at last; or an error, which ends the stream. Closing cancels the work."""
+    try:
+        async with aclosing(merge(writers)) as pieces:
+            async for index, piece in pieces:
+                usage.count(piece)
+                if piece.text or piece.positions is not None or piece.finish_reason is not None:
+                    yield _event(answer.chunk(index, piece))
+        if tell_usage:
+            yield _event(answer.usage_chunk(usage.total()))
+        yield "data: [DONE]\n\n"
+    except (SequenceRefused, EngineUnavailable) as error:
+        logger.error("a stream of %d completions ends with an error: %s", len(writers), error)
+        yield f"data: {bytes(refusal(error).response().body).decode()}\n\n"
+
+
+def refusal(error: SequenceRefused | EngineUnavailable) -> Refusal:
+    """The engine's error as OpenAI's clients know errors: all of a request fails with one of its sequences."""
+    if isinstance(error, SequenceRefused):
+        return Refusal(422, "invalid_value", str(error))
+    return Refusal(503, "engine_unavailable", f"the engine can't answer now: {error}; try again later")
+
+
+def _event(chunk: BaseModel) -> str:
+    return f"data: {chunk.model_dump_json(exclude_unset=True)}\n\n"
