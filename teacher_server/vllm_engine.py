@@ -1,7 +1,7 @@
-"""The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs, never for text."""
+"""The engine protocol on vLLM: an in-process AsyncLLM, asked for logprobs, never for text."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -25,6 +25,7 @@ from teacher_server import weights
 from teacher_server.engine import EngineUnavailable, Positions, SequenceRefused
 from teacher_server.positions import from_flat
 from teacher_server.settings import EngineSettings, TeacherSettings
+from teacher_server.vllm_scoring import READABLE_AS_ARRAYS, Scoring, exact, wanted_from
 
 LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
@@ -41,6 +42,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
         self._adapters: dict[str, LoRARequest] = {}
+        self._scoring = Scoring(settings.engine)
 
     async def start(self) -> None:
         """Load base and adapters. Raises UserError when they are missing or vLLM can't serve them so."""
@@ -48,7 +50,9 @@ class VllmEngine:
         for name, path in self._settings.adapters.items():
             weights.check_adapter(name, path)
         try:
-            self._llm = AsyncLLM.from_engine_args(engine_args(self._settings, str(folder)))
+            self._llm = AsyncLLM.from_engine_args(
+                engine_args(self._settings, str(folder), **self._scoring.engine_arguments())
+            )
         except (ValueError, OSError) as error:
             raise UserError(f"vLLM can't serve {folder} with these settings: {' '.join(str(error).split())}") from error
         except RuntimeError as error:  # its engine process ended, and said why in the log alone
@@ -56,6 +60,7 @@ class VllmEngine:
                 f"vLLM's engine didn't start on {folder}: {' '.join(str(error).split())}; the log above holds the root "
                 "cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
             ) from error
+        await self._scoring.install(self._llm)
         base_revision = weights.model_revision(folder)
         served = [ServedModel(name=self._settings.name, adapter=False, revision=base_revision)]
         for number, (name, path) in enumerate(self._settings.adapters.items(), start=1):
@@ -71,18 +76,14 @@ class VllmEngine:
         return self._card
 
     async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
-        """The positions of `completion` after `prompt`; vLLM must also write one token, which is dropped."""
-        params = SamplingParams(
-            max_tokens=1,
-            temperature=0,
-            prompt_logprobs=top_k,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        output = await self._run(model, [*prompt, *completion], params)
-        vocabulary = self.describe().vocabulary_size
-        return from_flat(output.prompt_logprobs, len(prompt), top_k, vocabulary, "scored")
+        """The positions of `completion` after `prompt`, from the prefix cache's help where every one was computed."""
+        first_row = len(prompt) - 1
+        for params in self._scoring.attempts(first_row, top_k):
+            output = await self._run(model, [*prompt, *completion], params)
+            if exact(output, first_row, completion):
+                vocabulary, wanted = self.describe().vocabulary_size, wanted_from(output, first_row)
+                return from_flat(output.prompt_logprobs, wanted, top_k, vocabulary, "scored")
+        raise SequenceRefused("the model's logprobs for this sequence are not numbers (NaN)")
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
         """Write a completion; it ends with the terminator, if one was written within `max_tokens`."""
@@ -97,6 +98,7 @@ class VllmEngine:
             flat_logprobs=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args=READABLE_AS_ARRAYS,
         )
         output = await self._run(model, list(prompt), params)
         completion = output.outputs[0]
@@ -111,6 +113,10 @@ class VllmEngine:
             await self._started().check_health()
         except EngineDeadError as error:
             raise EngineUnavailable(str(error)) from None
+
+    def counters(self) -> Mapping[str, int]:
+        """Totals since the start."""
+        return self._scoring.counters
 
     async def close(self) -> None:
         """Stop vLLM's processes."""
@@ -155,7 +161,7 @@ class VllmEngine:
         )
 
 
-def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
+def engine_args(settings: TeacherSettings, folder: str, **more: Any) -> AsyncEngineArgs:
     """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder."""
     engine = settings.engine
     return AsyncEngineArgs(
@@ -177,6 +183,7 @@ def engine_args(settings: TeacherSettings, folder: str) -> AsyncEngineArgs:
         disable_log_stats=True,
         **_whole_prompts(engine),
         **_lora(settings),
+        **more,
     )
 
 
