@@ -1,6 +1,6 @@
-"""From vLLM's flat logprobs to arrays: one row per position of the completion.
+"""From vLLM's logprobs to positions: one row per position of the completion.
 
-Legend: T = positions of the completion, k = entries per position, V = vocabulary size.
+Legend: T = positions of the completion, n = rows, k = entries per position, V = vocabulary size.
 A row of vLLM's has k+1 entries: the actual token first, then the k most likely in descending order, among which the
 actual one may stand again.
 """
@@ -17,25 +17,64 @@ TAIL_FLOOR = 1e-9
 """Mass given to the tail where rounding leaves less of it although k < V."""
 
 
+class LogprobRows:
+    """Rows of k + 1 ids and logprobs: the actual token, then the k most likely in descending order.
+
+    vLLM's output processor asks of it what it asks of its own containers: `len`, slices and `extend`.
+    """
+
+    def __init__(self, ids: NDArray[np.int32], logprobs: NDArray[np.float32]) -> None:
+        self._ids = ids
+        self._logprobs = logprobs
+        self._length = len(ids)
+
+    @classmethod
+    def empty(cls, top_k: int) -> "LogprobRows":
+        return cls(np.empty((0, top_k + 1), np.int32), np.empty((0, top_k + 1), np.float32))
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """[n, k + 1]"""
+        return self._ids[: self._length]
+
+    @property
+    def logprobs(self) -> NDArray[np.float32]:
+        """[n, k + 1]"""
+        return self._logprobs[: self._length]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, rows: slice) -> "LogprobRows":
+        return LogprobRows(self.ids[rows], self.logprobs[rows])
+
+    def extend(self, other: "LogprobRows") -> None:
+        """Copy the rows of `other`, so that nothing keeps the buffers in which all requests' rows arrived."""
+        length = self._length + len(other)
+        if length > len(self._ids):
+            spare = max(length, 2 * self._length) - self._length
+            self._ids, self._logprobs = _grown(self.ids, spare), _grown(self.logprobs, spare)
+        self._ids[self._length : length] = other.ids
+        self._logprobs[self._length : length] = other.logprobs
+        self._length = length
+
+
 def from_flat(
     flat: Any, first: int, top_k: int, vocabulary_size: int, finish_reason: FinishReason, revision: str
 ) -> Positions:
-    """The positions of vLLM's FlatLogprobs `flat` from `first` on, all of the completion's.
+    """The positions of `flat`, LogprobRows or vLLM's FlatLogprobs, from row `first` on, all of the completion's.
 
     Raises ValueError when a row doesn't have top_k + 1 entries.
     """
-    start = flat.start_indices[first]
-    rows = len(flat.start_indices) - first
-    if len(flat.token_ids) - start != rows * (top_k + 1):
-        raise ValueError(f"got {len(flat.token_ids) - start} entries for {rows} rows, expected {top_k + 1} a row")
-    ids = np.array(flat.token_ids[start:], np.int32).reshape(rows, top_k + 1)
-    logprobs = np.array(flat.logprobs[start:], np.float32).reshape(rows, top_k + 1)
+    rows = flat[first:] if isinstance(flat, LogprobRows) else _unflatten(flat, first, top_k)
+    if rows.ids.shape[1] != top_k + 1:
+        raise ValueError(f"got rows of {rows.ids.shape[1]} entries, expected {top_k + 1}")
     return Positions(
-        token_ids=np.ascontiguousarray(ids[:, 0]),
-        token_logprobs=np.ascontiguousarray(logprobs[:, 0]),
-        topk_ids=np.ascontiguousarray(ids[:, 1:]),
-        topk_logprobs=np.ascontiguousarray(logprobs[:, 1:]),
-        tail_logprob=tail_logprob(logprobs[:, 1:], vocabulary_size),
+        token_ids=np.ascontiguousarray(rows.ids[:, 0]),
+        token_logprobs=np.ascontiguousarray(rows.logprobs[:, 0]),
+        topk_ids=np.ascontiguousarray(rows.ids[:, 1:]),
+        topk_logprobs=np.ascontiguousarray(rows.logprobs[:, 1:]),
+        tail_logprob=tail_logprob(rows.logprobs[:, 1:], vocabulary_size),
         finish_reason=finish_reason,
         revision=revision,
     )
@@ -56,3 +95,16 @@ def tail_logprob(topk_logprobs: NDArray[np.float32], vocabulary_size: int) -> ND
     rest = np.minimum(np.maximum(1.0 - masses.sum(axis=1), TAIL_FLOOR), most)
     with np.errstate(divide="ignore"):
         return np.log(rest).astype(np.float32)
+
+
+def _unflatten(flat: Any, first: int, top_k: int) -> LogprobRows:
+    start = flat.start_indices[first]
+    count = len(flat.start_indices) - first
+    if len(flat.token_ids) - start != count * (top_k + 1):
+        raise ValueError(f"got {len(flat.token_ids) - start} entries for {count} rows, expected {top_k + 1} a row")
+    ids = np.array(flat.token_ids[start:], np.int32).reshape(count, top_k + 1)
+    return LogprobRows(ids, np.array(flat.logprobs[start:], np.float32).reshape(count, top_k + 1))
+
+
+def _grown(array: NDArray[Any], spare: int) -> NDArray[Any]:
+    return np.concatenate([array, np.empty((spare, array.shape[1]), array.dtype)])

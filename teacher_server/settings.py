@@ -23,7 +23,9 @@ class EngineSettings(Settings):
     max_top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
     """Largest k a request may ask for; more than the vocabulary means the whole vocabulary."""
     max_batched_tokens: int = Field(default=4096, ge=16)
-    """Tokens of one engine step. Scoring holds their logits over the full vocabulary in float32 at once."""
+    """Tokens of one engine step."""
+    logits_rows: int | None = Field(default=None, ge=1)
+    """Positions whose logits over the full vocabulary scoring holds at once; without it those of 256 MiB on a GPU."""
     max_running_sequences: int = Field(default=128, ge=1)
     """Sequences the engine works on at a time; others wait inside it."""
     kv_cache_gib: float | None = Field(default=None, gt=0)
@@ -37,7 +39,9 @@ class EngineSettings(Settings):
     quantization: Quantization | None = None
     """Quantize the weights while they are loaded: `bitsandbytes` to 4 bits (NF4), `fp8` to 8 (GPUs alone)."""
     prefix_caching: bool = True
-    """Let completions that are written for the same prompt share its computation; scoring never does."""
+    """Let sequences that begin alike share that part's computation, whether they are written or scored."""
+    cache_block_tokens: int | None = Field(default=None, ge=1)
+    """Tokens by which such beginnings are compared; without it 32 on a CPU, vLLM's choice on a GPU."""
     enforce_eager: bool = False
     """Skip compilation and CUDA graphs: a quicker start, slower answers; right on CPU and in tests."""
 

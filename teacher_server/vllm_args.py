@@ -15,7 +15,9 @@ LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave room for."""
 
 
-def engine_args(settings: TeacherSettings, folder: str, room: AdapterRoom | None = None) -> AsyncEngineArgs:
+def engine_args(
+    settings: TeacherSettings, folder: str, room: AdapterRoom | None = None, **more: Any
+) -> AsyncEngineArgs:
     """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder; `room` for adapters.
 
     Raises UserError when vLLM can't run so on this machine.
@@ -43,6 +45,7 @@ def engine_args(settings: TeacherSettings, folder: str, room: AdapterRoom | None
         disable_log_stats=True,
         **_whole_prompts(engine),
         **_lora(room),
+        **more,
     )
 
 

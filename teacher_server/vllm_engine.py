@@ -1,4 +1,4 @@
-"""The engine protocol on vLLM: an in-process AsyncLLM, asked for flat logprobs; for text only where it is needed."""
+"""The engine protocol on vLLM: an in-process AsyncLLM, asked for logprobs; for text only where it is needed."""
 
 import asyncio
 import uuid
@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -28,6 +28,7 @@ from teacher_server.positions import from_flat
 from teacher_server.settings import TeacherSettings
 from teacher_server.vllm_adapters import VllmAdapters, lora_request
 from teacher_server.vllm_args import engine_args
+from teacher_server.vllm_scoring import Scoring, exact, wanted_from
 from teacher_server.vllm_watch import engine_processes, stat_loggers
 
 SHUTDOWN_S = 2
@@ -42,7 +43,8 @@ class VllmEngine:
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
         self._tokenizer: PreTrainedTokenizerFast | None = None
-        self._counters = Counter(steps=0)
+        self._steps = Counter(steps=0)
+        self._scoring = Scoring(settings.engine)
         self._registry: AdapterRegistry | None = None
         self._following: asyncio.Task[None] | None = None
         self.adapters: AdapterControl | None = None
@@ -51,9 +53,9 @@ class VllmEngine:
         """Load base and adapters. Raises UserError when they are missing or vLLM can't serve them so."""
         folder = weights.locate_model(self._settings.model)
         room = plan_room(self._settings.adapters, self._settings.adapter_loading)
-        arguments = engine_args(self._settings, str(folder), room)
+        arguments = engine_args(self._settings, str(folder), room, **self._scoring.engine_arguments())
         try:
-            self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers(self._counters))
+            self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers(self._steps))
         except (ValueError, OSError) as error:
             raise UserError(f"vLLM can't serve {folder} with these settings: {' '.join(str(error).split())}") from error
         except RuntimeError as error:  # its engine process ended, and said why in the log alone
@@ -62,6 +64,7 @@ class VllmEngine:
                 "cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
             ) from error
         try:
+            await self._scoring.install(self._llm)
             await vllm_quantization.check_applied(self._llm, self._settings.engine.quantization)
             self._tokenizer = load_tokenizer(folder)
             self._card = self._make_card(tokenizer_fingerprint(self._tokenizer))
@@ -88,18 +91,14 @@ class VllmEngine:
         return self._card.model_copy(update={"models": self._models().served()})
 
     async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
-        """The positions of `completion` after `prompt`; vLLM must also write one token, which is dropped."""
-        params = SamplingParams(
-            max_tokens=1,
-            temperature=0,
-            prompt_logprobs=top_k,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        output, revision = await self._run(model, [*prompt, *completion], params)
-        vocabulary = self.describe().vocabulary_size
-        return from_flat(output.prompt_logprobs, len(prompt), top_k, vocabulary, "scored", revision)
+        """The positions of `completion` after `prompt`, from the prefix cache's help where every one was computed."""
+        first_row = len(prompt) - 1
+        for params in self._scoring.attempts(first_row, top_k):
+            output, revision = await self._run(model, [*prompt, *completion], params)
+            if exact(output, first_row, completion):
+                vocabulary, wanted = self.describe().vocabulary_size, wanted_from(output, first_row)
+                return from_flat(output.prompt_logprobs, wanted, top_k, vocabulary, "scored", revision)
+        raise SequenceRefused("the model's logprobs for this sequence are not numbers (NaN)")
 
     async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
         """Write a completion; it ends with the terminator, if one was written within `max_tokens`."""
@@ -132,7 +131,7 @@ class VllmEngine:
 
     def counters(self) -> Mapping[str, int]:
         """Totals since the start."""
-        return self._counters
+        return {**self._steps, **self._scoring.counters}
 
     async def kill(self) -> None:
         """End vLLM's engine process, a stopped one too; vLLM then fails whatever it was asked."""

@@ -13,6 +13,7 @@ from common.api import GenerateOptions
 from common.sequences import FinishReason
 from teacher_server.engine import EngineUnavailable, Piece
 from teacher_server.positions import from_flat
+from teacher_server.vllm_scoring import READABLE_AS_ARRAYS
 
 FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -50,7 +51,9 @@ async def pieces(
         token_ids, text = list(completion.token_ids[written:]), completion.text[shown:]
         positions = None
         if top_k is not None and token_ids:
-            positions = from_flat(completion.logprobs, written, top_k, vocabulary_size, reason or "length", revision)
+            rows: Any = completion.logprobs  # those of later outputs too, where these were already made
+            rows = rows[written : written + len(token_ids)]
+            positions = from_flat(rows, 0, top_k, vocabulary_size, reason or "length", revision)
         written, shown = written + len(token_ids), shown + len(text)
         yield Piece(text, token_ids, positions, reason)
 
@@ -74,5 +77,6 @@ def _params(options: GenerateOptions, top_k: int | None, **how: Any) -> Sampling
         ignore_eos=False,
         logprobs=top_k,
         flat_logprobs=True,
+        extra_args=READABLE_AS_ARRAYS,
         **how,
     )

@@ -73,7 +73,7 @@ async def test_requests_are_counted_by_status_and_refusals_by_reason():
         ("/v1/distill", "422"): 1, ("/v1/distill", "503"): 1, ("/v1/distill", "200"): 1,
     }  # fmt: skip
     assert replica.value("teacher_refused", "-", "invalid_token") == 1
-    for reason in ("not_found", "invalid_value", "overloaded"):
+    for reason in ("not_found", "missing_field", "overloaded"):
         assert replica.value("teacher_refused", "default", reason) == 1, reason
 
 
