@@ -12,12 +12,9 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import torch
-import vllm
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 from vllm.logprobs import FlatLogprobs
 from vllm.v1.engine.logprobs import LogprobsProcessor
@@ -30,7 +27,7 @@ from teacher_server.engine import Positions
 from teacher_server.positions import from_flat, rounded
 from tests.benchmarks import trl_json
 from tests.benchmarks.report import finish
-from tests.benchmarks.serving import answering
+from tests.benchmarks.serving import answering, source_tokenizer
 from tests.benchmarks.timing import medians, peer
 
 T, K, V = 2048, 64, 32000
@@ -68,7 +65,7 @@ def engine_to_positions(output: LogprobsTensors) -> Positions:
 
 def main() -> None:
     figures: dict[str, float] = {}
-    tokenizer = make_tokenizer()
+    tokenizer = source_tokenizer(V)
     outputs = draw_outputs()
     ours = stage_times(outputs)
     print("ours, µs per sequence:", {name: round(seconds * 1e6) for name, seconds in ours.items()})
@@ -168,18 +165,6 @@ def ask(url: str, completion: list[int]) -> list[torch.Tensor]:
             return answer
 
     return tensors(asyncio.run(distill()))
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of V entries, trained on vLLM's source: `vllm serve` sends each entry's text too."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=V, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train([str(path) for path in sorted(Path(vllm.__file__).parent.rglob("*.py"))], trainer)
-    assert tokenizer.get_vocab_size() == V
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def _each(values: Sequence[X], work: Callable[[X], object]) -> Callable[[], object]:
