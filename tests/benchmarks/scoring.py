@@ -46,13 +46,16 @@ def main() -> None:
             settings = serving.teacher_settings(serving.save_model(Path(folder) / f"v{vocabulary}", vocabulary), ENGINE)
             url = serving.serve_teachers(cluster, teacher=settings)["teacher"]
             with serving.bare_engine(settings) as engine, serving.vllm_serve(settings) as vllm_url:
+                teacher, http = TeacherClient(url, serving.TOKEN), httpx.AsyncClient(timeout=600, trust_env=False)
                 works: dict[str, Score] = {
-                    "ours": lambda sequences, url=url: asyncio.run(ask_teacher(url, sequences)),
+                    "ours": lambda sequences, run=engine.run, to=teacher: run(ask_teacher(to, sequences)),
                     "engine": lambda sequences, engine=engine: ask_engine(engine, sequences, K),
-                    "vllm_serve": lambda sequences, url=vllm_url: asyncio.run(ask_vllm_serve(url, sequences)),
+                    "vllm_serve": lambda sequences, run=engine.run, to=(http, vllm_url): run(ask_vllm(*to, sequences)),
                 }
                 figures |= compare(works, vocabulary)
                 figures |= logprob_share(engine, vocabulary)
+                engine.run(teacher.__aexit__(None, None, None))
+                engine.run(http.aclose())
     targets = {name: target_of(name) for name in figures}
     finish("scoring", figures, targets, all(is_met(name, value) for name, value in figures.items()))
 
@@ -95,17 +98,16 @@ def draw(vocabulary: int, length: int, number: int) -> Sequences:
     return np.random.default_rng(length).integers(2, vocabulary, (number, length)).tolist()
 
 
-async def ask_teacher(url: str, sequences: Sequences) -> None:
+async def ask_teacher(teacher: TeacherClient, sequences: Sequences) -> None:
     """A request for each sequence, all at once: the first token is its prompt, the others its completion."""
-    async with TeacherClient(url, serving.TOKEN) as teacher:
 
-        async def ask(number: int, token_ids: list[int]) -> None:
-            prompt, completion = token_ids[:1], token_ids[1:]
-            sequence = DistillSequence(id=str(number), prompt_token_ids=prompt, completion_token_ids=completion)
-            (answer,) = await teacher.distill(DistillRequest(model="teacher", top_k=K, sequences=[sequence]))
-            assert answer.topk_ids.shape == (len(completion), K), answer.error
+    async def ask(number: int, token_ids: list[int]) -> None:
+        prompt, completion = token_ids[:1], token_ids[1:]
+        sequence = DistillSequence(id=str(number), prompt_token_ids=prompt, completion_token_ids=completion)
+        (answer,) = await teacher.distill(DistillRequest(model="teacher", top_k=K, sequences=[sequence]))
+        assert answer.topk_ids.shape == (len(completion), K), answer.error
 
-        await asyncio.gather(*(ask(number, token_ids) for number, token_ids in enumerate(sequences)))
+    await asyncio.gather(*(ask(number, token_ids) for number, token_ids in enumerate(sequences)))
 
 
 def ask_engine(engine: serving.BareEngine, sequences: Sequences, top_k: int | None) -> None:
@@ -117,15 +119,13 @@ def ask_engine(engine: serving.BareEngine, sequences: Sequences, top_k: int | No
     engine.run(ask_all())
 
 
-async def ask_vllm_serve(url: str, sequences: Sequences) -> None:
-    async with httpx.AsyncClient(timeout=600, trust_env=False) as http:
+async def ask_vllm(http: httpx.AsyncClient, url: str, sequences: Sequences) -> None:
+    async def ask(token_ids: list[int]) -> None:
+        body = {"model": "teacher", "prompt": token_ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": K}
+        answer = (await http.post(url + "/v1/completions", json=body)).raise_for_status().json()
+        assert len(answer["choices"][0]["prompt_logprobs"]) == len(token_ids)
 
-        async def ask(token_ids: list[int]) -> None:
-            body = {"model": "teacher", "prompt": token_ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": K}
-            answer = (await http.post(url + "/v1/completions", json=body)).raise_for_status().json()
-            assert len(answer["choices"][0]["prompt_logprobs"]) == len(token_ids)
-
-        await asyncio.gather(*map(ask, sequences))
+    await asyncio.gather(*map(ask, sequences))
 
 
 def target_of(figure: str) -> str:

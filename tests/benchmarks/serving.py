@@ -107,6 +107,7 @@ class BareEngine:
 
     def close(self) -> None:
         self._llm.shutdown(timeout=2)
+        del self._llm  # while what its destructor needs still exists
         self._runner.close()
 
 
