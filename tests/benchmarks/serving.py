@@ -5,7 +5,6 @@ All run the same engine: one of vLLM's, with the settings that a teacher's `Engi
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cluster.handle import ClusterHandle
 from cluster.jobs import deploy
+from cluster.nodes import free_ports
 from cluster.processes import die_with_parent, end
 from cluster.stage import application
 from teacher_server.settings import EngineSettings, ReplicaSettings, TeacherSettings
@@ -126,7 +126,7 @@ def vllm_serve(settings: TeacherSettings, timeout_s: float = 300) -> Iterator[st
 
     Raises TimeoutError when it isn't up after `timeout_s` seconds.
     """
-    engine, port = settings.engine, free_port()
+    engine, port = settings.engine, free_ports(1)[0]
     options: dict[str, object] = {
         "--dtype": engine.dtype,
         "--max-model-len": engine.max_length + 1,
@@ -166,7 +166,7 @@ def answering(bodies: Mapping[str, bytes]) -> Iterator[str]:
         return Response(bodies[request.url.path], media_type="application/json")
 
     app = Starlette(routes=[Route(path, answer, methods=["POST"]) for path in bodies])
-    port = free_port()
+    (port,) = free_ports(1)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -177,13 +177,6 @@ def answering(bodies: Mapping[str, bytes]) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def _call(make: Any, *arguments: Any) -> Any:
