@@ -8,6 +8,7 @@ in its schema.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -70,6 +71,7 @@ def failed(id: str, model: str, revision: str, error: str, top_k: int, dtype: Lo
     )  # fmt: skip
 
 
+@lru_cache(maxsize=16)
 def schema(top_k: int, dtype: LogprobDtype) -> pa.Schema:
     """Arrow schema of a stream with `top_k` entries per position."""
     logprob = pa.float16() if dtype == "float16" else pa.float32()
@@ -130,11 +132,12 @@ def encode(answers: Iterable[TeacherAnswer], top_k: int, dtype: LogprobDtype = "
 def decode(data: Any) -> Iterator[TeacherAnswer]:
     """Read the answers of a stream from bytes or a file-like object, each as soon as its bytes are there.
 
-    Raises WireError when the stream is malformed, ends before its end marker, or has another schema version.
+    Their arrays are views into what was read, not to be written to. Raises WireError when the stream is malformed, ends
+    before its end marker, or has another schema version.
     """
-    source = _MarkedEnd(pa.BufferReader(data) if isinstance(data, bytes) else data)
+    source = _MarkedBytes(data) if isinstance(data, bytes) else _MarkedEnd(data)
     try:
-        reader = pa.ipc.open_stream(pa.PythonFile(source, mode="r"))
+        reader = pa.ipc.open_stream(source.file)
         check_schema(reader.schema)
         for batch in reader:
             batch.validate(full=True)
@@ -173,14 +176,29 @@ def _list_of_one(values: NDArray[Any], kind: pa.ListType) -> pa.ListArray:
 
 
 def _read_cell(column: pa.Array, row: int) -> Any:
+    """One cell of a validated column; an array is a view into the batch."""
     if not pa.types.is_list(column.type):
         return column[row].as_py()
-    items = column[row].values
-    if items is None or items.null_count:
+    start, end = column.offsets.slice(row, 2).to_numpy().tolist()
+    items = column.values.slice(start, end - start)
+    if column.null_count or items.null_count:
         raise WireError("got an empty cell where an array was expected")
     if pa.types.is_fixed_size_list(items.type):
         return items.flatten().to_numpy(zero_copy_only=False).reshape(len(items), items.type.list_size)
     return items.to_numpy(zero_copy_only=False)
+
+
+class _MarkedBytes:
+    """Bytes as a file of Arrow's own, so that arrays are views into them; knows whether the end marker was read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.file = pa.BufferReader(data)
+
+    @property
+    def saw_end_marker(self) -> bool:
+        read = self.file.tell()
+        return self._data[max(0, read - len(END_MARKER)) : read] == END_MARKER
 
 
 class _MarkedEnd:
@@ -190,6 +208,7 @@ class _MarkedEnd:
         self._source = source
         self._last = b""
         self.closed = False
+        self.file = pa.PythonFile(self, mode="r")
 
     @property
     def saw_end_marker(self) -> bool:

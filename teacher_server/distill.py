@@ -11,6 +11,7 @@ from common import wire
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
 from teacher_server.engine import Engine, EngineUnavailable, Positions, SequenceRefused
 from teacher_server.metrics import Meter
+from teacher_server.positions import rounded
 from teacher_server.refusals import Refusal
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ async def answer(
         token_ids=positions.token_ids,
         token_logprobs=positions.token_logprobs,
         topk_ids=positions.topk_ids,
-        topk_logprobs=positions.topk_logprobs.astype(request.logprob_dtype),
+        topk_logprobs=rounded(positions.topk_logprobs, request.logprob_dtype),
         tail_logprob=positions.tail_logprob,
     )
 

@@ -8,9 +8,11 @@ actual one may stand again.
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.sequences import FinishReason
+from common.wire import LogprobDtype
 from teacher_server.engine import Positions
 
 TAIL_FLOOR = 1e-9
@@ -83,16 +85,17 @@ def from_flat(
 def tail_logprob(topk_logprobs: NDArray[np.float32], vocabulary_size: int) -> NDArray[np.float32]:
     """Log of the mass outside the [T, k] most likely entries, as [T]; -inf where k = V.
 
-    The mass is 1 minus the entries' sum, in float64. The entries come as float32, so that the difference is known to
-    about 1e-7 only, and may be negative. A sharp bound is that none of the V-k others is likelier than the last entry:
-    the mass is cut to at most (V-k)·p_k, and raised to TAIL_FLOOR where that bound allows it.
+    The mass is 1 minus the entries' sum, without the digits that 1 minus a first entry near 1 would lose. The entries
+    come as float32, so that the difference is known to about 1e-7 only, and may be negative. A sharp bound is that none
+    of the V-k others is likelier than the last entry: the mass is cut to at most (V-k)·p_k, and raised to TAIL_FLOOR
+    where that bound allows it.
     """
     outside = vocabulary_size - topk_logprobs.shape[1]
     if outside == 0:
         return np.full(len(topk_logprobs), -np.inf, np.float32)
-    masses = np.exp(topk_logprobs.astype(np.float64))
-    most = outside * masses[:, -1]
-    rest = np.minimum(np.maximum(1.0 - masses.sum(axis=1), TAIL_FLOOR), most)
+    first, last = topk_logprobs[:, [0, -1]].astype(np.float64).T
+    others = np.einsum("tk->t", np.exp(topk_logprobs)[:, 1:])  # in float32, which is ten times as fast
+    rest = np.minimum(np.maximum(-np.expm1(first) - others, TAIL_FLOOR), outside * np.exp(last))
     with np.errstate(divide="ignore"):
         return np.log(rest).astype(np.float32)
 
@@ -108,3 +111,8 @@ def _unflatten(flat: Any, first: int, top_k: int) -> LogprobRows:
 
 def _grown(array: NDArray[Any], spare: int) -> NDArray[Any]:
     return np.concatenate([array, np.empty((spare, array.shape[1]), array.dtype)])
+
+
+def rounded(logprobs: NDArray[np.float32], dtype: LogprobDtype) -> NDArray[Any]:
+    """`logprobs` as `dtype`. By torch, since numpy takes twenty times as long for float16."""
+    return torch.from_numpy(logprobs).to(torch.float16).numpy() if dtype == "float16" else logprobs

@@ -78,7 +78,7 @@ def uncapped() -> Iterator[None]:
 def ask(served: Served, ids: list[int], model: str = "teacher", **params: Any) -> RequestOutput:
     """Whatever vLLM answers to one request, with flat logprobs and one token more."""
     fields = {"max_tokens": 1, "temperature": 0, "flat_logprobs": True, "detokenize": False} | params
-    return served.run(served.engine._run(model, ids, SamplingParams(**fields)))
+    return served.run(served.engine._run(model, ids, SamplingParams(**fields)))[0]
 
 
 def public(served: Served, prompt: list[int], completion: list[int], model: str = "teacher") -> Positions:
@@ -139,7 +139,7 @@ def test_a_repeat_is_read_up_to_the_prompts_last_whole_block(served: Served):
     pair = (draw(200, 40), draw(100, 41))
     for cached in (0, 192):
         params = next(served.engine._scoring.attempts(199, K))
-        output = served.run(served.engine._run("teacher", [*pair[0], *pair[1]], params))
+        output = served.run(served.engine._run("teacher", [*pair[0], *pair[1]], params))[0]
         assert output.num_cached_tokens == cached
         assert exact(output, 199, pair[1])
 
@@ -149,7 +149,7 @@ def test_rows_that_came_from_the_cache_are_found_and_asked_again(served: Served)
     expected = public(served, prompt, completion)
     with uncapped():
         reading = next(served.engine._scoring.attempts(99, K))
-    output = served.run(served.engine._run("teacher", prompt + completion, reading))
+    output = served.run(served.engine._run("teacher", prompt + completion, reading))[0]
     assert output.num_cached_tokens == 288
     assert np.isnan(output.prompt_logprobs.logprobs).all(axis=1).tolist() == [True] * 189 + [False] * 11
     output.num_cached_tokens = 0  # as after a preemption: the count is that of the first start
@@ -189,7 +189,7 @@ def test_base_and_adapter_share_no_cached_prefix(served: Served):
     prompt, completion = draw(150, 90), draw(40, 91)
     (base,) = served.score((prompt, completion), k=K)
     params = next(served.engine._scoring.attempts(149, K))
-    first = served.run(served.engine._run("expert", prompt + completion, params))
+    first = served.run(served.engine._run("expert", prompt + completion, params))[0]
     assert first.num_cached_tokens == 0
     (adapted,) = served.score((prompt, completion), k=K, model="expert")
     assert_equal(adapted, public(served, prompt, completion, "expert"), within=2e-5)

@@ -1,5 +1,6 @@
 """The wire: round trips, and every kind of damaged stream ends in a WireError."""
 
+import io
 from dataclasses import fields
 from typing import Any
 
@@ -69,6 +70,14 @@ def test_a_stream_cut_anywhere_is_refused():
     for length in range(len(data)):
         with pytest.raises(WireError):
             list(decode(data[:length]))
+
+
+def test_bytes_and_a_file_of_them_give_the_same():
+    data = encode([sample(3), sample(0)], 2)
+    for got, expected in zip(decode(data), decode(io.BytesIO(data)), strict=True):
+        assert_equal(got, expected)
+    with pytest.raises(WireError, match="cut off"):
+        list(decode(io.BytesIO(data[:-8])))
 
 
 @given(st.data())

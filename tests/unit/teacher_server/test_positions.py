@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from teacher_server.positions import TAIL_FLOOR, from_flat, tail_logprob
+from teacher_server.positions import TAIL_FLOOR, from_flat, rounded, tail_logprob
 
 V = 12
 
@@ -70,3 +70,18 @@ def test_a_negative_remainder_keeps_a_floor():
 def test_the_tail_is_known_to_the_precision_of_its_entries(tail: float):
     entries = np.log(np.array([[1 - tail - tail / 2, tail / 2]], np.float32))
     assert abs(np.exp(float(tail_logprob(entries, V)[0])) - tail) < 2e-7
+
+
+def test_the_tail_beside_a_first_entry_near_one_keeps_its_digits():
+    first = -1e-6
+    rest = -np.expm1(np.float64(np.float32(first)))
+    entries = np.array([[first, np.log(rest / 4)]], np.float32)
+    assert np.exp(float(tail_logprob(entries, V)[0])) == pytest.approx(rest * 3 / 4, rel=1e-5)
+
+
+def test_rounding_is_numpys_own():
+    values = np.array([[0, -1e-8, -6e-5, -0.1, -9.87654, -65519, -65521, -np.inf]], np.float32)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(rounded(values, "float16"), values.astype(np.float16))
+    assert rounded(values, "float16").dtype == np.float16
+    assert rounded(values, "float32") is values
