@@ -171,8 +171,8 @@ def test_preempted_requests_score_as_undisturbed_ones(served: Served, capped: bo
 
     async def crowd() -> list[Positions]:
         """The writers take most of the cache first, so that scores begin and can't go on."""
-        options = GenerateOptions(max_tokens=60, temperature=0)
-        writing = [served.engine.generate("teacher", draw(190, 80 + i), options, 1) for i in range(4)]
+        options = GenerateOptions(max_tokens=120, temperature=0)
+        writing = [served.engine.generate("teacher", draw(185, 80 + i), options, 1) for i in range(5)]
         scoring = [served.engine.score("teacher", *pair, K) for pair in pairs]
         return (await asyncio.gather(*writing, *scoring))[len(writing) :]
 
