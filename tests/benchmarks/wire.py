@@ -16,8 +16,6 @@ from typing import TypeVar
 
 import torch
 from transformers import PreTrainedTokenizerFast
-from vllm.logprobs import FlatLogprobs
-from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsTensors
 
 from common import wire
@@ -25,6 +23,7 @@ from common.api import DistillRequest, DistillSequence
 from common.client import TeacherClient
 from teacher_server.engine import Positions
 from teacher_server.positions import from_flat, rounded
+from teacher_server.vllm_arrays import ArrayLogprobsProcessor
 from tests.benchmarks import trl_json
 from tests.benchmarks.report import finish
 from tests.benchmarks.serving import answering, source_tokenizer
@@ -50,17 +49,17 @@ TARGETS = {
 
 
 def engine_to_positions(output: LogprobsTensors) -> Positions:
-    """What the teacher makes of the tensors of vLLM's worker: the one place that knows by which route."""
-    processor = LogprobsProcessor(
+    """What the teacher makes of the tensors of vLLM's worker."""
+    processor = ArrayLogprobsProcessor(
         tokenizer=None,
         logprobs=None,
-        prompt_logprobs=FlatLogprobs(),
+        prompt_logprobs=None,
         cumulative_logprob=None,
         num_logprobs=None,
         num_prompt_logprobs=K,
     )
     processor._update_prompt_logprobs(output)
-    return from_flat(processor.prompt_logprobs, 0, K, V, "scored")
+    return from_flat(processor.prompt_logprobs, 0, K, V, "scored", "0123456789abcdef")
 
 
 def main() -> None:
@@ -117,7 +116,7 @@ def encode(positions: Positions) -> list[bytes]:
     """The parts of the stream that the service sends for one sequence (see teacher_server/distill.py)."""
     schema = wire.schema(K, "float16")
     fields = vars(positions) | {"topk_logprobs": rounded(positions.topk_logprobs, "float16")}
-    answer = wire.TeacherAnswer(id="sequence", model="teacher", revision="0123456789abcdef", error=None, **fields)
+    answer = wire.TeacherAnswer(id="sequence", model="teacher", error=None, **fields)
     record = wire.to_batch(answer, schema).serialize().to_pybytes()
     return [schema.serialize().to_pybytes(), record, wire.END_MARKER]
 
