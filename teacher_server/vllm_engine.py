@@ -4,9 +4,10 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from importlib.metadata import version
 
+import psutil
 from transformers import PreTrainedTokenizerFast
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
@@ -43,6 +44,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
         self._tokenizer: PreTrainedTokenizerFast | None = None
+        self._processes: list[psutil.Process] = []
         self._steps = Counter(steps=0)
         self._scoring = Scoring(settings.engine)
         self._registry: AdapterRegistry | None = None
@@ -54,6 +56,7 @@ class VllmEngine:
         folder = weights.locate_model(self._settings.model)
         room = plan_room(self._settings.adapters, self._settings.adapter_loading)
         arguments = engine_args(self._settings, str(folder), room, **self._scoring.engine_arguments())
+        others = engine_processes()
         try:
             self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers(self._steps))
         except (ValueError, OSError) as error:
@@ -63,6 +66,7 @@ class VllmEngine:
                 f"vLLM's engine didn't start on {folder}: {' '.join(str(error).split())}; the log above holds the root "
                 "cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
             ) from error
+        self._processes = [process for process in engine_processes() if process not in others]
         try:
             await self._scoring.install(self._llm)
             await vllm_quantization.check_applied(self._llm, self._settings.engine.quantization)
@@ -135,8 +139,9 @@ class VllmEngine:
 
     async def kill(self) -> None:
         """End vLLM's engine process, a stopped one too; vLLM then fails whatever it was asked."""
-        for process in engine_processes():
-            process.kill()
+        for process in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     async def close(self) -> None:
         """Stop vLLM's processes."""
