@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.toolbench.rows import write_rows
 from student_trainer import run_folder
 from student_trainer.loop import train
+from student_trainer.loss import Head
 from student_trainer.run_folder import Metrics, read_metrics
 from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.student import Student, load_student
@@ -140,7 +141,8 @@ def test_alpha_zero_is_supervised_fine_tuning(tmp_path: Path):
 
 def test_a_loss_that_is_not_finite_stops_with_the_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings = short_run(tmp_path, **SFT)
-    monkeypatch.setattr("student_trainer.student.Student.head", lambda self, hidden: hidden.repeat(1, 9) * torch.nan)
+    nan = Head(torch.full((257, 32), torch.nan))
+    monkeypatch.setattr("student_trainer.student.Student.head", lambda self: nan)
     with pytest.raises(UserError, match=r"step 1: loss nan.*row-\d+, row-\d+"):
         run(settings)
 
