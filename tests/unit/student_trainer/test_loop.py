@@ -168,3 +168,24 @@ def test_other_settings_are_refused_by_name_but_speed_is_free(tmp_path: Path):
 def test_an_inexact_temperature_is_said_in_the_log(tmp_path: Path):
     run(short_run(tmp_path, max_steps=1, loss={"temperature": 2.0}))
     assert "approximation" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"divergence": "reverse_kl", "temperature": 2.0},
+        {"divergence": "jsd", "beta": 0.5},
+        {"divergence": "skewed_kl", "skew": 0.1, "tail": "renormalise"},
+    ],
+    ids=lambda loss: loss["divergence"],
+)
+def test_every_divergence_trains_and_the_size_of_micro_batches_changes_nothing(tmp_path: Path, loss: dict[str, Any]):
+    data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 7, "max_length": 128}
+    fixed = {"loss": loss | {"alpha": 1.0}, "data": data}
+    one, two = (
+        run(short_run(tmp_path, run_folder=tmp_path / str(size), micro_batch_size=size, **fixed)) for size in (1, 4)
+    )
+    for name in ("train/loss", "train/distill", "train/kl", "validation/loss", "optim/grad_norm"):
+        assert [line.get(name) for line in one] == [pytest.approx(line.get(name), rel=1e-4) for line in two]
+    assert two[-1]["validation/distill"] < two[0]["validation/distill"]
+    assert ("costs nothing" in (tmp_path / "1" / "log.txt").read_text()) == ("tail" in loss)
