@@ -58,7 +58,7 @@ def main() -> None:
         large, small = (best("ours", "bf16", "frozen", 1, rows)["bytes"] for rows in (2 * N + N // 2, N // 2))
     figures = figures_of(results) | {"bytes_per_row": (large - small) / (2 * N)}
     met = all(name in figures and figures[name] <= float(text.removeprefix("<= ")) for name, text in TARGETS.items())
-    finish("loss_cpu", {name: round(value, 6) for name, value in figures.items()}, TARGETS, met)
+    finish("loss_cpu", {name: float(f"{value:.3g}") for name, value in figures.items()}, TARGETS, met)
 
 
 def install_trl(folder: str) -> bool:
