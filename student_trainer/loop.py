@@ -126,7 +126,14 @@ def _check_same_data(found: State, expected: State, settings: TrainSettings) -> 
 
 
 def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:
-    if settings.teacher and settings.loss.temperature != 1 and settings.teacher.top_k < vocabulary_size:
+    if settings.teacher is None or settings.teacher.top_k >= vocabulary_size:
+        return
+    if settings.loss.tail == "renormalise":
+        log.warning(
+            "loss.tail renormalise with top_k %d of %d ids: what the student puts outside them costs nothing",
+            settings.teacher.top_k, vocabulary_size,
+        )  # fmt: skip
+    elif settings.loss.temperature != 1:
         log.warning(
             "loss.temperature %g with top_k %d of %d ids: the tempered tail is an approximation, T = 1 is exact",
             settings.loss.temperature, settings.teacher.top_k, vocabulary_size,

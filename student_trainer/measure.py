@@ -5,13 +5,11 @@ from torch import nn
 
 from student_trainer.batch import Batch, weights_of
 from student_trainer.examples import Example
-from student_trainer.loss import LossSums, Weights, loss_sums
-from student_trainer.settings import TrainSettings
+from student_trainer.fused import loss_sums
+from student_trainer.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
+from student_trainer.settings import LossSettings, TrainSettings
 from student_trainer.student import Student, hidden_of
 from student_trainer.world import World
-
-INSTRUCT_METRICS = ("ce", "accuracy")
-"""Metrics that are weighted as the instruct term is; the others are weighted as the distill term."""
 
 
 def shared_weights(examples: list[Example], settings: TrainSettings, world: World) -> Weights:
@@ -30,22 +28,20 @@ def alpha_of(settings: TrainSettings) -> float:
     return settings.loss.alpha if distils(settings) else 0.0
 
 
-def sums_on(student: Student, module: nn.Module, batch: Batch, temperature: float) -> LossSums:
+def sums_on(student: Student, module: nn.Module, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
     """The loss's sums on one batch; hidden states come through `module`, the student or the DDP module around it."""
-    return loss_sums(student.head(hidden_of(module, batch)), batch.targets, temperature)
+    return loss_sums(hidden_of(module, batch), student.head(), batch.targets, loss, shares)
 
 
 def means(sums: list[LossSums], weights: Weights, alpha: float, world: World) -> dict[str, float]:
-    """Mean per position of the loss, its terms (`kl` holds the factor T^2) and its metrics, over all workers.
+    """Mean per position of the loss, its terms (`distill` holds the factor T^2) and its metrics, over all workers.
 
     What has no weight anywhere is left out, the loss too where no prompt was used.
     """
-    names = ["kl", "ce", *sums[0].metrics]
-    values = [torch.stack([each.distill, each.instruct, *each.metrics.values()]) for each in sums]
-    totals = torch.stack(values).sum(0).tolist()
-    shared = world.sums(dict(zip(names, totals, strict=True)))
-    divisors = {name: weights.instruct if name in INSTRUCT_METRICS else weights.distill for name in names}
+    totals = torch.stack([torch.stack(list(each.metrics.values())) for each in sums]).sum(0).tolist()
+    shared = world.sums(dict(zip(sums[0].metrics, totals, strict=True)))
+    divisors = {name: weights.instruct if name in INSTRUCT_METRICS else weights.distill for name in shared}
     found = {name: total / divisors[name] for name, total in shared.items() if divisors[name]}
     if not found:
         return {}
-    return {"loss": alpha * found.get("kl", 0.0) + (1 - alpha) * found.get("ce", 0.0), **found}
+    return {"loss": alpha * found.get("distill", 0.0) + (1 - alpha) * found.get("ce", 0.0), **found}

@@ -70,6 +70,25 @@ class LossSettings(Settings):
     alpha: float = Field(default=0.5, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
     """Tempers both sides; other than 1 it is an approximation when top_k is below the vocabulary."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "skewed_kl"] = "forward_kl"
+    """Of the teacher's masses from the student's: L_distill."""
+    beta: float | None = Field(default=None, gt=0, lt=1)
+    """For jsd: the teacher's share of the mixture, and the weight of its KL to it."""
+    skew: float | None = Field(default=None, gt=0, lt=1)
+    """For skewed_kl: the teacher's share of the mixture that its KL is taken to."""
+    tail: Literal["bucket", "renormalise"] = "bucket"
+    """bucket: all ids outside the teacher's k are one mass more. renormalise: they are left out, and what the student
+    puts there costs nothing."""
+
+    @model_validator(mode="after")
+    def _mixtures_have_a_share(self) -> "LossSettings":
+        for name, divergence in (("beta", "jsd"), ("skew", "skewed_kl")):
+            given, needed = getattr(self, name) is not None, self.divergence == divergence
+            if needed and not given:
+                raise ValueError(f"divergence {divergence} needs {name}, between 0 and 1")
+            if given and not needed:
+                raise ValueError(f"{name} is for divergence {divergence}, got {self.divergence}; remove {name}")
+        return self
 
 
 class LoraSettings(Settings):
@@ -153,4 +172,13 @@ class TrainSettings(Settings):
             raise ValueError("mode kd needs the section teacher (url, model); or set mode: sft")
         if self.mode == "sft" and self.teacher is not None:
             raise ValueError("mode sft asks no teacher; remove the section teacher or set mode: kd")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> "TrainSettings":
+        if self.teacher and self.teacher.top_k == 1 and self.loss.tail == "renormalise":
+            raise ValueError(
+                "loss.tail renormalise with teacher.top_k 1 compares one id with itself, which teaches nothing; "
+                "set tail: bucket or a larger top_k"
+            )
         return self

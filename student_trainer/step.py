@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from common.errors import UserError
 from student_trainer.batch import micro_batches
 from student_trainer.examples import StepExamples
-from student_trainer.loss import LossSums, Weights, mean_loss
+from student_trainer.loss import LossSums, Weights, shares_of
 from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
 from student_trainer.optimizer import make_optimizer, make_schedule
 from student_trainer.settings import TrainSettings
@@ -77,13 +77,14 @@ def _accumulate_gradient(
 ) -> list[LossSums]:
     """Forward and backward of each micro-batch; the workers meet in the last one's backward pass."""
     batches = micro_batches(step.examples, settings.micro_batch_size, distils(settings), world.device)
+    shares = shares_of(weights, alpha_of(settings))
     learner.optimizer.zero_grad()
     sums = []
     for batch in batches:
         with _exchanging(learner.module, batch is batches[-1]):
-            measured = sums_on(learner.student, learner.module, batch, settings.loss.temperature)
+            measured = sums_on(learner.student, learner.module, batch, settings.loss, shares)
             # DDP averages over the workers, and the mean to differentiate is a sum over them
-            torch.autograd.backward(mean_loss(measured, weights, alpha_of(settings)) * world.size)
+            torch.autograd.backward(measured.loss * world.size)
         sums.append(_detached(measured))
     return sums
 
@@ -96,7 +97,7 @@ def _exchanging(module: nn.Module, yes: bool) -> AbstractContextManager[None]:
 
 def _detached(sums: LossSums) -> LossSums:
     """Free of the graph, so that no micro-batch keeps its activations."""
-    return LossSums(sums.distill.detach(), sums.instruct.detach(), sums.metrics)
+    return LossSums(sums.loss.detach(), sums.metrics)
 
 
 def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]:

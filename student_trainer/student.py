@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 
 from common.errors import UserError
 from student_trainer.batch import Batch
+from student_trainer.loss import Head
 from student_trainer.settings import StudentSettings
 
 
@@ -41,9 +42,10 @@ class Student(nn.Module):
         states = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         return states.flatten(0, 1)[rows]
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits [N, V] of hidden states [N, H]. The head is frozen: adapters on it are refused."""
-        return self.base.get_output_embeddings()(hidden)
+    def head(self) -> Head:
+        """The output layer, frozen: adapters on it are refused."""
+        layer = self.base.get_output_embeddings()
+        return Head(layer.weight, layer.bias)
 
     def trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -9,6 +9,7 @@ import torch
 from common.toolbench.rows import PromptRow, read_rows
 from student_trainer.batch import micro_batches
 from student_trainer.examples import Example
+from student_trainer.loss import shares_of
 from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
 from student_trainer.settings import TrainSettings
 from student_trainer.student import Student
@@ -35,7 +36,9 @@ def validate(student: Student, examples: list[Example], settings: TrainSettings,
         return {}
     student.eval()
     batches = micro_batches(examples, settings.micro_batch_size, distils(settings), world.device)
-    sums = [sums_on(student, student, batch, temperature=1.0) for batch in batches]
+    loss = settings.loss.model_copy(update={"temperature": 1.0})
+    shares = shares_of(weights, alpha_of(settings))
+    sums = [sums_on(student, student, batch, loss, shares) for batch in batches]
     student.train()
     measured = means(sums, weights, alpha_of(settings), world)
     return {f"validation/{name}": value for name, value in measured.items()}

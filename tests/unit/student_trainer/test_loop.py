@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.toolbench.rows import write_rows
 from student_trainer import run_folder
 from student_trainer.loop import train
+from student_trainer.loss import Head
 from student_trainer.run_folder import Metrics, read_metrics
 from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.student import Student, load_student
@@ -140,7 +141,8 @@ def test_alpha_zero_is_supervised_fine_tuning(tmp_path: Path):
 
 def test_a_loss_that_is_not_finite_stops_with_the_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings = short_run(tmp_path, **SFT)
-    monkeypatch.setattr("student_trainer.student.Student.head", lambda self, hidden: hidden.repeat(1, 9) * torch.nan)
+    nan = Head(torch.full((257, 32), torch.nan))
+    monkeypatch.setattr("student_trainer.student.Student.head", lambda self: nan)
     with pytest.raises(UserError, match=r"step 1: loss nan.*row-\d+, row-\d+"):
         run(settings)
 
@@ -166,3 +168,25 @@ def test_other_settings_are_refused_by_name_but_speed_is_free(tmp_path: Path):
 def test_an_inexact_temperature_is_said_in_the_log(tmp_path: Path):
     run(short_run(tmp_path, max_steps=1, loss={"temperature": 2.0}))
     assert "approximation" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"divergence": "reverse_kl", "temperature": 2.0},
+        {"divergence": "jsd", "beta": 0.5},
+        {"divergence": "skewed_kl", "skew": 0.1, "tail": "renormalise"},
+    ],
+    ids=lambda loss: loss["divergence"],
+)
+def test_every_divergence_trains_and_the_size_of_micro_batches_changes_nothing(tmp_path: Path, loss: dict[str, Any]):
+    data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 7, "max_length": 128}
+    fixed = {"loss": loss | {"alpha": 1.0}, "data": data}
+    one, two = (
+        run(short_run(tmp_path, run_folder=tmp_path / str(size), micro_batch_size=size, **fixed)) for size in (1, 4)
+    )
+    for name in ("train/loss", "train/distill", "train/kl", "validation/loss", "optim/grad_norm"):
+        values = [[line[name] for line in lines if name in line] for lines in (one, two)]
+        assert values[0] == pytest.approx(values[1], rel=1e-4)
+    assert two[-1]["validation/distill"] < two[0]["validation/distill"]
+    assert ("costs nothing" in (tmp_path / "1" / "log.txt").read_text()) == ("tail" in loss)

@@ -10,7 +10,9 @@ from common.errors import UserError
 from common.sequences import Sequence
 from student_trainer.batch import Batch, micro_batches
 from student_trainer.examples import Example
-from student_trainer.loss import Weights, loss_sums, mean_loss
+from student_trainer.fused import loss_sums
+from student_trainer.loss import Shares
+from student_trainer.settings import LossSettings
 from student_trainer.student import Student, hidden_of, load_student
 from tests.unit.student_trainer.students import student_settings
 
@@ -27,8 +29,8 @@ def batch_of(sequences: list[Sequence]) -> Batch:
 
 
 def gradients(student: Student, batch: Batch) -> list[torch.Tensor]:
-    sums = loss_sums(student.head(hidden_of(student, batch)), batch.targets, 1.0)
-    loss = mean_loss(sums, Weights(0, len(batch.rows)), 0.0)
+    shares = Shares(0, 1 / len(batch.rows))
+    loss = loss_sums(hidden_of(student, batch), student.head(), batch.targets, LossSettings(), shares).loss
     return list(torch.autograd.grad(loss, student.trainable()))
 
 
@@ -36,7 +38,8 @@ def test_head_of_hidden_is_the_plain_models_logits(tmp_path: Path):
     """A fresh adapter changes nothing, so each completion's rows must be the base model's on that sequence alone."""
     student = load_student(student_settings(tmp_path / "student"), CPU, seed=0)
     batch = batch_of(SEQUENCES)
-    got = student.head(hidden_of(student, batch))
+    head = student.head()
+    got = torch.nn.functional.linear(hidden_of(student, batch), head.weight, head.bias)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "student")
     expected = []
     for sequence in sorted(SEQUENCES, key=len, reverse=True):
