@@ -178,7 +178,7 @@ def test_a_quantization_that_changed_nothing_is_refused(served: Served):
 
 
 def test_an_engine_that_does_not_start_is_one_clear_line(base: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(arguments: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("Engine core initialization failed.\nSee root cause above.")
 
     monkeypatch.setattr(AsyncLLM, "from_engine_args", fail)
