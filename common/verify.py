@@ -19,11 +19,14 @@ class BadAnswer(Exception):
 
 
 def verify(answer: TeacherAnswer, request: DistillRequest, vocabulary_size: int) -> None:
-    """Check `answer` against the only sequence of `request`.
+    """Check `answer` against the sequence of `request` that it names, or one of the n samples of it.
 
     Raises BadAnswer naming everything that is wrong with it.
     """
-    (sequence,) = request.sequences
+    samples = {sample.id: sample for sample in request.samples()}
+    sequence = samples.get(answer.id)
+    if sequence is None:
+        raise BadAnswer(f"got an answer with id {answer.id!r}, asked for {', '.join(map(repr, list(samples)[:5]))}")
     problems = list(_identity_problems(answer, request)) + list(_completion_problems(answer, sequence))
     problems += list(_shape_problems(answer, request)) or list(_value_problems(answer, vocabulary_size))
     if problems:
@@ -31,9 +34,6 @@ def verify(answer: TeacherAnswer, request: DistillRequest, vocabulary_size: int)
 
 
 def _identity_problems(answer: TeacherAnswer, request: DistillRequest) -> Iterator[str]:
-    (sequence,) = request.sequences
-    if answer.id != sequence.id:
-        yield f"got id {answer.id!r}"
     if answer.model != request.model:
         yield f"got model {answer.model!r}, expected {request.model!r}"
     if answer.error is not None:

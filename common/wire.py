@@ -181,11 +181,12 @@ def _read_cell(column: pa.Array, row: int) -> Any:
         return column[row].as_py()
     start, end = column.offsets.slice(row, 2).to_numpy().tolist()
     items = column.values.slice(start, end - start)
-    if column.null_count or items.null_count:
+    matrix = pa.types.is_fixed_size_list(items.type)
+    values = items.flatten() if matrix else items  # leaves out what stands in rows that are null themselves
+    if column.null_count or items.null_count or values.null_count:
         raise WireError("got an empty cell where an array was expected")
-    if pa.types.is_fixed_size_list(items.type):
-        return items.flatten().to_numpy(zero_copy_only=False).reshape(len(items), items.type.list_size)
-    return items.to_numpy(zero_copy_only=False)
+    array = values.to_numpy(zero_copy_only=False)
+    return array.reshape(len(items), items.type.list_size) if matrix else array
 
 
 class _MarkedBytes:

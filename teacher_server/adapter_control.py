@@ -41,9 +41,7 @@ class AdapterControl:
 
     async def delete(self, alias: str) -> None:
         """Serve `alias` no longer. Raises UnknownModel."""
-        if self._registry.content_of(alias) is not None:
-            self._folder.record(alias, None)
-        await self._registry.delete(alias)
+        await self._registry.delete(alias, lambda _: self._folder.record(alias, None))
 
     async def catch_up(self) -> None:
         """Serve what the file says. What can't be served is logged, and tried again at the next look."""
@@ -51,7 +49,8 @@ class AdapterControl:
         if version == self._followed:
             return
         problems = 0
-        for alias, placed in self._folder.aliases().items():
+        aliases = self._folder.aliases()
+        for alias, placed in sorted(aliases.items(), key=lambda item: item[1] is not None):  # deletions make room
             try:
                 await self._follow(alias, placed)
             except UserError as error:
@@ -73,19 +72,21 @@ class AdapterControl:
         content = self._registry.content_of(alias)
         if placed is None:
             if content is not None:
-                await self._registry.delete(alias)
+                await self._registry.delete(alias, self._expect(alias, placed))
         elif content != placed.revision:
-            await self._registry.put(alias, self._folder.locate(placed.path), _expect(alias, placed))
+            await self._registry.put(alias, self._folder.locate(placed.path), self._expect(alias, placed))
 
+    def _expect(self, alias: str, placed: Placed | None) -> Callable[[Expert | None], None]:
+        """Prevents what was overtaken meanwhile, and the switch to other content than the other replica loaded."""
 
-def _expect(alias: str, placed: Placed) -> Callable[[Expert], None]:
-    """Prevents the switch to another content than the one that the other replica loaded."""
-
-    def compare(expert: Expert) -> None:
-        if expert.name != placed.revision:
+        def compare(expert: Expert | None) -> None:
+            if self._folder.aliases().get(alias) != placed:
+                raise UserError(f"adapter {alias}: changed again while it was followed")
+            if expert is None or placed is None or expert.name == placed.revision:
+                return
             raise UserError(
                 f"adapter {alias}: {placed.path} holds {expert.name}, elsewhere {placed.revision} was loaded from it; "
                 "PUT it again, better under a new path"
             )
 
-    return compare
+        return compare

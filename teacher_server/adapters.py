@@ -52,7 +52,7 @@ def _hash(alias: str, path: Path) -> str:
     return weights.adapter_revision(path)
 
 
-def _keep_to_itself(expert: Expert) -> None:
+def _keep_to_itself(expert: Expert | None) -> None:
     """An alias that nobody else has to hear of."""
 
 
@@ -124,11 +124,15 @@ class AdapterRegistry:
                 await self._unload_unused()
             return self._served(alias)
 
-    async def delete(self, alias: str) -> None:
-        """Forget `alias`; its expert is unloaded once no request uses it. Raises UnknownModel."""
+    async def delete(self, alias: str, publish: Callable[[None], None] = _keep_to_itself) -> None:
+        """Forget `alias`, unless `publish` raises; its expert is unloaded once no request uses it.
+
+        Raises UnknownModel.
+        """
         async with self._changing:
             if alias not in self._aliases:
                 raise UnknownModel(f"no adapter is served as {alias!r}; GET /v1/teacher lists those that are")
+            publish(None)
             del self._aliases[alias]
             await self._unload_unused()
 

@@ -58,6 +58,8 @@ class Piece:
     """Of these tokens, where they were asked for; the last piece's `finish_reason` is the completion's."""
     finish_reason: FinishReason | None
     """Given by the last piece alone."""
+    revision: str
+    """Of the weights that wrote this."""
 
 
 class Engine(Protocol):

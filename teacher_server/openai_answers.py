@@ -43,20 +43,22 @@ class CompletionAnswer:
         self._texts = texts
         self._shown = shown
         self._header = _header("cmpl", model) | {"object": "text_completion"}
+        self._last: dict[str, Any] = {}
         self._logprobs: dict[int, CompletionLogprobs] = {}
 
     def whole(self, choices: Sequence[Sequence[Piece]], usage: CompletionUsage) -> Completion:
         """All choices, their pieces joined."""
         made = [self._choice(index, pieces) for index, pieces in enumerate(choices)]
-        return Completion(**self._header, choices=made, usage=usage)
+        return Completion(**self._header, **_fingerprint(choices[0][0]), choices=made, usage=usage)
 
     def chunk(self, index: int, piece: Piece) -> Completion:
         """A completion of one choice, with this piece's text and logprobs alone."""
-        return Completion(**self._header, choices=[self._choice(index, [piece])], usage=None)
+        self._last = _fingerprint(piece)
+        return Completion(**self._header, **self._last, choices=[self._choice(index, [piece])], usage=None)
 
     def usage_chunk(self, usage: CompletionUsage) -> Completion:
         """A completion without choices."""
-        return Completion(**self._header, choices=[], usage=usage)
+        return Completion(**self._header, **self._last, choices=[], usage=usage)
 
     def _choice(self, index: int, pieces: Sequence[Piece]) -> CompletionChoice:
         logprobs = None
@@ -74,6 +76,7 @@ class ChatAnswer:
         self._texts = texts
         self._shown = shown
         self._header = _header("chatcmpl", model)
+        self._last: dict[str, Any] = {}
         self._begun: set[int] = set()
 
     def whole(self, choices: Sequence[Sequence[Piece]], usage: CompletionUsage) -> ChatCompletion:
@@ -85,7 +88,8 @@ class ChatAnswer:
             message = ChatCompletionMessage(role="assistant", content=content, refusal=None)
             logprobs = None if self._shown is None else whole_chat.ChoiceLogprobs(**self._entries(pieces))
             made.append(whole_chat.Choice(index=index, message=message, logprobs=logprobs, finish_reason=reason))
-        return ChatCompletion(**self._header, object="chat.completion", choices=made, usage=usage)
+        head = self._header | _fingerprint(choices[0][0])
+        return ChatCompletion(**head, object="chat.completion", choices=made, usage=usage)
 
     def chunk(self, index: int, piece: Piece) -> ChatCompletionChunk:
         """This piece's text and logprobs; a choice's first chunk gives the role."""
@@ -93,6 +97,7 @@ class ChatAnswer:
         if index not in self._begun:
             delta.role = "assistant"
             self._begun.add(index)
+        self._last = _fingerprint(piece)
         assert piece.finish_reason != "scored"
         logprobs = None if self._shown is None else chat_chunk.ChoiceLogprobs(**self._entries([piece]))
         choice = chat_chunk.Choice(index=index, delta=delta, logprobs=logprobs, finish_reason=piece.finish_reason)
@@ -103,7 +108,8 @@ class ChatAnswer:
         return self._chunk([], usage)
 
     def _chunk(self, choices: list[chat_chunk.Choice], usage: CompletionUsage | None) -> ChatCompletionChunk:
-        return ChatCompletionChunk(**self._header, object="chat.completion.chunk", choices=choices, usage=usage)
+        head = self._header | self._last
+        return ChatCompletionChunk(**head, object="chat.completion.chunk", choices=choices, usage=usage)
 
     def _entries(self, pieces: Sequence[Piece]) -> dict[str, Any]:
         return {"content": chat_logprobs(self._texts, pieces, self._shown or 0), "refusal": None}
@@ -114,5 +120,9 @@ def _header(kind: str, model: ServedModel) -> dict[str, Any]:
         "id": f"{kind}-{uuid.uuid4().hex}",
         "created": int(time.time()),
         "model": model.name,
-        "system_fingerprint": model.revision,
     }
+
+
+def _fingerprint(piece: Piece) -> dict[str, Any]:
+    """The revision that wrote it: an adapter may be replaced between a request's check and its first token."""
+    return {"system_fingerprint": piece.revision}

@@ -77,15 +77,19 @@ class VllmEngine:
             await self.close()
             raise
 
-    async def _load_adapters(self, loader: VllmAdapters, room: AdapterRoom | None, base_revision: str) -> None:
-        """Those of the settings, then those that this or another replica loaded later."""
-        base = ServedModel(name=self._settings.name, adapter=False, revision=base_revision)
+    async def _load_adapters(self, loader: VllmAdapters, room: AdapterRoom | None, stored: str) -> None:
+        """Those of the settings, then those that this or another replica loaded later.
+
+        `stored` is the revision of the base as it lies on disk.
+        """
+        revision = weights.served_revision(stored, self._settings.engine.quantization)
+        base = ServedModel(name=self._settings.name, adapter=False, revision=revision)
         self._registry = AdapterRegistry(loader, base, room.aliases if room else 0)
         for name, path in self._settings.adapters.items():
             await self._registry.put(name, path)
         loading = self._settings.adapter_loading
         if loading is not None:
-            self.adapters = AdapterControl(self._registry, AdapterFolder(loading.root, base_revision))
+            self.adapters = AdapterControl(self._registry, AdapterFolder(loading.root, stored))
             await self.adapters.catch_up()
             self._following = asyncio.create_task(self.adapters.follow())
 

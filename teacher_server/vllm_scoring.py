@@ -93,10 +93,10 @@ def exact(output: RequestOutput, first_row: int, completion: Sequence[int]) -> b
     """
     if (output.num_cached_tokens or 0) > first_row:
         return False
-    rows = output.prompt_logprobs
-    if not isinstance(rows, LogprobRows):
-        return True
-    return rows.ids[:, 0].tolist() == list(completion) and not np.isnan(rows.logprobs).any()
+    rows: Any = output.prompt_logprobs
+    if isinstance(rows, LogprobRows) and rows.ids[:, 0].tolist() != list(completion):
+        return False
+    return not np.isnan(rows.logprobs).any()
 
 
 def _params(top_k: int, skip_reading_prefix_cache: bool, extra_args: dict[str, Any]) -> SamplingParams:

@@ -55,7 +55,7 @@ async def pieces(
             rows = rows[written : written + len(token_ids)]
             positions = from_flat(rows, 0, top_k, vocabulary_size, reason or "length", revision)
         written, shown = written + len(token_ids), shown + len(text)
-        yield Piece(text, token_ids, positions, reason)
+        yield Piece(text, token_ids, positions, reason, revision)
 
 
 def finish_reason(completion: CompletionOutput) -> FinishReason:

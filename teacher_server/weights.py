@@ -91,6 +91,11 @@ def check_adapter_fits(name: str, path: Path, base: Shapes) -> None:
             )
 
 
+def served_revision(stored: str, quantization: str | None) -> str:
+    """Revision of a model from the one it is `stored` as: quantized while they are loaded, weights answer otherwise."""
+    return stored if quantization is None else f"{stored}-{quantization}"
+
+
 def model_revision(folder: Path) -> str:
     """Hash of the model's weights and configuration."""
     return _hash_files([folder / "config.json", *sorted(folder.glob("*.safetensors"))])

@@ -61,7 +61,8 @@ class StandInEngine:
     ) -> None:
         self.gate = gate
         self.pen = pen
-        self.models = AdapterRegistry(StandInLoader(), ServedModel(name="teacher", adapter=False, revision="r0"), 2)
+        self.loader = StandInLoader()
+        self.models = AdapterRegistry(self.loader, ServedModel(name="teacher", adapter=False, revision="r0"), 2)
         folder = None if adapters_root is None else AdapterFolder(adapters_root, "r0")
         self.adapters = None if folder is None else AdapterControl(self.models, folder)
         self.dead = False
@@ -111,7 +112,7 @@ class StandInEngine:
                     before, written = [*prompt, *written], [*written, token]
                     why = reason or "length"
                     positions = None if top_k is None else _positions(before, [token], top_k, why, revision)
-                    yield Piece(text, [token], positions, reason)
+                    yield Piece(text, [token], positions, reason, revision)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return make_tokenizer()

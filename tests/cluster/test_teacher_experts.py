@@ -23,6 +23,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from common.api import GenerateOptions
 from common.errors import UserError
+from teacher_server import weights
 from teacher_server.adapter_control import AdapterControl
 from teacher_server.adapter_folder import AdapterLoadingSettings
 from teacher_server.engine import Positions
@@ -108,6 +109,7 @@ def test_bitsandbytes_is_the_rounded_model_with_and_without_an_adapter(environme
         plain, expert = (served.score((PROMPT, COMPLETION), k=1, model=name)[0] for name in ("teacher", "expert"))
     finally:
         served.close()
+    assert plain.revision == f"{weights.model_revision(base)}-bitsandbytes"
     rounded = [in_4_bits(base), PeftModel.from_pretrained(in_4_bits(base), root / "second")]
     assert mean_difference(plain, rounded[0]) < 0.4 * mean_difference(plain, LlamaForCausalLM.from_pretrained(base))
     assert mean_difference(expert, rounded[1]) < 0.4 * mean_difference(expert, adapted(base, root / "second"))

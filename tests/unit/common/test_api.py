@@ -100,6 +100,7 @@ def test_samples_count_in_the_bound_of_sequences():
         {"seed": -1},
         {"max_tokens": 0},
         {"n": 0},
+        {"n": "2"},
         {"n": MAX_SAMPLES + 1},
         {"stop": [""]},
         {"stop": ["x" * (MAX_STOP_CHARACTERS + 1)]},

@@ -52,7 +52,7 @@ def test_good_answers_pass():
 @pytest.mark.parametrize(
     ("answer", "named"),
     [
-        (replace(GOOD, id="b"), "got id 'b'"),
+        (replace(GOOD, id="b"), "id 'b', asked for 'a'"),
         (replace(GOOD, model="other"), "got model 'other', expected 'm'"),
         (failed("a", "m", "r", "poison", TOP_K, "float16"), "got the error 'poison'"),
         (replace(GOOD, finish_reason="stop"), "got finish reason 'stop', expected 'scored'"),
@@ -73,6 +73,17 @@ def test_good_answers_pass():
 def test_what_is_wrong_is_named(answer: TeacherAnswer, named: str):
     with pytest.raises(BadAnswer, match=named):
         verify(answer, SCORE, VOCABULARY_SIZE)
+
+
+def test_each_of_n_samples_and_of_several_sequences_is_checked_against_its_own():
+    write = request_to(generate=GenerateOptions(max_tokens=2, n=2)).sequences[0]
+    score = DistillSequence(id="s", prompt_token_ids=[1], completion_token_ids=[4, 5])
+    request = DistillRequest(model="m", top_k=TOP_K, sequences=[write, score])
+    for id, finish_reason in (("a/0", "stop"), ("a/1", "length"), ("s", "scored")):
+        verify(replace(GOOD, id=id, finish_reason=finish_reason), request, VOCABULARY_SIZE)
+    for id, named in (("a", "asked for 'a/0', 'a/1', 's'"), ("a/1", "expected 'stop' or 'length'")):
+        with pytest.raises(BadAnswer, match=named):
+            verify(replace(GOOD, id=id), request, VOCABULARY_SIZE)
 
 
 @pytest.mark.parametrize(

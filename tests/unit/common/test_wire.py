@@ -126,6 +126,14 @@ def test_answers_arrive_before_the_stream_ends():
         next(stream)
 
 
+def test_an_empty_entry_within_a_position_is_refused():
+    batch = wire.to_batch(sample(2), wire.schema(2, "float16"))
+    at = batch.schema.get_field_index("topk_ids")
+    holes = pa.array([[[1, None], [1, 2]]], batch.schema.field(at).type)
+    with pytest.raises(WireError, match="an empty cell"):
+        list(wire.from_batch(batch.set_column(at, batch.schema.field(at), holes)))
+
+
 def sample(length: int) -> TeacherAnswer:
     ones = -np.ones(length, np.float32)
     ids = np.arange(length, dtype=np.int32)

@@ -15,6 +15,7 @@ from common.errors import UserError
 from teacher_server import weights
 from teacher_server.adapter_control import AdapterControl
 from teacher_server.adapter_folder import AdapterFolder
+from teacher_server.adapters import Expert
 from tests.stand_in_engine import StandInEngine
 from tests.unit.teacher_server.adapter_files import make_adapter
 from tests.unit.teacher_server.test_routes import SCORE, body, connect, error_of, make_app
@@ -152,6 +153,57 @@ async def test_a_replica_that_cannot_follow_says_so_and_tries_again(root: Path, 
     make_adapter(root / "runs" / "one")
     await second.catch_up()
     assert names(two) == names(one)
+
+
+async def test_what_was_overtaken_while_it_was_followed_is_not_served(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    (one, first), (two, second) = control(root), control(root)
+    loading, go_on = asyncio.Event(), asyncio.Event()
+    load = two.loader.load
+
+    async def slowly(alias: str, expert: Expert) -> None:
+        loading.set()
+        await go_on.wait()
+        await load(alias, expert)
+
+    monkeypatch.setattr(two.loader, "load", slowly)
+    await first.put("x", "runs/one")
+    following = asyncio.create_task(second.catch_up())
+    await loading.wait()
+    await first.put("x", "runs/two")
+    go_on.set()
+    await following
+    assert "x" not in names(two)
+    assert "changed again while it was followed" in caplog.text
+    await second.catch_up()
+    assert names(one) == names(two)
+
+
+async def test_a_name_that_is_put_and_deleted_at_once_stays_deleted(root: Path):
+    engine, adapters = control(root)
+    await adapters.put("x", "runs/one")
+    putting = asyncio.create_task(adapters.put("x", "runs/two"))
+    while len(engine.loader.held) < 2:
+        await asyncio.sleep(0)
+    await adapters.delete("x")
+    await putting
+    await adapters.catch_up()
+    assert "x" not in names(engine)
+
+
+async def test_deletions_are_followed_first(root: Path, caplog: pytest.LogCaptureFixture):
+    (one, first), (two, second) = control(root), control(root)
+    for name in ("a", "b"):
+        await first.put(name, "runs/one")
+    await second.catch_up()
+    await first.delete("b")
+    await first.put("c", "runs/two")
+    await first.delete("a")
+    await first.put("a0", "runs/two")
+    await second.catch_up()
+    assert names(one) == names(two)
+    assert not caplog.records
 
 
 async def test_a_file_that_cannot_be_read_or_written_is_named(root: Path):

@@ -59,6 +59,32 @@ async def test_models_are_listed_and_found(client: AsyncOpenAI):
         await client.models.retrieve("nobody")
 
 
+async def test_the_fingerprint_is_of_the_weights_that_wrote(
+    client: AsyncOpenAI, engine: StandInEngine, monkeypatch: pytest.MonkeyPatch
+):
+    card = engine.describe()
+    before = [model.model_copy(update={"revision": "before"}) for model in card.models]
+    monkeypatch.setattr(engine, "describe", lambda: card.model_copy(update={"models": before}))
+    usage: Any = {"include_usage": True}
+    completion = await client.completions.create(model="expert", prompt="the", max_tokens=2)
+    chat = await client.chat.completions.create(model="expert", messages=HELLO, max_tokens=2)
+    chunks: list[Any] = [
+        *[
+            chunk
+            async for chunk in await client.completions.create(
+                model="expert", prompt="the", max_tokens=2, stream=True, stream_options=usage
+            )
+        ],
+        *[
+            chunk
+            async for chunk in await client.chat.completions.create(
+                model="expert", messages=HELLO, max_tokens=2, stream=True, stream_options=usage
+            )
+        ],
+    ]
+    assert {one.system_fingerprint for one in (completion, chat, *chunks)} == {"r0+r1"}
+
+
 async def test_a_chat_and_its_next_turn(client: AsyncOpenAI, engine: StandInEngine):
     system: Any = {"role": "developer", "content": [{"type": "text", "text": "be "}, {"type": "text", "text": "fair"}]}
     messages = [system, *HELLO]

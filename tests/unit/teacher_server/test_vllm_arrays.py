@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsLists, LogprobsTensors
@@ -20,7 +21,7 @@ from teacher_server import vllm_contract
 from teacher_server.positions import LogprobRows, from_flat
 from teacher_server.settings import EngineSettings
 from teacher_server.vllm_arrays import ArrayLogprobsProcessor
-from teacher_server.vllm_scoring import READABLE_AS_ARRAYS, Scoring
+from teacher_server.vllm_scoring import READABLE_AS_ARRAYS, Scoring, exact
 
 K = 3
 
@@ -76,6 +77,18 @@ def test_rows_grow_and_are_cut_like_a_list():
     part.extend(LogprobRows(*draw_rows(1)))
     assert (len(part), len(rows)) == (3, 25)
     np.testing.assert_array_equal(rows.ids, expected)
+
+
+@pytest.mark.parametrize("arrays", [True, False])
+def test_what_is_not_a_number_is_no_exact_answer_by_either_route(arrays: bool):
+    ids, logprobs = draw_rows(2)
+    for broken in (False, True):
+        logprobs[1, K] = np.nan if broken else -9
+        flat = FlatLogprobs(token_ids=ids.ravel().tolist(), logprobs=logprobs.ravel().tolist())
+        output: Any = SimpleNamespace(
+            num_cached_tokens=0, prompt_logprobs=LogprobRows(ids, logprobs) if arrays else flat
+        )
+        assert exact(output, 0, ids[:, 0].tolist()) is not broken
 
 
 def test_rows_of_another_width_are_no_answer():

@@ -78,6 +78,11 @@ def test_a_revision_follows_the_bytes_and_not_the_place(model: Path, tmp_path: P
     assert weights.model_revision(moved) != before
 
 
+def test_quantized_weights_are_another_revision():
+    revisions = {weights.served_revision("r", quantization) for quantization in (None, "fp8", "bitsandbytes")}
+    assert revisions == {"r", "r-fp8", "r-bitsandbytes"}
+
+
 def test_the_hubs_cache_is_not_read_again(model: Path, tmp_path: Path):
     (tmp_path / "blobs").mkdir()
     blob = (model / "model.safetensors").rename(tmp_path / "blobs" / ("a" * 64))
