@@ -40,7 +40,7 @@ class GenerateOptions(Body):
     seed: int | None = Field(default=None, strict=True, ge=0, lt=SEEDS)
     stop_token_ids: TokenIds = []
     stop: StopStrings = []
-    n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
+    n: int = Field(default=1, strict=True, ge=1, le=MAX_SAMPLES)
 
 
 class DistillSequence(Body):
