@@ -1,10 +1,10 @@
 """Overload is refused at the door, in the replica itself, below Ray Serve's own limits."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from common.api import DistillRequest, DistillSequence
+from common.api import DistillSequence
 from teacher_server.refusals import Refusal
 from teacher_server.settings import LimitSettings
 
@@ -68,22 +68,29 @@ class Admission:
                 self._idle.set()
 
 
-def check_size(request: DistillRequest, limits: LimitSettings) -> int:
-    """Tokens of the request, given and to be written. Raises Refusal (422) when they are too many for one request."""
-    written = [_completion_tokens(sequence) for sequence in request.sequences]
-    tokens = sum(written) + sum(len(sequence.prompt_token_ids) for sequence in request.sequences)
+def check_size(
+    sequences: Sequence[DistillSequence],
+    top_k: int,
+    limits: LimitSettings,
+    fields: tuple[str, str] = ("sequences", "top_k"),
+) -> int:
+    """Tokens of a request, given and to be written. Raises Refusal (422) when they are too many for one request.
+
+    `fields` are the ones that a refusal blames for too many tokens and for too many logprobs.
+    """
+    blamed, blamed_k = fields
+    written = [_completion_tokens(sequence) for sequence in sequences]
+    tokens = sum(written) + sum(len(sequence.prompt_token_ids) for sequence in sequences)
     if tokens > limits.max_request_tokens:
         message = (
-            f"sequences: got {tokens} tokens, given and to be written, expected at most {limits.max_request_tokens}"
+            f"{blamed}: got {tokens} tokens, given and to be written, expected at most {limits.max_request_tokens}"
         )
-        raise Refusal(422, "request_too_large", f"{message}; send fewer sequences in a request", "sequences")
-    entries = sum(written) * request.top_k
+        raise Refusal(422, "request_too_large", f"{message}; send fewer sequences in a request", blamed)
+    entries = sum(written) * top_k
     if entries > limits.max_request_entries:
-        message = (
-            f"top_k: {sum(written)} completion tokens times {request.top_k} are {entries} logprobs, expected at most"
-        )
+        message = f"{blamed_k}: {sum(written)} completion tokens times {top_k} are {entries} logprobs, expected at most"
         raise Refusal(
-            422, "request_too_large", f"{message} {limits.max_request_entries}; send fewer sequences", "top_k"
+            422, "request_too_large", f"{message} {limits.max_request_entries}; send fewer sequences", blamed_k
         )
     return tokens
 

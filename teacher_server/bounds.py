@@ -42,9 +42,10 @@ class Bounds:
     async def _checked_body(self, scope: Scope, receive: Receive) -> bytes:
         headers = Headers(scope=scope)
         _check_sizes(scope)
-        if not is_open(scope):  # probes ask for it by whatever address they know
-            _check_host(headers.getlist("Host"), self._hosts)
         bodies.check_headers(headers, self._max_body)
+        if is_open(scope):  # probes ask by whatever address they know; a stranger's body is never waited for
+            return b""
+        _check_host(headers.getlist("Host"), self._hosts)
         body = await bodies.read(receive, headers, self._max_body)
         bodies.check_json(body, headers)
         return body

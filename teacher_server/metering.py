@@ -24,7 +24,7 @@ class Metering:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        sent, status = 0, 0
+        sent, status = 0, 0  # an error that nobody answered gets its 500 outside of this layer
 
         async def counting(message: Message) -> None:
             nonlocal sent, status
@@ -34,6 +34,10 @@ class Metering:
 
         try:
             await self._app(scope, receive, counting)
+        except Exception:
+            status = status or 500
+            state.setdefault("refused", "internal_error")
+            raise
         finally:
             self._count(scope, state.get("client", NOBODY), state.get("refused"), status, sent)
 

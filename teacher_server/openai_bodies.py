@@ -25,6 +25,8 @@ from teacher_server.openai_fields import (
 
 MAX_MESSAGES = 1_024
 MAX_PARTS = 64
+DEFAULT_MAX_TOKENS = 16
+"""Tokens of a completion that sets no limit, as OpenAI has it; an answer in a chat may fill the longest sequence."""
 MAX_TOP_LOGPROBS = 20
 
 
@@ -70,6 +72,10 @@ class WritingBody(Body):
         """Alternatives to show at each token; None shows no logprobs at all."""
         raise NotImplementedError
 
+    def tokens(self, max_length: int) -> int:
+        """Tokens given and to be written, or more: a text has at most as many as bytes, a sequence `max_length`."""
+        raise NotImplementedError
+
 
 class CompletionBody(WritingBody):
     """Body of `POST /v1/completions`."""
@@ -89,6 +95,11 @@ class CompletionBody(WritingBody):
     def shown(self) -> int | None:
         """Alternatives to show at each token; None shows no logprobs at all."""
         return self.logprobs
+
+    def tokens(self, max_length: int) -> int:
+        """Tokens given and to be written, or more: a text has at most as many as bytes, a sequence `max_length`."""
+        written = min(self.max_tokens or DEFAULT_MAX_TOKENS, max_length) * self.number_of_answers
+        return written + sum(min(_most_tokens(prompt), max_length) for prompt in self.prompt)
 
 
 class TextPart(Body):
@@ -164,3 +175,13 @@ class ChatBody(WritingBody):
     def shown(self) -> int | None:
         """Alternatives to show at each token; None shows no logprobs at all."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    def tokens(self, max_length: int) -> int:
+        """The same, the chat template's own tokens aside; an answer without a limit may fill `max_length`."""
+        written = min(self.max_completion_tokens or self.max_tokens or max_length, max_length)
+        given = sum(_most_tokens(part.text) for message in self.messages for part in message.content)
+        return min(given, max_length) + written * self.number_of_answers
+
+
+def _most_tokens(prompt: str | list[int]) -> int:
+    return len(prompt.encode()) + 2 if isinstance(prompt, str) else len(prompt)  # BOS and EOS around a text

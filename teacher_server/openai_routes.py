@@ -11,18 +11,20 @@ from openai.types.chat import ChatCompletion
 
 from common.api import SEEDS, Body, DistillSequence, GenerateOptions, ServedModel
 from teacher_server import bodies
-from teacher_server.admission import Admission
+from teacher_server.admission import Admission, check_size
 from teacher_server.connection import while_connected
 from teacher_server.distill import AnswerStream, check_sequence, find_model
 from teacher_server.engine import Engine, Piece, SequenceRefused
+from teacher_server.metrics import Meter, Recorder
 from teacher_server.openai_answers import Answer, ChatAnswer, CompletionAnswer
-from teacher_server.openai_bodies import ChatBody, CompletionBody, WritingBody
+from teacher_server.openai_bodies import DEFAULT_MAX_TOKENS, ChatBody, CompletionBody, WritingBody
 from teacher_server.openai_stream import Usage, events, gather, refusal
 from teacher_server.refusals import Refusal
+from teacher_server.settings import LimitSettings
 from teacher_server.texts import Texts
 
-DEFAULT_MAX_TOKENS = 16
-"""Tokens of a completion that sets no limit, as OpenAI has it; an answer in a chat may fill the longest sequence."""
+MAX_SHOWN = 262_144
+"""Logprobs in an answer that isn't streamed: each is an object, about a kilobyte while the answer is made."""
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 """What the document of the API says of an answer with `stream`."""
 
@@ -34,17 +36,19 @@ class ModelList(Body):
     data: list[Model]
 
 
-def router(engine: Engine, admission: Admission) -> APIRouter:
+def router(engine: Engine, admission: Admission, limits: LimitSettings, recorder: Recorder) -> APIRouter:
     """OpenAI's routes around a started `engine`."""
     routes = APIRouter(prefix="/v1", route_class=bodies.JsonRoute)
-    writer = Writer(engine)
+    writer = Writer(engine, limits, recorder)
 
-    async def admitted_completion(body: CompletionBody) -> AsyncIterator[CompletionBody]:
-        with admission.hold(body.number_of_answers):
+    async def admitted_completion(body: CompletionBody, connection: Request) -> AsyncIterator[CompletionBody]:
+        connection.state.sequences = body.number_of_answers
+        with admission.hold(body.number_of_answers, body.tokens(engine.describe().max_length)):
             yield body
 
-    async def admitted_chat(body: ChatBody) -> AsyncIterator[ChatBody]:
-        with admission.hold(body.number_of_answers):
+    async def admitted_chat(body: ChatBody, connection: Request) -> AsyncIterator[ChatBody]:
+        connection.state.sequences = body.number_of_answers
+        with admission.hold(body.number_of_answers, body.tokens(engine.describe().max_length)):
             yield body
 
     @routes.get("/models", response_model_exclude_unset=True)
@@ -73,8 +77,10 @@ def router(engine: Engine, admission: Admission) -> APIRouter:
 class Writer:
     """Answers OpenAI's requests with one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: LimitSettings, recorder: Recorder) -> None:
         self._engine = engine
+        self._limits = limits
+        self._recorder = recorder
         self._texts = Texts(engine.tokenizer())
         self._created = int(time.time())
 
@@ -103,7 +109,7 @@ class Writer:
     ) -> Response:
         writers = self._writers(body, prompts, options)
         await self._engine.check_health()
-        usage = Usage(sum(map(len, prompts)))
+        usage = Usage(sum(map(len, prompts)), Meter(self._recorder, body.model))
         if body.stream:
             tell_usage = bool(body.stream_options and body.stream_options.include_usage)
             return AnswerStream(events(answer, writers, usage, tell_usage), media_type="text/event-stream")
@@ -119,6 +125,9 @@ class Writer:
             message = f"got {top_k} logprobs per token, this teacher gives at most {card.max_top_k}"
             raise Refusal(422, "invalid_value", message, "logprobs")
         asked = [DistillSequence.model_construct(id="", prompt_token_ids=ids, generate=options) for ids in prompts]
+        check_size(asked, top_k or 0, self._limits, ("max_tokens", "logprobs"))
+        if top_k is not None and not body.stream:
+            _check_shown(options.max_tokens * body.number_of_answers * (top_k + 1))
         for sequence in asked:
             try:
                 check_sequence(sequence, card)
@@ -144,3 +153,10 @@ class Writer:
 
     def _prompts(self, body: CompletionBody) -> list[list[int]]:
         return [self._texts.prompt_ids(prompt) if isinstance(prompt, str) else prompt for prompt in body.prompt]
+
+
+def _check_shown(logprobs: int) -> None:
+    """Raises Refusal when an answer that is kept whole could hold too many."""
+    if logprobs > MAX_SHOWN:
+        message = f"logprobs: up to {logprobs} in one answer, expected at most {MAX_SHOWN}"
+        raise Refusal(422, "request_too_large", f"{message}; send stream: true, or set max_tokens lower", "logprobs")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
@@ -10,6 +11,7 @@ from openai.types import CompletionUsage
 from pydantic import BaseModel
 
 from teacher_server.engine import EngineUnavailable, Piece, SequenceRefused
+from teacher_server.metrics import Meter
 from teacher_server.openai_answers import Answer
 from teacher_server.refusals import Refusal
 
@@ -55,20 +57,35 @@ async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[in
 
 
 class Usage:
-    """Counts tokens: of prompts once, whatever the number of samples; of completions with their terminators."""
+    """Counts tokens: of prompts once, whatever the number of samples; of completions with their terminators.
 
-    def __init__(self, prompt_tokens: int) -> None:
+    The `meter` hears of each completion that ends.
+    """
+
+    def __init__(self, prompt_tokens: int, meter: Meter) -> None:
         self._prompt = prompt_tokens
-        self._completion = 0
+        self._written: Counter[int] = Counter()
+        self._meter = meter
 
-    def count(self, piece: Piece) -> None:
-        """Count what was written."""
-        self._completion += len(piece.token_ids)
+    def count(self, index: int, piece: Piece) -> None:
+        """Count what was written of the completion `index`."""
+        self._written[index] += len(piece.token_ids)
+        if piece.finish_reason is not None:
+            self._meter.answered(piece.finish_reason, self._written[index])
+
+    def failed(self, error: SequenceRefused | EngineUnavailable) -> None:
+        """Count what ended all of the answer."""
+        if isinstance(error, SequenceRefused):
+            self._meter.answered(None, 0)
+        else:
+            self._meter.cut()
 
     def total(self) -> CompletionUsage:
         """What was counted."""
-        total = self._prompt + self._completion
-        return CompletionUsage(prompt_tokens=self._prompt, completion_tokens=self._completion, total_tokens=total)
+        written = self._written.total()
+        return CompletionUsage(
+            prompt_tokens=self._prompt, completion_tokens=written, total_tokens=self._prompt + written
+        )
 
 
 async def gather(answer: Answer, writers: Sequence[AsyncGenerator[Piece]], usage: Usage) -> BaseModel:
@@ -77,11 +94,12 @@ async def gather(answer: Answer, writers: Sequence[AsyncGenerator[Piece]], usage
     try:
         async with aclosing(merge(writers)) as pieces:
             async for index, piece in pieces:
-                usage.count(piece)
+                usage.count(index, piece)
                 choices[index].append(piece)
     except SequenceRefused as error:
+        usage.failed(error)
         raise refusal(error) from None
-    return answer.whole(choices, usage.total())
+    return await asyncio.to_thread(answer.whole, choices, usage.total())
 
 
 async def events(
@@ -91,13 +109,14 @@ async def events(
     try:
         async with aclosing(merge(writers)) as pieces:
             async for index, piece in pieces:
-                usage.count(piece)
+                usage.count(index, piece)
                 if piece.text or piece.positions is not None or piece.finish_reason is not None:
                     yield _event(answer.chunk(index, piece))
         if tell_usage:
             yield _event(answer.usage_chunk(usage.total()))
         yield "data: [DONE]\n\n"
     except (SequenceRefused, EngineUnavailable) as error:
+        usage.failed(error)
         logger.error("a stream of %d completions ends with an error: %s", len(writers), error)
         yield f"data: {bytes(refusal(error).response().body).decode()}\n\n"
 

@@ -24,7 +24,7 @@ from teacher_server.refusals import Refusal
 KNOWN_FOR_S = 5.0
 """Seconds for which an answer to who serves what is believed."""
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
-_OF_THE_HOP = frozenset({b"connection", b"transfer-encoding", b"host", b"content-length"})
+_OF_THE_HOP = frozenset({b"connection", b"transfer-encoding", b"content-length"})
 
 
 class Router:
@@ -77,8 +77,8 @@ class Router:
         return next((name for name in self._applications if model in self._served.get(name, [])), None)
 
     async def _learn(self, headers: Headers) -> None:
-        token = [(name, value) for name, value in headers if name == b"authorization"]
-        cards = await asyncio.gather(*(_card(ask, token) for ask in self._applications.values()))
+        asking = [(name, value) for name, value in headers if name in (b"authorization", b"host")]
+        cards = await asyncio.gather(*(_card(ask, asking) for ask in self._applications.values()))
         for name, card in zip(self._applications, cards, strict=True):
             if card is not None:
                 self._served[name] = [model.name for model in card.models]

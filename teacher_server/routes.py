@@ -42,7 +42,7 @@ def create_app(
 
     async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:
         connection.state.sequences = request.number_of_answers
-        with admission.hold(request.number_of_answers, check_size(request, limits)):
+        with admission.hold(request.number_of_answers, check_size(request.sequences, request.top_k, limits)):
             yield request
 
     @app.get("/healthz")
@@ -68,5 +68,5 @@ def create_app(
         answers = distill.stream_answers(engine, request, model, Meter(recorder, model.name))
         return distill.AnswerStream(answers, media_type=distill.MEDIA_TYPE)
 
-    app.include_router(openai_routes.router(engine, admission))
+    app.include_router(openai_routes.router(engine, admission, limits, recorder))
     return app

@@ -200,3 +200,17 @@ async def test_long_headers_and_targets_are_refused(path: str, headers: dict[str
     assert response.status_code == status
     error: dict[str, Any] = error_of(response)
     assert "expected" in error["message"]
+
+
+async def test_a_strangers_body_is_not_waited_for():
+    async def never() -> Any:
+        raise AssertionError("the body was read")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "query_string": b"", "headers": []}
+    await make_app(StandInEngine())(scope, never, send)
+    assert sent[0]["status"] == 200

@@ -77,6 +77,14 @@ async def test_requests_are_counted_by_status_and_refusals_by_reason():
         assert replica.value("teacher_refused", "default", reason) == 1, reason
 
 
+async def test_a_bug_is_counted_as_one(monkeypatch: pytest.MonkeyPatch):
+    replica = Replica()
+    monkeypatch.setattr(replica.engine, "describe", lambda: 1 / 0)
+    assert (await replica.http.get("/v1/teacher")).status_code == 500
+    assert replica.value("teacher_requests", "default", "/v1/teacher", "500") == 1
+    assert replica.value("teacher_refused", "default", "internal_error") == 1
+
+
 async def test_a_client_that_leaves_is_counted():
     replica = Replica(asyncio.Event())
     taken = await replica.start(SCORE)

@@ -12,11 +12,14 @@ import pytest
 from openai import AsyncOpenAI
 
 from common.api import MAX_SAMPLES
+from teacher_server import openai_routes
+from teacher_server.metrics import MemoryRecorder
 from teacher_server.routes import create_app
 from teacher_server.settings import LimitSettings
 from tests.loopback import serving
 from tests.stand_in_engine import StandInEngine
 from tests.stand_in_tokenizer import make_tokenizer
+from tests.unit.teacher_server.test_routes import connect, error_of
 
 pytestmark = pytest.mark.anyio
 TOKEN = "a-token"
@@ -209,3 +212,40 @@ async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def test_the_limits_of_requests_hold_here_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(openai_routes, "MAX_SHOWN", 2 * 30 * 3)
+    many = TEXT | {"n": 2, "logprobs": 2}
+    for limits, body, refused in [
+        ({"max_request_tokens": 60}, many, "max_tokens"),
+        ({"max_request_entries": 119}, many, "logprobs"),
+        ({}, many | {"logprobs": 3}, "logprobs"),  # more than one JSON document may hold
+        ({}, many | {"logprobs": 3, "stream": True}, None),
+        ({}, many, None),
+    ]:
+        async with connect(create_app(StandInEngine(), LimitSettings(**limits), TOKEN)) as http:
+            response = await http.post("/v1/completions", json=body)
+        assert response.status_code == (422 if refused else 200), body
+        if refused:
+            assert (error_of(response)["code"], error_of(response)["param"]) == ("request_too_large", refused)
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/completions", TEXT), ("/v1/chat/completions", CHAT)])
+async def test_tokens_sequences_and_outcomes_are_counted(path: str, body: dict[str, Any]):
+    engine, recorder, limits = StandInEngine(pen=asyncio.Event()), MemoryRecorder(), LimitSettings(max_tokens=100)
+    assert engine.pen is not None
+    async with connect(create_app(engine, limits, TOKEN, recorder=recorder)) as http:
+        held = asyncio.create_task(http.post(path, json=body | {"n": 2, "max_tokens": 40}))
+        await _until(lambda: engine.working == 2)
+        assert error_of(await http.post(path, json=body))["code"] == "overloaded"
+        engine.pen.set()
+        answer = (await held).json()
+        assert (await http.post(path, json=body | {"stream": True})).status_code == 200
+    values = recorder.values
+    assert sum(value for key, value in values.items() if key[0] == "teacher_sequences") == 3
+    assert (
+        sum(value for key, value in values.items() if key[0] == "teacher_positions")
+        > answer["usage"]["completion_tokens"]
+    )
+    assert values["teacher_first_row_seconds", "teacher"] > 0

@@ -132,3 +132,13 @@ async def test_a_client_that_goes_away_cancels_the_work(sequences: list[dict[str
         await _until(lambda: engine.working == 1)
         leaving.cancel()
         await _until(lambda: engine.cancelled == 1)
+
+
+async def test_the_clients_host_reaches_the_teachers():
+    app = make_app(NamedEngine("small"), allowed_hosts=("teacher",))
+    router = Router({"large": partial(call, make_app(NamedEngine("large"))), "small": partial(call, app)}, 10_000)
+    async with connect(router.app()) as http:
+        for host, status in [("teacher", 200), ("other", 404)]:  # unknown there: the first application refuses it
+            response = await http.post("/v1/distill", json=body(SCORE, model="small"), headers={"Host": host})
+            router._served.clear()
+            assert response.status_code == status
