@@ -20,12 +20,18 @@ FOLLOW_S = 2.0
 
 
 class AdapterControl:
-    """Puts and deletes aliases of one replica's `registry`, and keeps up with the other replicas'."""
+    """Puts and deletes aliases of one replica's `registry`, and keeps up with the other replicas'.
 
-    def __init__(self, registry: AdapterRegistry, folder: AdapterFolder) -> None:
+    `clients` are the names of those who may change something, None if everybody may.
+    """
+
+    def __init__(
+        self, registry: AdapterRegistry, folder: AdapterFolder, clients: tuple[str, ...] | None = None
+    ) -> None:
         self._registry = registry
         self._folder = folder
-        self._followed = 0
+        self.clients = clients
+        self._followed: tuple[int, ...] = ()
 
     async def put(self, alias: str, relative: str) -> ServedModel:
         """Serve the adapter at `relative` under the root as `alias`.

@@ -32,6 +32,8 @@ class AdapterLoadingSettings(Settings):
     """Largest LoRA rank."""
     modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Kinds of module that they may change; each takes memory, used or not."""
+    clients: tuple[str, ...] | None = None
+    """Names of the tokens that may put and delete adapters, which are everybody's; without it each may."""
 
 
 class OutsideRoot(UserError):
@@ -129,9 +131,13 @@ class AdapterFolder:
             raise NoFolder(f"path: no folder {relative!r} under adapter_loading.root; copy the adapter there first")
         return folder
 
-    def version(self) -> int:
-        """A number that changes with the file."""
-        return self._file.stat().st_mtime_ns if self._file.exists() else 0
+    def version(self) -> tuple[int, ...]:
+        """What changes with the file."""
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            return ()
+        return status.st_mtime_ns, status.st_ino, status.st_size
 
     def aliases(self) -> dict[str, Placed | None]:
         """What was loaded later, by alias; None for one that was deleted. Raises UserError when the file is damaged."""

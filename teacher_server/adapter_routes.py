@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import Field
 
 from common.api import Body, ServedModel
@@ -49,24 +49,30 @@ def router(engine: Engine) -> APIRouter:
         return AdapterList(adapters=[model for model in engine.describe().models if model.adapter])
 
     @routes.put("/{name}")
-    async def put_adapter(name: AdapterName, place: AdapterPlace) -> ServedModel:
+    async def put_adapter(name: AdapterName, place: AdapterPlace, request: Request) -> ServedModel:
         """Serve the adapter in `path` as `name`, in place of the one before, whose requests finish."""
         with _refusing():
-            return await _control(engine).put(name, place.path)
+            return await _control(engine, request).put(name, place.path)
 
     @routes.delete("/{name}", status_code=204)
-    async def delete_adapter(name: AdapterName) -> None:
+    async def delete_adapter(name: AdapterName, request: Request) -> None:
         """Serve `name` no longer; its requests finish."""
         with _refusing():
-            await _control(engine).delete(name)
+            await _control(engine, request).delete(name)
 
     return routes
 
 
-def _control(engine: Engine) -> AdapterControl:
+def _control(engine: Engine, request: Request) -> AdapterControl:
     if engine.adapters is None:
         message = "this teacher loads no adapters while it runs; start it with the setting adapter_loading.root"
         raise Refusal(403, "adapter_loading_off", message)
+    client, allowed = request.state.client, engine.adapters.clients
+    if allowed is not None and client not in allowed:
+        message = (
+            f"the token named {client!r} may not change adapters; see adapter_loading.clients"
+        )
+        raise Refusal(403, "client_not_allowed", message)
     return engine.adapters
 
 

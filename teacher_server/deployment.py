@@ -76,5 +76,6 @@ class TeacherReplica:
     async def __del__(self) -> None:
         """Serve calls it once the requests it knows of are answered; whatever still comes is refused."""
         if hasattr(self, "_admission"):
-            await self._admission.close(self._settings.replicas.graceful_shutdown_timeout_s)
+            # Serve has waited for those it knows of, and ends this process when the whole time is over.
+            await self._admission.close(self._settings.replicas.graceful_shutdown_timeout_s / 2)
             await self._engine.close()

@@ -1,6 +1,6 @@
 """The layers around the routes, from the outside in: access log, token, fair share, bounds."""
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from teacher_server.access_log import AccessLog
 from teacher_server.auth import BearerAuth
@@ -9,7 +9,7 @@ from teacher_server.settings import LimitSettings
 from teacher_server.tokens import DEFAULT_CLIENT, Tokens
 
 
-def close(app: FastAPI, limits: LimitSettings, tokens: Tokens | str) -> None:
+def close(app: Starlette, limits: LimitSettings, tokens: Tokens | str) -> None:
     """Put the layers around `app`; they hold for every route, later ones too. A string is the only token."""
     tokens = Tokens({DEFAULT_CLIENT: tokens}) if isinstance(tokens, str) else tokens
     app.add_middleware(Bounds, limits=limits)

@@ -1,66 +1,63 @@
 """One address for several teachers: a request goes to the application that serves its `model`, and its answer back.
 
-The router answers nothing by itself but /healthz and what no application can: it knows no token, and what it learns of
-who serves what it asks with the caller's own. Requests without a model go to the first application.
+The router has the doors of a teacher, and then answers nothing by itself but /healthz and what no application can. What
+it learns of who serves what it asks with the caller's own token. Requests without a model go to the first application.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import cast
 
+from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from common.api import TeacherCard
+from teacher_server import doors
 from teacher_server.distill import AnswerStream
 from teacher_server.engine import EngineUnavailable
 from teacher_server.forwarding import Answer, Ask, Forwarded, Headers, Start
 from teacher_server.refusals import Refusal
+from teacher_server.settings import LimitSettings
+from teacher_server.tokens import Tokens
 
 KNOWN_FOR_S = 5.0
 """Seconds for which an answer to who serves what is believed."""
+NAMING = ("/v1/models/", "/v1/adapters/")
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _OF_THE_HOP = frozenset({b"connection", b"transfer-encoding", b"content-length"})
 
 
 class Router:
-    """Asks `applications`, by name in order of preference, each of which takes at most `max_body_bytes` a request."""
+    """Asks `applications`, by name in order of preference."""
 
-    def __init__(self, applications: Mapping[str, Ask], max_body_bytes: int) -> None:
+    def __init__(self, applications: Mapping[str, Ask]) -> None:
         self._applications = applications
-        self._max_body_bytes = max_body_bytes
         self._served: dict[str, list[str]] = {}
         self._asked_at = -KNOWN_FOR_S
 
-    def app(self) -> Starlette:
-        """The ASGI application."""
+    def app(self, limits: LimitSettings, tokens: Tokens | str) -> Starlette:
+        """The ASGI application, for clients with one of the `tokens` (a string is the only one)."""
         every = Route("/{path:path}", self._answer, methods=METHODS)
-        return Starlette(routes=[Route("/healthz", _healthz), every])
+        app = Starlette(routes=[Route("/healthz", _healthz), every])
+        doors.close(app, limits, tokens)
+        return app
 
     async def _answer(self, request: Request) -> Response:
         try:
-            body = await self._read(request)
-            forwarded = Forwarded(
-                request.method, request.scope["path"][len(request.scope.get("root_path", "")) :],
-                _between_hops(request.headers.raw), request.scope["query_string"], body,
-            )  # fmt: skip
-            return await self._forward(forwarded, request.query_params.get("model") or _model_of(body))
+            body = await request.body()
+            path = request.scope["path"][len(request.scope.get("root_path", "")) :]
+            headers = _between_hops(request.headers.raw)
+            forwarded = Forwarded(request.method, path, headers, request.scope["query_string"], body)
+            model = request.query_params.get("model") or _named_in(path) or _model_of(body)
+            return await self._forward(forwarded, model)
         except Refusal as refusal:
             return refusal.response()
         except EngineUnavailable as error:
             return Refusal(503, "unavailable", f"{error}; try again later", retry_after_s=1).response()
-
-    async def _read(self, request: Request) -> bytes:
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > self._max_body_bytes:
-                raise Refusal(413, "too_large", f"got more than {self._max_body_bytes} bytes; split the request")
-        return bytes(body)
 
     async def _forward(self, request: Forwarded, model: str | None) -> Response:
         first = next(iter(self._applications))
@@ -89,10 +86,15 @@ async def _healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
+def _named_in(path: str) -> str | None:
+    """The model in a path like /v1/models/NAME or /v1/adapters/NAME."""
+    return next((path[len(start) :] for start in NAMING if path.startswith(start)), None)
+
+
 def _model_of(body: bytes) -> str | None:
     try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):  # the application says what is wrong with it
+        values = from_json(body)
+    except ValueError:  # the application says what is wrong with it
         return None
     model = values.get("model") if isinstance(values, dict) else None
     return model if isinstance(model, str) else None

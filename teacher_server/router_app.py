@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -13,10 +14,13 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from common.settings import Settings, validate
+from teacher_server import access_log
 from teacher_server.app import POOL_SHARE
 from teacher_server.engine import EngineUnavailable
 from teacher_server.forwarding import Answer, Forwarded
 from teacher_server.router import Router
+from teacher_server.settings import LimitSettings
+from teacher_server.tokens import open_tokens
 
 
 class RouterSettings(Settings):
@@ -24,8 +28,10 @@ class RouterSettings(Settings):
 
     applications: list[str] = Field(min_length=1)
     """Names of Serve applications; where two serve a model of the same name, the earlier one answers."""
-    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
-    """Largest request that is taken; it is held in memory until its application has it."""
+    token_file: Path | None = None
+    """As the applications' own: the router asks for a token before it reads anything."""
+    limits: LimitSettings = LimitSettings()
+    """What a request may be; its body is held in memory until its application has it."""
     max_requests: int = Field(default=1024, ge=1)
     """Requests on their way at a time, per replica; the applications refuse earlier."""
     count: int = Field(default=1, ge=1)
@@ -44,8 +50,9 @@ class RouterReplica:
         self._settings = settings
 
     async def __serve_build_asgi_app__(self) -> Starlette:
+        access_log.log_to_stderr()
         asks = {name: partial(ask_application, name) for name in self._settings.applications}
-        return Router(asks, self._settings.max_body_bytes).app()
+        return Router(asks).app(self._settings.limits, open_tokens(self._settings.token_file))
 
 
 async def ask_application(name: str, request: Forwarded) -> Answer:

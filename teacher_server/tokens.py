@@ -104,7 +104,10 @@ def _refuse_duplicate(repeated: bool, what: str) -> None:
 def _read(file: Path) -> str:
     try:
         with file.open("rb") as stream:
-            return stream.read(MAX_FILE_BYTES).decode("utf-8")
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise UserError(f"the token file {file} has more than {MAX_FILE_BYTES:,} bytes; is it the right file?")
+        return content.decode("utf-8")
     except OSError as error:
         raise UserError(f"can't read the token file {file}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -89,7 +89,7 @@ class VllmEngine:
             await self._registry.put(name, path)
         loading = self._settings.adapter_loading
         if loading is not None:
-            self.adapters = AdapterControl(self._registry, AdapterFolder(loading.root, stored))
+            self.adapters = AdapterControl(self._registry, AdapterFolder(loading.root, stored), loading.clients)
             await self.adapters.catch_up()
             self._following = asyncio.create_task(self.adapters.follow())
 

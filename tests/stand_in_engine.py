@@ -57,6 +57,7 @@ class StandInEngine:
         self,
         gate: asyncio.Event | None = None,
         adapters_root: Path | None = None,
+        administrators: tuple[str, ...] | None = None,
         pen: asyncio.Event | None = None,
     ) -> None:
         self.gate = gate
@@ -64,7 +65,7 @@ class StandInEngine:
         self.loader = StandInLoader()
         self.models = AdapterRegistry(self.loader, ServedModel(name="teacher", adapter=False, revision="r0"), 2)
         folder = None if adapters_root is None else AdapterFolder(adapters_root, "r0")
-        self.adapters = None if folder is None else AdapterControl(self.models, folder)
+        self.adapters = None if folder is None else AdapterControl(self.models, folder, administrators)
         self.dead = False
         self.started = False
         self.working = 0

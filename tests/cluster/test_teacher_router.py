@@ -47,7 +47,7 @@ def router_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name in ("large", "small"):
             teacher = application(make_engine, name=name, token_file=str(token_file), **few)
             serve.run(teacher, name=name, route_prefix=f"/{name}")
-        router = router_app.build({"applications": ["large", "small"], "pool": None})
+        router = router_app.build({"applications": ["large", "small"], "token_file": str(token_file), "pool": None})
         serve.run(router, name="router", route_prefix="/all")
         yield f"{address}/all"
 

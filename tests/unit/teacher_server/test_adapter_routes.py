@@ -105,6 +105,15 @@ async def test_other_mistakes_are_named(root: Path):
         assert (response.status_code, error_of(response)["code"]) == (409, "no_room")
 
 
+async def test_only_named_clients_change_adapters(root: Path):
+    app = make_app(StandInEngine(adapters_root=root, administrators=("somebody",)))
+    async with connect(app) as http:
+        for method, path in (("PUT", "new"), ("DELETE", "expert")):
+            response = await http.request(method, f"/v1/adapters/{path}", json={"path": "runs/one"})
+            assert (response.status_code, error_of(response)["code"]) == (403, "client_not_allowed")
+        assert [one["name"] for one in (await http.get("/v1/adapters")).json()["adapters"]] == ["expert"]
+
+
 async def test_without_a_root_nothing_is_loaded():
     async with replica(None) as http:
         assert (await http.get("/v1/adapters")).status_code == 200

@@ -16,8 +16,9 @@ from teacher_server import router_app
 from teacher_server.engine import EngineUnavailable
 from teacher_server.forwarding import Answer, Ask, Forwarded, call
 from teacher_server.router import Router
+from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.test_routes import SCORE, WRITE, _call, _until, body, connect, error_of, make_app
+from tests.unit.teacher_server.test_routes import SCORE, TOKEN, WRITE, _call, _until, body, connect, error_of, make_app
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ def engines() -> list[NamedEngine]:
 
 def route(engines: list[NamedEngine], **more: Ask) -> Starlette:
     asks: dict[str, Ask] = {engine.models.base.name: partial(call, make_app(engine)) for engine in engines}
-    return Router(asks | more, max_body_bytes=10_000).app()
+    return Router(asks | more).app(LimitSettings(max_body_bytes=10_000), TOKEN)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def test_refusals_come_back_as_they_are(http: httpx.AsyncClient, engines: 
         (body(SCORE, model="small", top_k=9), 422, "invalid_value"),
         (body(SCORE, model=7), 422, "invalid_value"),
         ([], 422, "invalid_value"),
-        (body(*[SCORE] * 500, model="small"), 413, "too_large"),
+        (body(*[SCORE] * 500, model="small"), 413, "body_too_large"),
     ]:
         response = await http.post("/v1/distill", json=content)
         assert (response.status_code, error_of(response)["code"]) == (status, code)
@@ -84,12 +85,19 @@ async def test_refusals_come_back_as_they_are(http: httpx.AsyncClient, engines: 
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
 
-async def test_a_stranger_is_refused_by_the_teachers(engines: list[NamedEngine]):
+async def test_a_stranger_is_refused_before_anything_is_read(engines: list[NamedEngine]):
     async with connect(route(engines), "wrong") as http:
         for method, path in [("GET", "/v1/teacher"), ("POST", "/v1/distill"), ("GET", "/docs"), ("DELETE", "/x")]:
             response = await http.request(method, path, json=body(SCORE, model="small"))
             assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer"), path
         assert (await http.get("/healthz")).status_code == 200
+    assert not any(engine.asked for engine in engines)
+
+
+async def test_a_model_named_in_the_path_is_found(http: httpx.AsyncClient):
+    for name in ("large", "small"):
+        assert (await http.get(f"/v1/models/{name}")).json()["id"] == name
+    assert (await http.get("/v1/models/nobody")).status_code == 404
 
 
 async def test_a_teacher_that_is_down_leaves_the_other(engines: list[NamedEngine]):
@@ -136,8 +144,8 @@ async def test_a_client_that_goes_away_cancels_the_work(sequences: list[dict[str
 
 async def test_the_clients_host_reaches_the_teachers():
     app = make_app(NamedEngine("small"), allowed_hosts=("teacher",))
-    router = Router({"large": partial(call, make_app(NamedEngine("large"))), "small": partial(call, app)}, 10_000)
-    async with connect(router.app()) as http:
+    router = Router({"large": partial(call, make_app(NamedEngine("large"))), "small": partial(call, app)})
+    async with connect(router.app(LimitSettings(), TOKEN)) as http:
         for host, status in [("teacher", 200), ("other", 404)]:  # unknown there: the first application refuses it
             response = await http.post("/v1/distill", json=body(SCORE, model="small"), headers={"Host": host})
             router._served.clear()
