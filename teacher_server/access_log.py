@@ -79,7 +79,7 @@ class AccessLog:
         failed = False
         try:
             await self._app(scope, receive, counting_send)
-        except Exception:
+        except Exception:  # whatever it was, it is logged and goes on
             failed = True
             raise
         finally:

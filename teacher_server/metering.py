@@ -34,7 +34,7 @@ class Metering:
 
         try:
             await self._app(scope, receive, counting)
-        except Exception:
+        except Exception:  # whatever it was, it is counted and goes on
             status = status or 500
             state.setdefault("refused", "internal_error")
             raise
