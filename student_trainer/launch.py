@@ -3,11 +3,9 @@
 import logging
 import os
 import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray.train import WorkerGroupError
@@ -25,7 +23,6 @@ from student_trainer.stream import PromptStream
 
 POOL_SHARE = 0.001
 """How much of the pool's marker a worker takes: the marker says where, not how many."""
-LOOK_EVERY_S = 0.5
 
 
 def launch(settings: TrainSettings) -> None:
@@ -39,13 +36,9 @@ def launch(settings: TrainSettings) -> None:
         shards(settings.data.validation)  # raises where there are none
     run_folder.prepare(settings)
     source = "data" if settings.mode == "sft" else "teacher"
-    with _connected(settings.workers), ProgressLine(settings.run_folder, steps, source) as progress:
+    with _connected(settings.workers), ProgressLine(settings.run_folder, steps, source):
         check_resources(settings.workers)
-        training = _start(settings)
-        while not training.done():
-            threading.Event().wait(LOOK_EVERY_S)
-            progress.update()
-        _raise_mendable(training)
+        _fit(settings)
 
 
 @contextmanager
@@ -95,8 +88,8 @@ def _resources(workers: WorkerSettings) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-def _start(settings: TrainSettings) -> Future[Any]:
-    """Run Ray Train in a thread of its own, so that the main thread hears Ctrl-C."""
+def _fit(settings: TrainSettings) -> None:
+    """Run Ray Train in this thread: one that still asked Ray after `ray.shutdown()` would end the whole process."""
     workers = settings.workers
     trainer = TorchTrainer(
         _work,
@@ -108,16 +101,12 @@ def _start(settings: TrainSettings) -> Future[Any]:
             name=".ray_train", storage_path=str(settings.run_folder), logging_config=LoggingConfig(log_level="CRITICAL")
         ),
     )
-    training: Future[Any] = Future()
-
-    def fit() -> None:
-        try:
-            training.set_result(trainer.fit())
-        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
-            training.set_exception(error)
-
-    threading.Thread(target=fit, daemon=True, name="ray-train").start()
-    return training
+    try:
+        trainer.fit()
+    except SystemExit:  # Ray Train's own answer to Ctrl-C, after it has stopped the workers
+        raise KeyboardInterrupt from None
+    except WorkerGroupError as error:
+        _raise_mendable(error)
 
 
 def _work(values: dict[str, Any]) -> None:
@@ -130,13 +119,10 @@ def _work(values: dict[str, Any]) -> None:
     train(TrainSettings.model_validate(values), world, ray.train.report)
 
 
-def _raise_mendable(training: Future[Any]) -> None:
-    """Raise what went wrong: the user's own mistake among the workers' failures, if there is one."""
-    try:
-        training.result()
-    except WorkerGroupError as error:
-        for failure in error.worker_failures.values():
-            cause = getattr(failure, "_base_exc", failure)
-            if isinstance(cause, UserError):
-                raise UserError(str(cause)) from None
-        raise
+def _raise_mendable(error: WorkerGroupError) -> NoReturn:
+    """Raise the user's own mistake among the workers' failures, if there is one, else `error`."""
+    for failure in error.worker_failures.values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, UserError):
+            raise UserError(str(cause)) from None
+    raise error

@@ -1,12 +1,14 @@
 """The progress line, read from the run's metrics: step, loss, tokens/s, and how long the run waited for its source."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
 
 from student_trainer.run_folder import Metrics, log_of, metrics_of, read_metrics
 
+LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0
 RECENT_STEPS = 10
 
@@ -14,7 +16,8 @@ RECENT_STEPS = 10
 class ProgressLine:
     """Rewrites one line on a terminal; elsewhere prints a line every few seconds, when there is news.
 
-    New lines of the run's log are printed above it. `source` is who the run waits for: "teacher" or "data".
+    A thread of its own looks for news while the context is open. New lines of the run's log are printed above it.
+    `source` is who the run waits for: "teacher" or "data".
     """
 
     def __init__(self, run_folder: Path, steps: int, source: str) -> None:
@@ -23,14 +26,23 @@ class ProgressLine:
         self._metrics_read = _size(metrics_of(run_folder))
         self._shown = ""
         self._shown_at = 0.0
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="progress")
 
     def __enter__(self) -> "ProgressLine":
+        self._watcher.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._watcher.join()
         self.update(last=True)
         if sys.stdout.isatty() and self._shown:
             print()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_EVERY_S):
+            self.update()
 
     def update(self, last: bool = False) -> None:
         """Show what is new."""

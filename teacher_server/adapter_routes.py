@@ -69,9 +69,7 @@ def _control(engine: Engine, request: Request) -> AdapterControl:
         raise Refusal(403, "adapter_loading_off", message)
     client, allowed = request.state.client, engine.adapters.clients
     if allowed is not None and client not in allowed:
-        message = (
-            f"the token named {client!r} may not change adapters; see adapter_loading.clients"
-        )
+        message = f"the token named {client!r} may not change adapters; see adapter_loading.clients"
         raise Refusal(403, "client_not_allowed", message)
     return engine.adapters
 

@@ -116,7 +116,7 @@ def test_ctrl_c_ends_the_run_and_leaves_no_process(config: Path):
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive

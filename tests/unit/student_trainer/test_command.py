@@ -110,12 +110,18 @@ def test_metrics_are_read_only_when_there_are_new_ones(tmp_path: Path, monkeypat
     reads = []
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("student_trainer.progress.read_metrics", lambda folder: reads.append(0) or read_metrics(folder))
-    with ProgressLine(tmp_path, 10, "teacher") as progress:
-        for step in (1, 2):
-            append_metrics(tmp_path, line_of(step))
-            progress.update()
-            progress.update()
+    progress = ProgressLine(tmp_path, 10, "teacher")
+    for step in (1, 2):
+        append_metrics(tmp_path, line_of(step))
+        progress.update()
+        progress.update()
     assert len(reads) == 2
+
+
+def test_the_line_is_shown_once_more_when_the_run_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with ProgressLine(tmp_path, 10, "teacher"):
+        append_metrics(tmp_path, line_of(7))
+    assert "step 7/10" in capsys.readouterr().out
 
 
 def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path):
