@@ -66,12 +66,13 @@ class Judge:
     async def judge(self, group: str, rows: list[PromptRow]) -> Judgement:
         """Score and rewrite the completions of `rows`; rows that are too long are left out, and logged by name.
 
-        Raises UserError when a row has no recorded completion, none fits or the model refuses one.
+        Raises UserError when a row has no recorded completion, none fits, or the model refuses one or is replaced.
         """
         fitting = self._fitting(group, rows)
         sequences = [sequence for _, sequence in fitting]
         scored = await self._ask_all([self._to_score(sequence) for sequence in sequences])
         written = await self._ask_all([self._to_write(sequence) for sequence in sequences])
+        check_one_revision(self.model, [*scored, *written])
         loss, tokens = mean_loss(scored)
         kept = [row for row, _ in fitting]
         pairs = list(zip(kept, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
@@ -139,6 +140,16 @@ def mean_loss(answers: Iterable[TeacherAnswer]) -> tuple[float, int]:
     sums = [(-float(answer.token_logprobs.sum(dtype="float64")), len(answer)) for answer in answers]
     tokens = sum(count for _, count in sums)
     return sum(total for total, _ in sums) / tokens, tokens
+
+
+def check_one_revision(model: str, answers: Iterable[TeacherAnswer]) -> None:
+    """Raise UserError when different weights gave `answers`: the name was moved to others meanwhile."""
+    revisions = {answer.revision for answer in answers}
+    if len(revisions) > 1:
+        raise UserError(
+            f"{model} changed while it was judged (revisions {', '.join(sorted(revisions))}); "
+            "judge it again when nobody replaces it"
+        )
 
 
 def same_action(recorded: str, written: str) -> bool:

@@ -29,7 +29,7 @@ class Teacher(Protocol):
 
 
 class Answers:
-    """Answers from `record`, then from `teacher` (at `revision`), whichever are there."""
+    """Answers from `record`, then from `teacher`, whichever are there; all of one `revision`, the first's if None."""
 
     def __init__(
         self,
@@ -92,7 +92,10 @@ class Answers:
         return self._failed(request, reason)
 
     def _check_revision(self, answer: wire.TeacherAnswer) -> None:
-        if self._revision is not None and answer.revision != self._revision:
+        if answer.error is not None:
+            return
+        self._revision = self._revision or answer.revision
+        if answer.revision != self._revision:
             raise UserError(
                 f"got an answer of revision {answer.revision} of {answer.model}, the run began with {self._revision}; "
                 "start again from the last checkpoint with teacher.source: live, or serve the first revision again"

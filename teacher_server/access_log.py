@@ -16,6 +16,10 @@ logger = logging.getLogger("teacher_server.access")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 MAX_PATH = 200
+NOBODY = "-"
+"""The client's name where no valid token came."""
+OTHER = "other"
+"""The route of requests that none took: paths of strangers must not become metrics."""
 CLIENT_WENT_AWAY = 499
 """The status of a request whose client was gone before its answer was complete, as proxies log it."""
 
@@ -25,9 +29,11 @@ class Access:
     """What is known of one request; `milliseconds` and `bytes` grow until its answer is complete."""
 
     client: str
-    """Name of the token; "-" without one."""
+    """Name of the token, or NOBODY."""
     method: str
     path: str
+    route: str
+    """The path as it was declared; "other" where no route took the request."""
     status: int
     milliseconds: float
     bytes: int
@@ -52,6 +58,8 @@ def write_line(access: Access) -> None:
 
 class AccessLog:
     """Tells `observe` of every request when it ends, however it ends; an answer that streams ends with its last part.
+
+    It stands outside of the application, so that it sees what any layer refused.
 
     `client`, `sequences` and `refused` are read from `scope["state"]`, where inner layers leave them.
     """
@@ -85,14 +93,15 @@ class AccessLog:
         finally:
             self._observe(
                 Access(
-                    client=state.get("client", "-"),
+                    client=state.get("client", NOBODY),
                     method=scope["method"] if scope["method"] in METHODS else "OTHER",
                     path=quote(scope["path"][:MAX_PATH], safe="/-._~"),
+                    route=getattr(scope.get("route"), "path", OTHER),
                     status=status if complete else 500 if failed else CLIENT_WENT_AWAY,
                     milliseconds=(time.perf_counter() - started) * 1000,
                     bytes=size,
                     sequences=state.get("sequences"),
-                    code=state.get("refused"),
+                    code="internal_error" if failed else state.get("refused"),
                 )
             )
 

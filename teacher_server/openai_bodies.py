@@ -5,7 +5,7 @@ Fields of OpenAI's that this teacher doesn't implement are taken at the values t
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
 from common.api import MAX_SAMPLES, MAX_SEQUENCES, MAX_TEMPERATURE, SEEDS, Body
 from common.toolbench.rows import Turn
@@ -33,7 +33,7 @@ MAX_TOP_LOGPROBS = 20
 class StreamOptions(Body):
     """`include_usage` sends the usage in a last chunk."""
 
-    include_usage: bool | None = None
+    include_usage: StrictBool | None = None
     include_obfuscation: No = None
 
 
@@ -42,12 +42,12 @@ class WritingBody(Body):
 
     model: str = Field(max_length=256)
     max_tokens: Tokens | None = None
-    temperature: float | None = Field(default=None, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)
-    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    n: int | None = Field(default=None, ge=1, le=MAX_SAMPLES)
-    seed: int | None = Field(default=None, ge=-SEEDS, lt=SEEDS)
+    temperature: float | None = Field(default=None, strict=True, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, strict=True, gt=0, le=1, allow_inf_nan=False)
+    n: int | None = Field(default=None, strict=True, ge=1, le=MAX_SAMPLES)
+    seed: int | None = Field(default=None, strict=True, ge=-SEEDS, lt=SEEDS)
     stop: Stops = []
-    stream: bool | None = None
+    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     user: Label | None = None
     presence_penalty: Zero = None
@@ -81,7 +81,7 @@ class CompletionBody(WritingBody):
     """Body of `POST /v1/completions`."""
 
     prompt: Prompts
-    logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_LOGPROBS)
+    logprobs: int | None = Field(default=None, strict=True, ge=0, le=MAX_TOP_LOGPROBS)
     best_of: Annotated[None, OnlyAt(1)] = None
     echo: No = None
     suffix: Annotated[None, OnlyAt("")] = None
@@ -140,8 +140,8 @@ class ChatBody(WritingBody):
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Tokens | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_LOGPROBS)
+    logprobs: StrictBool | None = None
+    top_logprobs: int | None = Field(default=None, strict=True, ge=0, le=MAX_TOP_LOGPROBS)
     response_format: TextFormat | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None

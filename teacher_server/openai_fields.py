@@ -61,5 +61,5 @@ Prompts = Annotated[
     Field(min_length=1, max_length=MAX_SEQUENCES),
     BeforeValidator(as_prompts, str | list[str] | list[int] | list[list[int]]),
 ]
-Tokens = Annotated[int, Field(ge=1, le=MAX_SEQUENCE_TOKENS)]
+Tokens = Annotated[int, Field(strict=True, ge=1, le=MAX_SEQUENCE_TOKENS)]
 Stops = Annotated[StopStrings, BeforeValidator(as_stops, str | list[str] | None)]

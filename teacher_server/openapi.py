@@ -25,7 +25,7 @@ ERRORS = {
     "500": "the teacher failed; its log says why",
     "503": "overloaded, or the engine is unavailable; see Retry-After",
 }
-BARE_ERRORS = ("400", "405", "408", "413", "414", "415", "431", "500", "503")
+BARE_ERRORS = ("400", "405", "413", "414", "415", "431", "500", "503")
 """What an open path may answer."""
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",

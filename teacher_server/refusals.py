@@ -67,7 +67,7 @@ def install(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        message = f"{request.method} {request.url.path}: {error.detail}; see GET /v1/teacher and POST /v1/distill"
+        message = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json describes every route"
         headers = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
         return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(headers)
 

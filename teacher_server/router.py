@@ -1,13 +1,14 @@
 """One address for several teachers: a request goes to the application that serves its `model`, and its answer back.
 
-The router has the doors of a teacher, and then answers nothing by itself but /healthz and what no application can. What
-it learns of who serves what it asks with the caller's own token. Requests without a model go to the first application.
+The router has the doors of a teacher, and then answers nothing by itself but /healthz, the list of everybody's models,
+and what no application can. What it learns of who serves what it asks with the caller's own token. Requests without a
+model go to the first application.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import cast
+from typing import Any, cast
 
 from pydantic_core import from_json
 from starlette.applications import Starlette
@@ -26,6 +27,7 @@ from teacher_server.tokens import Tokens
 
 KNOWN_FOR_S = 5.0
 """Seconds for which an answer to who serves what is believed."""
+MODELS = "/v1/models"
 NAMING = ("/v1/models/", "/v1/adapters/")
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _OF_THE_HOP = frozenset({b"connection", b"transfer-encoding", b"content-length"})
@@ -52,6 +54,8 @@ class Router:
             path = request.scope["path"][len(request.scope.get("root_path", "")) :]
             headers = _between_hops(request.headers.raw)
             forwarded = Forwarded(request.method, path, headers, request.scope["query_string"], body)
+            if (request.method, path) == ("GET", MODELS) and (models := await self._models(request.headers.raw)):
+                return JSONResponse({"object": "list", "data": models})
             model = request.query_params.get("model") or _named_in(path) or _model_of(body)
             return await self._forward(forwarded, model)
         except Refusal as refusal:
@@ -74,12 +78,23 @@ class Router:
         return next((name for name in self._applications if model in self._served.get(name, [])), None)
 
     async def _learn(self, headers: Headers) -> None:
-        asking = [(name, value) for name, value in headers if name in (b"authorization", b"host")]
-        cards = await asyncio.gather(*(_card(ask, asking) for ask in self._applications.values()))
-        for name, card in zip(self._applications, cards, strict=True):
+        for name, card in zip(self._applications, await self._ask_all("/v1/teacher", headers), strict=True):
             if card is not None:
-                self._served[name] = [model.name for model in card.models]
+                models = TeacherCard.model_validate_json(card).models
+                self._served[name] = [model.name for model in models]
                 self._asked_at = time.monotonic()
+
+    async def _models(self, headers: Headers) -> list[dict[str, Any]]:
+        """Every application's models in OpenAI's form; of two with one name, the one that would answer."""
+        lists = [from_json(content)["data"] for content in await self._ask_all(MODELS, headers) if content]
+        models = {model["id"]: model for listed in reversed(lists) for model in listed}
+        return [models[name] for name in dict.fromkeys(model["id"] for listed in lists for model in listed)]
+
+    async def _ask_all(self, path: str, headers: Headers) -> list[bytes | None]:
+        """What each application answers to GET `path` with the caller's token; None where it doesn't, or can't now."""
+        asking = [(name, value) for name, value in headers if name in (b"authorization", b"host")]
+        request = Forwarded("GET", path, asking)
+        return await asyncio.gather(*(_content(ask, request) for ask in self._applications.values()))
 
 
 async def _healthz(request: Request) -> Response:
@@ -117,13 +132,10 @@ async def _answered(answer: Answer) -> Response:
     return response
 
 
-async def _card(ask: Ask, token: Headers) -> TeacherCard | None:
-    """What an application serves; None when it doesn't say so to the caller, or can't now."""
-    answer = ask(Forwarded("GET", "/v1/teacher", token))
+async def _content(ask: Ask, request: Forwarded) -> bytes | None:
     try:
-        start, *body = [part async for part in answer]
+        start, *body = [part async for part in ask(request)]
     except EngineUnavailable:
         return None
     assert isinstance(start, Start)
-    content = b"".join(part for part in body if isinstance(part, bytes))
-    return TeacherCard.model_validate_json(content) if start.status == 200 else None
+    return b"".join(part for part in body if isinstance(part, bytes)) if start.status == 200 else None

@@ -10,7 +10,7 @@ from teacher_server import adapter_routes, bodies, distill, doors, openai_routes
 from teacher_server.admission import Admission, check_size
 from teacher_server.engine import Engine
 from teacher_server.health import EngineHealth
-from teacher_server.metering import Metering
+from teacher_server.metering import log_and_count
 from teacher_server.metrics import MemoryRecorder, Meter, Recorder
 from teacher_server.settings import LimitSettings
 from teacher_server.tokens import Tokens
@@ -36,8 +36,7 @@ def create_app(
     app = openapi.DocumentedApi(title="ToolAgent-KD teacher", docs_url=None, redoc_url=None)
     app.router.route_class = bodies.JsonRoute
     refusals.install(app, limits.retry_after_s)
-    doors.close(app, limits, tokens)
-    app.add_middleware(Metering, recorder=recorder)
+    doors.close(app, limits, tokens, log_and_count(recorder))
     app.include_router(adapter_routes.router(engine))
 
     async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:

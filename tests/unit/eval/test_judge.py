@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 import httpx
 import numpy as np
@@ -45,14 +47,14 @@ def make_row(name: str, completion: str | None = GOOD, question: str = "Weather 
     return PromptRow(name, "Weather in Paris?", turns, completion, name, 1, "seen")
 
 
-def stand_in(renderer: Renderer, logprob: float, max_length: int) -> httpx.MockTransport:
+def stand_in(renderer: Renderer, logprob: float, max_length: int, revisions: Iterator[str]) -> httpx.MockTransport:
     """A teacher that gives every scored token `logprob` and writes what WRITTEN says for the row's id.
 
-    It refuses what is longer than `max_length`.
+    It refuses what is longer than `max_length`. Each answer is of the next of `revisions`.
     """
 
     def answer(request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content)
+        body, revision = json.loads(request.content), next(revisions)
         answers = []
         for sequence in body["sequences"]:
             asked = sequence.get("completion_token_ids") or range(sequence["generate"]["max_tokens"])
@@ -66,7 +68,7 @@ def stand_in(renderer: Renderer, logprob: float, max_length: int) -> httpx.MockT
                 wire.TeacherAnswer(
                     id=sequence["id"],
                     model=body["model"],
-                    revision="r",
+                    revision=revision,
                     finish_reason="scored" if scoring else "stop",
                     error=None,
                     token_ids=tokens,
@@ -81,11 +83,17 @@ def stand_in(renderer: Renderer, logprob: float, max_length: int) -> httpx.MockT
     return httpx.MockTransport(answer)
 
 
-def judge(renderer: Renderer, rows: list[PromptRow], logprob: float = -0.5, max_length: int = LONGEST) -> Judgement:
+def judge(
+    renderer: Renderer,
+    rows: list[PromptRow],
+    logprob: float = -0.5,
+    max_length: int = LONGEST,
+    revisions: Iterable[str] = repeat("r"),
+) -> Judgement:
     settled: list[int] = []
 
     async def run() -> Judgement:
-        transport = stand_in(renderer, logprob, max_length)
+        transport = stand_in(renderer, logprob, max_length, iter(revisions))
         async with TeacherClient("http://teacher", "secret", transport=transport) as client:
             judge = Judge(client, "ft", "adapter", renderer, max_length, 64, 4, progress=settled.append)
             return await judge.judge("seen", rows)
@@ -151,3 +159,8 @@ def test_an_unreadable_completion_never_matches() -> None:
 def test_an_empty_group_is_refused() -> None:
     with pytest.raises(UserError, match="group 'seen' holds no rows"):
         first_rows([], 3, "seen")
+
+
+def test_a_model_that_is_replaced_meanwhile_is_not_judged(renderer: Renderer):
+    with pytest.raises(UserError, match=r"adapter changed while it was judged \(revisions r0, r1\)"):
+        judge(renderer, [make_row("good")], revisions=["r0", "r1"])

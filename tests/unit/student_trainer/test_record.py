@@ -1,5 +1,6 @@
 """The record: whole answers survive any cut, and a replay gives the same examples to the bit."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
 from common.wire import TeacherAnswer, encode, failed
+from student_trainer.answers import Answers
 from student_trainer.examples import Example
 from student_trainer.record import Key, RecordReader, RecordWriter
 from student_trainer.settings import TrainSettings
-from tests.unit.student_trainer.stand_in import StandInTeacher, make_row, make_settings
+from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE, StandInTeacher, make_row, make_settings
 from tests.unit.student_trainer.test_sources import ids, opened, quarantined, take
 
 WRITES = {"writer": {"teacher": 0.5, "dataset": 0.5}, "max_new_tokens": 6}
@@ -181,6 +183,20 @@ def test_answers_of_two_revisions_never_mix(tmp_path: Path):
     take(settings)
     with pytest.raises(UserError, match="got an answer of revision r1 of teacher, the run began with r2"):
         take(with_source(settings, "live+record"), StandInTeacher(revision="r2"))
+
+
+def test_a_record_of_two_revisions_is_refused_without_a_teacher_too(tmp_path: Path):
+    recorded = {
+        Key(0, position): asyncio.run(StandInTeacher(revision=revision).distill(REQUEST))[0]
+        for position, revision in enumerate(("r1", "r2"))
+    }
+    write(tmp_path / "mixed", recorded)
+    writer = RecordWriter(tmp_path / "own", 0, 2, "float16")
+    answers = Answers(RecordReader([tmp_path / "mixed"]), None, writer, VOCABULARY_SIZE, revision=None)
+    assert asyncio.run(answers.get(Key(0, 0), REQUEST)).revision == "r1"
+    with pytest.raises(UserError, match="revision r2 of m, the run began with r1"):
+        asyncio.run(answers.get(Key(0, 1), REQUEST))
+    writer.close()
 
 
 def test_a_recorded_answer_that_contradicts_itself_is_asked_again(tmp_path: Path):

@@ -142,7 +142,7 @@ def test_replicas_show_the_log_on_stderr(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr(access_log, "logger", logging.Logger("alone"))
     access_log.log_to_stderr()
     access_log.log_to_stderr()
-    access_log.write_line(access_log.Access("c", "GET", "/", 200, 1.0, 2, None, None))
+    access_log.write_line(access_log.Access("c", "GET", "/", "/", 200, 1.0, 2, None, None))
     assert capsys.readouterr().err.count("access client=c method=GET path=/ status=200 ms=1.0 bytes=2") == 1
 
 

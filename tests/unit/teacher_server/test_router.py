@@ -100,6 +100,12 @@ async def test_a_model_named_in_the_path_is_found(http: httpx.AsyncClient):
     assert (await http.get("/v1/models/nobody")).status_code == 404
 
 
+async def test_models_of_every_teacher_are_listed_once(http: httpx.AsyncClient, engines: list[NamedEngine]):
+    expected = dict.fromkeys(model.name for engine in engines for model in engine.describe().models)
+    listed = (await http.get("/v1/models")).json()
+    assert [model["id"] for model in listed["data"]] == [*expected]
+
+
 async def test_a_teacher_that_is_down_leaves_the_other(engines: list[NamedEngine]):
     async def down(request: Forwarded) -> Answer:
         raise EngineUnavailable("no replica")
