@@ -20,44 +20,43 @@ TAIL_FLOOR = 1e-9
 
 
 class LogprobRows:
-    """Rows of k + 1 ids and logprobs: the actual token, then the k most likely in descending order.
+    """Rows of a completion: `token_ids` and `token_logprobs` [n], `topk_ids` and `topk_logprobs` [n, k].
 
     vLLM's output processor asks of it what it asks of its own containers: `len`, slices and `extend`.
     """
 
-    def __init__(self, ids: NDArray[np.int32], logprobs: NDArray[np.float32]) -> None:
-        self._ids = ids
-        self._logprobs = logprobs
-        self._length = len(ids)
+    def __init__(self, *columns: NDArray[Any]) -> None:
+        self._columns = columns
+        self._length = len(columns[0])
+
+    @classmethod
+    def of(cls, ids: NDArray[np.int32], logprobs: NDArray[np.float32]) -> "LogprobRows":
+        """vLLM's rows, both [n, k + 1], without copying them."""
+        return cls(ids[:, 0], logprobs[:, 0], ids[:, 1:], logprobs[:, 1:])
 
     @classmethod
     def empty(cls, top_k: int) -> "LogprobRows":
-        return cls(np.empty((0, top_k + 1), np.int32), np.empty((0, top_k + 1), np.float32))
+        return cls.of(np.empty((0, top_k + 1), np.int32), np.empty((0, top_k + 1), np.float32))
 
     @property
-    def ids(self) -> NDArray[np.int32]:
-        """[n, k + 1]"""
-        return self._ids[: self._length]
-
-    @property
-    def logprobs(self) -> NDArray[np.float32]:
-        """[n, k + 1]"""
-        return self._logprobs[: self._length]
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """Token ids and logprobs, and the most likely ones' ids and logprobs."""
+        return tuple(column[: self._length] for column in self._columns)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, rows: slice) -> "LogprobRows":
-        return LogprobRows(self.ids[rows], self.logprobs[rows])
+        return LogprobRows(*(column[rows] for column in self.columns))
 
     def extend(self, other: "LogprobRows") -> None:
         """Copy the rows of `other`, so that nothing keeps the buffers in which all requests' rows arrived."""
         length = self._length + len(other)
-        if length > len(self._ids):
-            spare = max(length, 2 * self._length) - self._length
-            self._ids, self._logprobs = _grown(self.ids, spare), _grown(self.logprobs, spare)
-        self._ids[self._length : length] = other.ids
-        self._logprobs[self._length : length] = other.logprobs
+        if length > len(self._columns[0]):
+            room = max(length, 2 * self._length)
+            self._columns = tuple(_moved_into(room, column) for column in self.columns)
+        for column, more in zip(self._columns, other.columns, strict=True):
+            column[self._length : length] = more
         self._length = length
 
 
@@ -69,17 +68,11 @@ def from_flat(
     Raises ValueError when a row doesn't have top_k + 1 entries.
     """
     rows = flat[first:] if isinstance(flat, LogprobRows) else _unflatten(flat, first, top_k)
-    if rows.ids.shape[1] != top_k + 1:
-        raise ValueError(f"got rows of {rows.ids.shape[1]} entries, expected {top_k + 1}")
-    return Positions(
-        token_ids=np.ascontiguousarray(rows.ids[:, 0]),
-        token_logprobs=np.ascontiguousarray(rows.logprobs[:, 0]),
-        topk_ids=np.ascontiguousarray(rows.ids[:, 1:]),
-        topk_logprobs=np.ascontiguousarray(rows.logprobs[:, 1:]),
-        tail_logprob=tail_logprob(rows.logprobs[:, 1:], vocabulary_size),
-        finish_reason=finish_reason,
-        revision=revision,
-    )
+    token_ids, token_logprobs, topk_ids, topk_logprobs = map(np.ascontiguousarray, rows.columns)
+    if topk_ids.shape[1] != top_k:
+        raise ValueError(f"got rows of {topk_ids.shape[1] + 1} entries, expected {top_k + 1}")
+    tail = tail_logprob(topk_logprobs, vocabulary_size)
+    return Positions(token_ids, token_logprobs, topk_ids, topk_logprobs, tail, finish_reason, revision)
 
 
 def tail_logprob(topk_logprobs: NDArray[np.float32], vocabulary_size: int) -> NDArray[np.float32]:
@@ -106,11 +99,14 @@ def _unflatten(flat: Any, first: int, top_k: int) -> LogprobRows:
     if len(flat.token_ids) - start != count * (top_k + 1):
         raise ValueError(f"got {len(flat.token_ids) - start} entries for {count} rows, expected {top_k + 1} a row")
     ids = np.array(flat.token_ids[start:], np.int32).reshape(count, top_k + 1)
-    return LogprobRows(ids, np.array(flat.logprobs[start:], np.float32).reshape(count, top_k + 1))
+    return LogprobRows.of(ids, np.array(flat.logprobs[start:], np.float32).reshape(count, top_k + 1))
 
 
-def _grown(array: NDArray[Any], spare: int) -> NDArray[Any]:
-    return np.concatenate([array, np.empty((spare, array.shape[1]), array.dtype)])
+def _moved_into(room: int, column: NDArray[Any]) -> NDArray[Any]:
+    """`column` at the beginning of an array of `room` rows."""
+    moved = np.empty((room, *column.shape[1:]), column.dtype)
+    moved[: len(column)] = column
+    return moved
 
 
 def rounded(logprobs: NDArray[np.float32], dtype: LogprobDtype) -> NDArray[Any]:

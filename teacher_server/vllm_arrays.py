@@ -37,7 +37,7 @@ class ArrayLogprobsProcessor(LogprobsProcessor):
         assert self.cumulative_logprob is not None
         rows = _rows(logprobs_lists.logprob_token_ids, logprobs_lists.logprobs, self.num_logprobs)
         cast(LogprobRows, self.logprobs).extend(rows)
-        self.cumulative_logprob += float(rows.logprobs[:, 0].sum())
+        self.cumulative_logprob += float(logprobs_lists.logprobs[:, 0].sum())
 
     def _update_prompt_logprobs(self, prompt_logprobs_tensors: LogprobsTensors) -> None:
         assert self.num_prompt_logprobs is not None
@@ -59,4 +59,4 @@ def _container(top_k: int | None) -> Any:
 
 def _rows(ids: NDArray[np.int32], logprobs: NDArray[np.float32], top_k: int) -> LogprobRows:
     """The first k + 1 columns: a batch is as wide as its largest request."""
-    return LogprobRows(ids[:, : top_k + 1], logprobs[:, : top_k + 1])
+    return LogprobRows.of(ids[:, : top_k + 1], logprobs[:, : top_k + 1])

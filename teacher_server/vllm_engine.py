@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from importlib.metadata import version
 
 import psutil
+import torch
 from transformers import PreTrainedTokenizerFast
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
@@ -53,6 +54,7 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Load base and adapters. Raises UserError when they are missing or vLLM can't serve them so."""
+        torch.set_num_threads(1)  # this process only rounds arrays; more threads would take the engine's cores
         folder = weights.locate_model(self._settings.model)
         room = plan_room(self._settings.adapters, self._settings.adapter_loading)
         arguments = engine_args(self._settings, str(folder), room, **self._scoring.engine_arguments())

@@ -94,9 +94,11 @@ def exact(output: RequestOutput, first_row: int, completion: Sequence[int]) -> b
     if (output.num_cached_tokens or 0) > first_row:
         return False
     rows: Any = output.prompt_logprobs
-    if isinstance(rows, LogprobRows) and rows.ids[:, 0].tolist() != list(completion):
-        return False
-    return not np.isnan(rows.logprobs).any()
+    if not isinstance(rows, LogprobRows):
+        return not np.isnan(rows.logprobs).any()
+    token_ids, token_logprobs, _, topk_logprobs = rows.columns
+    computed = not (np.isnan(token_logprobs).any() or np.isnan(topk_logprobs).any())
+    return computed and np.array_equal(token_ids, completion)
 
 
 def _params(top_k: int, skip_reading_prefix_cache: bool, extra_args: dict[str, Any]) -> SamplingParams:

@@ -39,7 +39,7 @@ Score = Callable[[Sequences], None]
 
 
 def main() -> None:
-    os.environ.update(CPU_ENVIRONMENT)
+    os.environ.update(CPU_ENVIRONMENT, RAY_worker_niceness="0")  # Ray gives its workers a lower priority than others'
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, local_cluster(ClusterSettings()) as cluster:
         for vocabulary in VOCABULARIES:

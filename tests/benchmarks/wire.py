@@ -63,6 +63,7 @@ def engine_to_positions(output: LogprobsTensors) -> Positions:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # as in a replica
     figures: dict[str, float] = {}
     tokenizer = source_tokenizer(V)
     outputs = draw_outputs()

@@ -64,19 +64,24 @@ def test_prompt_rows_that_were_read_make_room_for_new_ones():
         assert one.prompt_logprobs == []
 
 
+def assert_holds(rows: LogprobRows, ids: np.ndarray, logprobs: np.ndarray) -> None:
+    for got, expected in zip(rows.columns, (ids[:, 0], logprobs[:, 0], ids[:, 1:], logprobs[:, 1:]), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 def test_rows_grow_and_are_cut_like_a_list():
-    rows, expected = LogprobRows.empty(K), np.zeros((0, K + 1), np.int32)
+    rows, expected = LogprobRows.empty(K), [np.zeros((0, K + 1))] * 2
     assert not rows
     for n in (1, 1, 3, 20):
-        rows.extend(LogprobRows(*draw_rows(n)))
-        expected = np.concatenate([expected, draw_rows(n)[0]])
-        np.testing.assert_array_equal(rows.ids, expected)
+        rows.extend(LogprobRows.of(*draw_rows(n)))
+        expected = [np.concatenate(both) for both in zip(expected, draw_rows(n), strict=True)]
+        assert_holds(rows, *expected)
     for cut in (slice(-2, None), slice(0), slice(3, 7)):
-        np.testing.assert_array_equal(rows[cut].ids, expected[cut])
+        assert_holds(rows[cut], *(each[cut] for each in expected))
     part = rows[-2:]
-    part.extend(LogprobRows(*draw_rows(1)))
+    part.extend(LogprobRows.of(*draw_rows(1)))
     assert (len(part), len(rows)) == (3, 25)
-    np.testing.assert_array_equal(rows.ids, expected)
+    assert_holds(rows, *expected)
 
 
 @pytest.mark.parametrize("arrays", [True, False])
@@ -86,14 +91,14 @@ def test_what_is_not_a_number_is_no_exact_answer_by_either_route(arrays: bool):
         logprobs[1, K] = np.nan if broken else -9
         flat = FlatLogprobs(token_ids=ids.ravel().tolist(), logprobs=logprobs.ravel().tolist())
         output: Any = SimpleNamespace(
-            num_cached_tokens=0, prompt_logprobs=LogprobRows(ids, logprobs) if arrays else flat
+            num_cached_tokens=0, prompt_logprobs=LogprobRows.of(ids, logprobs) if arrays else flat
         )
         assert exact(output, 0, ids[:, 0].tolist()) is not broken
 
 
 def test_rows_of_another_width_are_no_answer():
     with pytest.raises(ValueError, match="got rows of 4 entries, expected 6"):
-        from_flat(LogprobRows(*draw_rows(2)), 0, 5, 50, "scored", "r0")
+        from_flat(LogprobRows.of(*draw_rows(2)), 0, 5, 50, "scored", "r0")
 
 
 def test_vllm_is_the_one_that_the_array_path_was_tested_with():
