@@ -82,7 +82,7 @@ def _accumulate_gradient(
     sums = []
     for batch in batches:
         with _exchanging(learner.module, batch is batches[-1]):
-            measured = sums_on(learner.student, learner.module, batch, settings.loss, shares)
+            measured = sums_on(learner.module, batch, settings.loss, shares)
             # DDP averages over the workers, and the mean to differentiate is a sum over them
             torch.autograd.backward(measured.loss * world.size)
         sums.append(_detached(measured))

@@ -15,12 +15,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 
 from common.errors import UserError
 from student_trainer.batch import Batch
-from student_trainer.loss import Head
-from student_trainer.settings import StudentSettings
+from student_trainer.fused import loss_sums
+from student_trainer.loss import Head, LossSums, Shares
+from student_trainer.settings import LossSettings, StudentSettings
 
 
 class Student(nn.Module):
-    """A frozen base with trainable adapters. `forward` gives hidden states, so that DDP wraps all that learns."""
+    """A frozen base with trainable adapters. `forward` goes as far as the loss, so that DDP sees all that learns."""
 
     def __init__(self, model: PeftModel) -> None:
         super().__init__()
@@ -36,11 +37,20 @@ class Student(nn.Module):
     def vocabulary_size(self) -> int:
         return int(self.base.get_output_embeddings().weight.shape[0])
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, rows: Tensor) -> Tensor:
-        """Last hidden states [N, H] at `rows`, indices into the batch flattened to [B * L]."""
+    def forward(self, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
+        """The loss's sums on `batch`.
+
+        The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
+        """
+        return loss_sums(self.hidden(batch), self.head(), batch.targets, loss, shares)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states [N, H] at `batch.rows`."""
         decoder = self.base.get_decoder()
-        states = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-        return states.flatten(0, 1)[rows]
+        states = decoder(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        ).last_hidden_state
+        return states.flatten(0, 1)[batch.rows]
 
     def head(self) -> Head:
         """The output layer, frozen: adapters on it are refused."""
@@ -59,11 +69,6 @@ class Student(nn.Module):
         """Take over the adapter weights in `folder`, written by `save_adapter` of a student with the same settings."""
         device = next(iter(self.trainable())).device
         set_peft_model_state_dict(self.model, load_peft_weights(str(folder), device=str(device)))
-
-
-def hidden_of(student: nn.Module, batch: Batch) -> Tensor:
-    """Hidden states [N, H] of a batch, through the student or the DDP module around it."""
-    return student(batch.input_ids, batch.attention_mask, batch.rows)
 
 
 def load_student(settings: StudentSettings, device: torch.device, seed: int) -> Student:
