@@ -5,6 +5,7 @@ run_folder/
   metrics.jsonl       one line per step, and per validation; cut back to the checkpoint on resume
   checkpoints/step-N/ see checkpoint.py
   adapter/            the finished student, in PEFT's own format; model/, whole, where every weight learnt
+  not_finite/step-N/  a step that stopped the run, see failed_step.py
   summary.json        the run in a few numbers
 """
 
