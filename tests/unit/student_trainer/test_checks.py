@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from common.errors import UserError
 from common.sequences import Sequence
@@ -23,6 +22,7 @@ from student_trainer.settings import TrainSettings
 from student_trainer.step import make_learner, train_step
 from student_trainer.student import Student, load_student
 from student_trainer.world import World
+from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
@@ -94,16 +94,11 @@ def test_numbers_that_grow_out_of_bounds_stop_a_run(tmp_path: Path):
     assert not any(math.isfinite(each.loss) for each in replay(folder_of(settings.run_folder, 2), CPU))
 
 
-def work(rank: int, settings: TrainSettings, meeting: Path, examples: list[list[Example]]) -> None:
+def step_and_say(world: World, settings: TrainSettings, shares: list[Example]) -> None:
     """One of two workers; what it says when it stops goes to a file."""
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    world = World(rank, 2, CPU)
-    try:
-        train_step(make_learner(settings, 10, world), step_of(*examples[rank]), settings, world)
-    except UserError as error:
-        (meeting.parent / f"said-{rank}").write_text(str(error))
-    finally:
-        distributed.destroy_process_group()
+    with pytest.raises(UserError) as stopped:
+        train_step(make_learner(settings, 10, world), step_of(shares[world.rank]), settings, world)
+    (settings.run_folder / f"said-{world.rank}").write_text(str(stopped.value))
 
 
 @pytest.mark.parametrize(
@@ -116,9 +111,8 @@ def work(rank: int, settings: TrainSettings, meeting: Path, examples: list[list[
 )
 def test_what_one_worker_finds_stops_both(tmp_path: Path, other: Example, alpha: float, complaint: str):
     settings = prepared(tmp_path, loss={"alpha": alpha})
-    share = [[example("a")], [other]]
-    multiprocessing.start_processes(work, (settings, tmp_path / "meeting", share), nprocs=2, start_method="fork")
-    one, two = ((tmp_path / f"said-{rank}").read_text() for rank in (0, 1))
+    run_pair(step_and_say, settings, [example("a"), other])
+    one, two = ((settings.run_folder / f"said-{rank}").read_text() for rank in (0, 1))
     assert one == two
     assert complaint in one
     if "bad" in complaint:
