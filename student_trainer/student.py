@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -54,23 +55,25 @@ class Student(nn.Module):
 
         The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
         """
-        lower = self._dtype != torch.float32
-        # without its cache, which would hold a second copy of all weights till the end of the pass
-        with torch.autocast(batch.input_ids.device.type, self._dtype, enabled=lower, cache_enabled=False):
-            return loss_sums(self.hidden(batch), self.head(), batch.targets, loss, shares)
+        hidden = self.hidden(batch)
+        with self._autocast(hidden.device):
+            return loss_sums(hidden, self.head(), batch.targets, loss, shares)
 
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states [N, H] at `batch.rows`."""
         decoder = self.base.get_decoder()
-        states = decoder(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-        ).last_hidden_state
-        return states.flatten(0, 1)[batch.rows]
+        with self._autocast(batch.input_ids.device):
+            out = decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        return out.last_hidden_state.flatten(0, 1)[batch.rows]
 
     def head(self) -> Head:
         """The output layer: frozen beside adapters, which are refused on it; learning where everything learns."""
         layer = self.base.get_output_embeddings()
         return Head(layer.weight, layer.bias)
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        # without its cache, which would hold a second copy of all weights till the end of the pass
+        return torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32, cache_enabled=False)
 
     def trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -124,6 +127,9 @@ def _with_adapters(base: PreTrainedModel, lora: LoraSettings) -> PeftModel:
     except ValueError as error:
         raise UserError(f"student.lora.target_modules: {error}") from None
     assert isinstance(model, PeftModel)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False  # to float32, from which autocast would only cast it back
     _check_adapters(model, base)
     return model
 

@@ -83,7 +83,11 @@ def test_two_workers_learn_every_weight_as_one_does(tmp_path: Path):
     assert all((models[0][name] - start[name]).abs().max() > 1e-3 for name in start)
 
 
-@pytest.mark.parametrize("changes", [WHOLE, {"lora": {"rank": 4, "dropout": 0.3}}], ids=["whole", "adapters"])
+@pytest.mark.parametrize(
+    "changes",
+    [WHOLE, {"lora": {"rank": 4, "dropout": 0.3}}, {"lora": {"rank": 4, "use_dora": True}}],
+    ids=["whole", "adapters", "dora"],
+)
 def test_in_bfloat16_products_are_rounded_and_what_learns_is_not(tmp_path: Path, changes: dict[str, Any]):
     exact, rounded, again = (
         make_student(tmp_path, True, dtype=dtype, gradient_checkpointing=anew, **changes)
