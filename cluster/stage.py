@@ -69,10 +69,14 @@ class Stage:
     cluster: ClusterHandle
 
     def train(self, config: Path, name: str, **settings: object) -> Path:
-        """Submit a training job and watch it; return its run folder. Raises UserError when it fails.
+        """Submit a training job and watch it; return its run folder. Raises UserError when it fails, or has no adapter.
 
         `settings` override the config; in their names `__` stands for the dot.
         """
+        if yaml.safe_load(config.read_text())["student"].get("lora", {}) is None:
+            raise UserError(
+                f"{config} has student.lora null; the demo serves its students as adapters, set student.lora"
+            )
         folder = self.workshop.folder / name
         overrides = {"run_folder": folder} | {key.replace("__", "."): value for key, value in settings.items()}
         options = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]

@@ -8,6 +8,7 @@ from common.errors import UserError, run_command
 COMMANDS = {
     "train": "train a student on the live teacher, its record, or recorded completions",
     "export": "write a finished student as an adapter or a whole model, ready to be served",
+    "replay": "compute a step again whose loss was not finite, micro-batch by micro-batch",
     "pretrain": "make a small base model for tests and the demo",
 }
 """Each command is a module of this package with `main(arguments) -> int`, imported when it is called."""

@@ -4,7 +4,8 @@ A checkpoint is written into a temporary folder, its manifest of hashes last, an
 is checked against the manifest; a checkpoint that fails is passed over for the one before, and that is said.
 
     step-200/
-      adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format
+      adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format; a student without one has
+                                                        its weights in model.safetensors, in float32
       optimizer.pt                                      optimizer and schedule, tensors and numbers only
       state.json                                        step, epoch, next position, rows of data.train, versions
       manifest.json                                     sha256 of each file above
@@ -52,7 +53,7 @@ def save(folder: Path, learner: Learner, state: State, keep: int) -> Path:
     for leftover in (*later, *folder.glob(".step-*.partial")):
         shutil.rmtree(leftover)
     draft.mkdir(parents=True)
-    learner.student.save_adapter(draft)
+    learner.student.save(draft, learner.student.weights())
     states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
     torch.save(states, draft / "optimizer.pt")
     about = {"format_version": FORMAT_VERSION, **asdict(state), "versions": _versions()}
@@ -94,7 +95,7 @@ def load(checkpoint: Path, learner: Learner) -> State:
             f"{checkpoint} has format version {about['format_version']}, this trainer knows {FORMAT_VERSION}; "
             "resume with the release that wrote it, or choose a new run_folder"
         )
-    learner.student.load_adapter(checkpoint)
+    learner.student.load(checkpoint)
     states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
     learner.optimizer.load_state_dict(states["optimizer"])
     learner.schedule.load_state_dict(states["schedule"])

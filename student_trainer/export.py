@@ -1,8 +1,9 @@
 """`python -m student_trainer export RUN OUT [--merge]`: a finished student as files that a teacher server serves.
 
-Without --merge OUT holds the adapter, in PEFT's format, to be served on its base. With it OUT holds a whole model and
-its tokenizer, in the type that the student was trained in. A student that was trained on a 4-bit base (NF4) is merged
-into that base as the training saw it, its weights rounded to 4 bits and then written out in full.
+Without --merge OUT holds the adapter, in PEFT's format, to be served on its base. With it, or where every weight
+learnt, OUT holds a whole model and its tokenizer, in the type that the student was trained in. A student that was
+trained on a 4-bit base (NF4) is merged into that base as the training saw it, its weights rounded to 4 bits and then
+written out in full.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.settings import load
-from student_trainer.run_folder import is_finished
+from student_trainer.run_folder import is_finished, student_of
 from student_trainer.settings import StudentSettings, TrainSettings
 
 
@@ -29,21 +30,24 @@ def main(arguments: list[str]) -> int:
 def export(run: Path, out: Path, merge: bool) -> str:
     """Write the student of `run` to `out`, which appears once it is whole; returns how it is served.
 
-    Raises UserError when the run isn't finished, `out` is there already, or the base can't be read.
+    Raises UserError when the run isn't finished, `out` is there already, the base can't be read, or nobody could serve
+    it so.
     """
     student = load(TrainSettings, run / "config.yaml").student
     if not is_finished(run):
         raise UserError(f"the run in {run} isn't finished; start its configuration again to resume it, then export")
     if out.exists():
         raise UserError(f"{out} is there already; choose another folder, or remove it")
+    if student.lora and student.lora.use_dora and not merge:
+        raise UserError("a DoRA adapter is not served by vLLM; export it with --merge")
     draft = out.with_name(f".{out.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
-    if merge:
+    if merge and student.lora:
         _write_merged(student, run / "adapter", draft)
     else:
-        shutil.copytree(run / "adapter", draft)
+        shutil.copytree(student_of(run, student), draft)
     draft.rename(out)
-    return _how_to_serve(student, run.resolve().name, out.resolve(), merge)
+    return _how_to_serve(student, run.resolve().name, out.resolve(), merge or student.lora is None)
 
 
 def _write_merged(student: StudentSettings, adapter: Path, folder: Path) -> None:
@@ -62,9 +66,9 @@ def _write_merged(student: StudentSettings, adapter: Path, folder: Path) -> None
     tokenizer.save_pretrained(folder)
 
 
-def _how_to_serve(student: StudentSettings, name: str, out: Path, merge: bool) -> str:
-    if merge:
-        lines = [f"the merged model is in {out}", "serve it with these `args` in a serve YAML:", f"  model: {out}"]
+def _how_to_serve(student: StudentSettings, name: str, out: Path, whole: bool) -> str:
+    if whole:
+        lines = [f"the whole model is in {out}", "serve it with these `args` in a serve YAML:", f"  model: {out}"]
         if student.quantization != "none":
             lines[0] += (
                 f"; its base is the {student.quantization} one it was trained on, written out in {student.dtype}"
@@ -76,6 +80,6 @@ def _how_to_serve(student: StudentSettings, name: str, out: Path, merge: bool) -
         ]  # fmt: skip
     more = [
         "on every node of the teacher pool (see teacher_server/configs/), then `serve deploy FILE`;",
-        f'requests name it "model": "{"teacher" if merge else name}"',
+        f'requests name it "model": "{"teacher" if whole else name}"',
     ]
     return "\n".join(lines + more)

@@ -1,11 +1,11 @@
-"""The training of one worker, from an empty or interrupted run folder to a finished adapter.
+"""The training of one worker, from an empty or interrupted run folder to a finished student.
 
 1. Load the renderer, the prompts and the student; take over the newest intact checkpoint, if there is one.
 2. Open the source of examples: the live teacher, its record, or the dataset alone.
 3. Measure the student on the held-out slice.
 4. For each step: take this worker's share of it, update the student, write metrics; now and then measure again and
    write a checkpoint.
-5. Save the adapter and the run's summary.
+5. Write the finished student and the run's summary.
 
 Every worker runs this; they meet in the sums of `World` and in DDP's backward pass, and rank 0 writes the files.
 """
@@ -19,6 +19,7 @@ from common.render import Renderer, load_tokenizer
 from student_trainer import checkpoint, ledger
 from student_trainer.checkpoint import State
 from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
+from student_trainer.finished import write_student
 from student_trainer.run_folder import (
     Metrics,
     append_metrics,
@@ -75,7 +76,7 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
     with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:
         _run_steps(run, source, done, report)
     if world.leads:
-        run.learner.student.save_adapter(settings.run_folder / "adapter")
+        write_student(settings, checkpoints_of(settings.run_folder) / f"step-{last_step}")
         write_summary(settings.run_folder)
 
 

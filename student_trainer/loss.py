@@ -14,6 +14,7 @@ Legend: N = completion positions of a micro-batch, H = hidden size, V = vocabula
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -68,12 +69,11 @@ class Head:
     bias: Tensor | None = None  # [V]
 
 
-@dataclass(frozen=True)
-class LossSums:
+class LossSums(NamedTuple):
     """`loss` is this micro-batch's part of the mean, to differentiate. `metrics` are sums, detached.
 
-    Among them `distill` and `ce`, the sums that make up the loss. Those in INSTRUCT_METRICS are weighted as L_instruct,
-    the others as L_distill.
+    A tuple, in which DDP and FSDP find the tensors. Among the metrics are `distill` and `ce`, the sums that make up the
+    loss. Those in INSTRUCT_METRICS are weighted as L_instruct, the others as L_distill.
     """
 
     loss: Tensor

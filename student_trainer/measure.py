@@ -5,10 +5,8 @@ from torch import nn
 
 from student_trainer.batch import Batch, weights_of
 from student_trainer.examples import Example
-from student_trainer.fused import loss_sums
 from student_trainer.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
 from student_trainer.settings import LossSettings, TrainSettings
-from student_trainer.student import Student, hidden_of
 from student_trainer.world import World
 
 
@@ -28,9 +26,11 @@ def alpha_of(settings: TrainSettings) -> float:
     return settings.loss.alpha if distils(settings) else 0.0
 
 
-def sums_on(student: Student, module: nn.Module, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
-    """The loss's sums on one batch; hidden states come through `module`, the student or the DDP module around it."""
-    return loss_sums(hidden_of(module, batch), student.head(), batch.targets, loss, shares)
+def sums_on(module: nn.Module, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
+    """The loss's sums on one batch, by `module`: the student, or DDP around it."""
+    sums = module(batch, loss, shares)
+    assert isinstance(sums, LossSums)
+    return sums
 
 
 def means(sums: list[LossSums], weights: Weights, alpha: float, world: World) -> dict[str, float]:

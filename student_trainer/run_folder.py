@@ -4,7 +4,8 @@ run_folder/
   config.yaml         settings as resolved
   metrics.jsonl       one line per step, and per validation; cut back to the checkpoint on resume
   checkpoints/step-N/ see checkpoint.py
-  adapter/            the finished student, in PEFT's own format
+  adapter/            the finished student, in PEFT's own format; model/, whole, where every weight learnt
+  not_finite/step-N/  a step that stopped the run, see failed_step.py
   summary.json        the run in a few numbers
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
-from student_trainer.settings import TrainSettings
+from student_trainer.settings import StudentSettings, TrainSettings
 
 FREE = (
     "run_folder", "workers", "micro_batch_size", "validate_every", "checkpoint_every", "keep_checkpoints",
@@ -34,6 +35,11 @@ def checkpoints_of(run_folder: Path) -> Path:
 
 def metrics_of(run_folder: Path) -> Path:
     return run_folder / "metrics.jsonl"
+
+
+def student_of(run_folder: Path, student: StudentSettings) -> Path:
+    """Where the finished student is."""
+    return run_folder / ("model" if student.lora is None else "adapter")
 
 
 def log_of(run_folder: Path) -> Path:
@@ -118,7 +124,8 @@ def write_summary(run_folder: Path) -> None:
 
 def is_finished(run_folder: Path) -> bool:
     """Whether all that the end of a run writes is there."""
-    return (run_folder / "adapter" / "adapter_model.safetensors").exists() and (run_folder / "summary.json").exists()
+    student = any((run_folder / name).exists() for name in ("adapter", "model"))
+    return student and (run_folder / "summary.json").exists()
 
 
 def _as_written(settings: TrainSettings) -> Metrics:

@@ -1,9 +1,10 @@
 """Settings of a run: what `python -m student_trainer train CONFIG.yaml` reads. Torch-free, so `--help` is instant."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.api import MAX_TEMPERATURE, MAX_TOP_K
 from common.settings import Settings
@@ -96,8 +97,24 @@ class LoraSettings(Settings):
 
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
+    """The adapter is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    target_modules: list[str] | str = "all-linear"
+    """Which layers get an adapter: names or ends of names, a regular expression that a whole name matches, or
+    all-linear, which leaves the head out, as every choice must."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead."""
+    use_dora: bool = False
+    """Learn the weights' magnitudes apart from their direction. vLLM serves such a student merged only."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _is_an_expression(cls, modules: list[str] | str) -> list[str] | str:
+        try:
+            re.compile(modules if isinstance(modules, str) else "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return modules
 
 
 class StudentSettings(Settings):
@@ -105,11 +122,22 @@ class StudentSettings(Settings):
 
     model: str
     """Folder or hub name of the base model; its tokenizer must be the teacher's."""
-    lora: LoraSettings = LoraSettings()
+    lora: LoraSettings | None = LoraSettings()
+    """null: no adapters, every weight learns (full fine-tuning)."""
     quantization: Literal["none", "nf4"] = "none"
     """nf4: 4-bit base with double quantisation (QLoRA)."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the products and of a frozen base. Weights that learn, their gradients and the optimizer's means are float32
+    all the same: bfloat16 would round most updates away."""
     gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _can_learn(self) -> "StudentSettings":
+        if self.lora is None and self.quantization != "none":
+            raise ValueError(
+                f"quantization {self.quantization} can't learn itself; set lora, or quantization: none for lora: null"
+            )
+        return self
 
 
 class OptimizerSettings(Settings):

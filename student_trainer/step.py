@@ -1,6 +1,5 @@
 """One optimizer step: weights, micro-batches, gradient, update, metrics."""
 
-import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from common.errors import UserError
-from student_trainer.batch import micro_batches
+from student_trainer.batch import Batch, micro_batches
+from student_trainer.checks import check_finite, check_gradients, check_masks
 from student_trainer.examples import StepExamples
-from student_trainer.loss import LossSums, Weights, shares_of
+from student_trainer.failed_step import StepPart
+from student_trainer.loss import LossSums, Shares, shares_of
 from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
 from student_trainer.optimizer import make_optimizer, make_schedule
 from student_trainer.settings import TrainSettings
@@ -47,17 +47,21 @@ def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
 def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
     """Update the student on `step`, this worker's share, and return the metrics of all shares together.
 
-    Raises UserError, with the student unchanged, when the loss or its gradient is not finite (naming the sequences) or
-    a parameter has no gradient.
+    Raises UserError on every worker, with the student unchanged, when the loss or its gradient is not finite, an
+    example carries no loss, or a parameter has no gradient.
     """
     started = time.perf_counter()
     seed_step(settings.seed, step.plan.step, world.rank)
+    check_masks(step.examples, settings, world)
     weights = shared_weights(step.examples, settings, world)
-    sums = _accumulate_gradient(learner, step, weights, settings, world)
+    shares = shares_of(weights, alpha_of(settings))
+    batches = micro_batches(step.examples, settings.micro_batch_size, distils(settings), world.device)
+    sums = _accumulate_gradient(learner, batches, shares, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
     grad_norm = float(clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm))
-    _check_finite(step, metrics.get("loss", 0.0), grad_norm)
-    _check_gradients(learner.student)
+    check_gradients(learner.student, settings)
+    part = StepPart(step.plan.step, world.rank, shares, [example.sequence.id for example in step.examples], batches)
+    check_finite(metrics.get("loss", 0.0), grad_norm, learner.student, part, settings.run_folder, world)
     learning_rate = float(learner.schedule.get_last_lr()[0])
     if weights.distill or weights.instruct:
         learner.optimizer.step()
@@ -73,16 +77,14 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
 
 
 def _accumulate_gradient(
-    learner: Learner, step: StepExamples, weights: Weights, settings: TrainSettings, world: World
+    learner: Learner, batches: list[Batch], shares: Shares, settings: TrainSettings, world: World
 ) -> list[LossSums]:
     """Forward and backward of each micro-batch; the workers meet in the last one's backward pass."""
-    batches = micro_batches(step.examples, settings.micro_batch_size, distils(settings), world.device)
-    shares = shares_of(weights, alpha_of(settings))
     learner.optimizer.zero_grad()
     sums = []
     for batch in batches:
         with _exchanging(learner.module, batch is batches[-1]):
-            measured = sums_on(learner.student, learner.module, batch, settings.loss, shares)
+            measured = sums_on(learner.module, batch, settings.loss, shares)
             # DDP averages over the workers, and the mean to differentiate is a sum over them
             torch.autograd.backward(measured.loss * world.size)
         sums.append(_detached(measured))
@@ -118,23 +120,3 @@ def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]
     )
     waited_s = min(world.largest(step.waited_s), seconds)
     return {**shared, "time/step_s": seconds, "time/waited_s": waited_s}
-
-
-def _check_finite(step: StepExamples, loss: float, grad_norm: float) -> None:
-    if math.isfinite(loss) and math.isfinite(grad_norm):
-        return
-    ids = ", ".join(example.sequence.id for example in step.examples) or "none on this worker"
-    raise UserError(
-        f"step {step.plan.step}: loss {loss}, gradient norm {grad_norm}, expected finite numbers; this worker's "
-        f"sequences: {ids}. Lower optimizer.learning_rate, or set student.dtype: float32"
-    )
-
-
-def _check_gradients(student: Student) -> None:
-    idle = [
-        name for name, parameter in student.named_parameters() if parameter.requires_grad and parameter.grad is None
-    ]
-    if idle:
-        raise UserError(
-            f"no gradient reaches {', '.join(idle[:3])} ({len(idle)} in all); check student.lora.target_modules"
-        )

@@ -1,6 +1,10 @@
-"""The student: a causal language model with LoRA adapters, split into hidden states and head.
+"""The student: a causal language model that learns by LoRA adapters or as a whole, split into hidden states and head.
 
 The split lets the loss run over completion positions alone, and lets it work chunk by chunk through the head.
+
+What learns is held in float32, whatever `student.dtype`: adapters are small, and a whole model held in bfloat16, with
+its 8 bits of precision, would lose every update below 0.2% of a weight. In bfloat16, products run under autocast:
+weights that learn are rounded as they are used, a frozen base is held rounded.
 
 Legend: B = sequences, L = longest sequence, H = hidden size, N = completion positions, V = vocabulary.
 """
@@ -9,26 +13,36 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from peft.utils.save_and_load import load_peft_weights
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from common.errors import UserError
 from student_trainer.batch import Batch
-from student_trainer.loss import Head
-from student_trainer.settings import StudentSettings
+from student_trainer.fused import loss_sums
+from student_trainer.loss import Head, LossSums, Shares
+from student_trainer.settings import LoraSettings, LossSettings, StudentSettings
+
+WHOLE = "model.safetensors"
+"""Where `Student.save` puts a student without adapters."""
 
 
 class Student(nn.Module):
-    """A frozen base with trainable adapters. `forward` gives hidden states, so that DDP wraps all that learns."""
+    """A frozen base with adapters that learn, or a base that learns; products run in `dtype`.
 
-    def __init__(self, model: PeftModel) -> None:
+    `forward` goes as far as the loss, so that DDP sees all that learns.
+    """
+
+    def __init__(self, model: PeftModel | PreTrainedModel, dtype: torch.dtype) -> None:
         super().__init__()
         self.model = model
+        self._dtype = dtype
 
     @property
     def base(self) -> PreTrainedModel:
-        base = self.model.get_base_model()
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         assert isinstance(base, PreTrainedModel)
         return base
 
@@ -36,66 +50,109 @@ class Student(nn.Module):
     def vocabulary_size(self) -> int:
         return int(self.base.get_output_embeddings().weight.shape[0])
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, rows: Tensor) -> Tensor:
-        """Last hidden states [N, H] at `rows`, indices into the batch flattened to [B * L]."""
+    def forward(self, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
+        """The loss's sums on `batch`.
+
+        The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
+        """
+        hidden = self.hidden(batch)
+        with self._autocast(hidden.device):
+            return loss_sums(hidden, self.head(), batch.targets, loss, shares)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states [N, H] at `batch.rows`."""
         decoder = self.base.get_decoder()
-        states = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-        return states.flatten(0, 1)[rows]
+        with self._autocast(batch.input_ids.device):
+            out = decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        return out.last_hidden_state.flatten(0, 1)[batch.rows]
 
     def head(self) -> Head:
-        """The output layer, frozen: adapters on it are refused."""
+        """The output layer: frozen beside adapters, which are refused on it; learning where everything learns."""
         layer = self.base.get_output_embeddings()
         return Head(layer.weight, layer.bias)
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        # without its cache, which would hold a second copy of all weights till the end of the pass
+        return torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32, cache_enabled=False)
 
     def trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in PEFT's own format."""
-        self.model.save_pretrained(str(folder), save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
+    def weights(self) -> dict[str, Tensor]:
+        """What learns, by name: the parameters' own memory. Tied ones come once."""
+        return {name: each.detach() for name, each in self.model.named_parameters() if each.requires_grad}
 
-    def load_adapter(self, folder: Path) -> None:
-        """Take over the adapter weights in `folder`, written by `save_adapter` of a student with the same settings."""
-        device = next(iter(self.trainable())).device
-        set_peft_model_state_dict(self.model, load_peft_weights(str(folder), device=str(device)))
+    def save(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Write `weights` to `folder`: adapters in PEFT's own format, else model.safetensors in float32."""
+        if isinstance(self.model, PeftModel):
+            self.model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({name: each.contiguous() for name, each in weights.items()}, folder / WHOLE)
 
-
-def hidden_of(student: nn.Module, batch: Batch) -> Tensor:
-    """Hidden states [N, H] of a batch, through the student or the DDP module around it."""
-    return student(batch.input_ids, batch.attention_mask, batch.rows)
+    def load(self, folder: Path) -> None:
+        """Take over the weights in `folder`, written by `save` of a student with the same settings."""
+        if isinstance(self.model, PeftModel):
+            device = next(iter(self.trainable())).device
+            set_peft_model_state_dict(self.model, load_peft_weights(str(folder), device=str(device)))
+        else:
+            saved = load_file(folder / WHOLE)
+            for name, each in self.weights().items():
+                each.copy_(saved[name])
 
 
 def load_student(settings: StudentSettings, device: torch.device, seed: int) -> Student:
-    """Load the base, freeze it and put fresh adapters on it, drawn from `seed`.
+    """Load the base and put fresh adapters on it, drawn from `seed`, or let all of it learn.
 
     Raises UserError when the model can't be read, or its logits are not a plain product of hidden states and head.
     """
     base = load_base(settings, device)
-    base.requires_grad_(False)
+    base.requires_grad_(settings.lora is None)
     if settings.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.train()
     torch.manual_seed(seed)
+    model = base if settings.lora is None else _with_adapters(base, settings.lora)
+    return Student(model, getattr(torch, settings.dtype)).train()
+
+
+def _with_adapters(base: PreTrainedModel, lora: LoraSettings) -> PeftModel:
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora, use_dora=lora.use_dora, bias="none", task_type="CAUSAL_LM",
+    )  # fmt: skip
     try:
-        student = Student(get_peft_model(base, _lora_config(settings)))
+        model = get_peft_model(base, config)
     except ValueError as error:
         raise UserError(f"student.lora.target_modules: {error}") from None
-    _check_head(student)
-    return student.train()
+    assert isinstance(model, PeftModel)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False  # to float32, from which autocast would only cast it back
+    _check_adapters(model, base)
+    return model
 
 
-def _lora_config(settings: StudentSettings) -> LoraConfig:
-    lora = settings.lora
-    return LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.target_modules,
-        bias="none", task_type="CAUSAL_LM",
-    )  # fmt: skip
+def _check_adapters(model: PeftModel, base: PreTrainedModel) -> None:
+    if any(parameter.requires_grad for parameter in base.get_output_embeddings().parameters()):
+        raise UserError("student.lora.target_modules includes the output head; adapters on it are not supported")
+    tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
+    if tied and any(parameter.requires_grad for parameter in base.get_input_embeddings().parameters()):
+        raise UserError(
+            "student.lora.target_modules includes the embeddings, which are tied to the output head; adapters on it "
+            "are not supported"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("the student has no trainable parameter; check student.lora.target_modules")
 
 
 def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedModel:
-    """The base as it is trained on: in its type, and in 4 bits if so set. Raises UserError when it can't be read."""
-    dtype = getattr(torch, settings.dtype)
+    """The base as it is trained on: in 4 bits, in its type, or in float32 if it learns itself.
+
+    Raises UserError when it can't be read.
+    """
+    dtype = torch.float32 if settings.lora is None else getattr(torch, settings.dtype)
     quantization = None
     if settings.quantization == "nf4":
         quantization = BitsAndBytesConfig(
@@ -130,11 +187,3 @@ def read_config(model: str) -> PreTrainedConfig:
         if getattr(config, name, None) not in (None, 1, 1.0):
             raise UserError(f"student.model: {model!r} has {name}, which the loss doesn't apply; use another student")
     return config
-
-
-def _check_head(student: Student) -> None:
-    head = student.base.get_output_embeddings()
-    if any(parameter.requires_grad for parameter in head.parameters()):
-        raise UserError("student.lora.target_modules includes the output head; adapters on it are not supported")
-    if not student.trainable():
-        raise UserError("the student has no trainable parameter; check student.lora.target_modules")

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     from student_trainer.launch import launch
 
     launch(settings)
-    print(f"done: adapter and summary are in {settings.run_folder}")
+    print(f"done: student and summary are in {settings.run_folder}")
     return 0
 
 

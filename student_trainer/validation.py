@@ -38,7 +38,7 @@ def validate(student: Student, examples: list[Example], settings: TrainSettings,
     batches = micro_batches(examples, settings.micro_batch_size, distils(settings), world.device)
     loss = settings.loss.model_copy(update={"temperature": 1.0})
     shares = shares_of(weights, alpha_of(settings))
-    sums = [sums_on(student, student, batch, loss, shares) for batch in batches]
+    sums = [sums_on(student, batch, loss, shares) for batch in batches]
     student.train()
     measured = means(sums, weights, alpha_of(settings), world)
     return {f"validation/{name}": value for name, value in measured.items()}

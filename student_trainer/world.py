@@ -39,6 +39,14 @@ class World:
         distributed.all_reduce(most, distributed.ReduceOp.MAX)
         return float(most)
 
+    def joined(self, names: list[str]) -> list[str]:
+        """The `names` of all workers, in the order of ranks."""
+        if self.size == 1:
+            return names
+        each: list[list[str]] = [[] for _ in range(self.size)]
+        distributed.all_gather_object(each, names)
+        return [name for some in each for name in some]
+
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every worker rank 0's values."""
         for tensor in tensors:

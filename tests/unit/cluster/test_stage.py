@@ -20,6 +20,13 @@ def test_a_misspelt_engine_setting_is_found_at_once():
         load(DemoSettings, CONFIG, ["--engine.max_lenght", "512"])
 
 
+def test_a_student_without_an_adapter_is_refused_before_it_is_trained(tmp_path: Path):
+    config = tmp_path / "whole.yaml"
+    config.write_text("student: {lora: null}")
+    with pytest.raises(UserError, match=r"whole\.yaml has student\.lora null"):
+        Stage(open_workshop(tmp_path, "demo", steps=1), serving({})).train(config, "kd")
+
+
 def test_the_printed_command_deploys_the_file_that_was_deployed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -164,11 +164,15 @@ def test_tied_embeddings_learn_from_both_ends(compiled: bool, checkpointed: bool
     torch.testing.assert_close(tied_gradients(compiled, checkpointed, fused=True), expected)
 
 
-def test_a_compiled_function_may_hold_the_loss():
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_compiled_function_may_hold_the_loss(autocast: bool):
     @torch.compile(backend="aot_eager")
     def compiled(hidden: Tensor, weight: Tensor) -> Tensor:
         return loss_sums(hidden * 2, Head(weight), TARGETS, LossSettings(temperature=2), SHARES).loss * 3
 
-    hidden, weight = make_hidden(), make_head(trainable=True).weight
-    plain = loss_sums(hidden * 2, Head(weight), TARGETS, LossSettings(temperature=2), SHARES).loss * 3
-    torch.testing.assert_close(gradient(compiled(hidden, weight), hidden, weight), gradient(plain, hidden, weight))
+    dtype = torch.float32 if autocast else torch.float64
+    hidden, weight = make_hidden(dtype), make_head(trainable=True, dtype=dtype).weight
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        plain = loss_sums(hidden * 2, Head(weight), TARGETS, LossSettings(temperature=2), SHARES).loss * 3
+        got = compiled(hidden, weight)
+    torch.testing.assert_close(gradient(got, hidden, weight), gradient(plain, hidden, weight))

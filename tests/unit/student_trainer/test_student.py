@@ -1,4 +1,4 @@
-"""The student: frozen base and trainable adapters, hidden states and head, saving, 4-bit."""
+"""The student: frozen base and trainable adapters, hidden states and head, saving."""
 
 from pathlib import Path
 
@@ -10,10 +10,9 @@ from common.errors import UserError
 from common.sequences import Sequence
 from student_trainer.batch import Batch, micro_batches
 from student_trainer.examples import Example
-from student_trainer.fused import loss_sums
 from student_trainer.loss import Shares
 from student_trainer.settings import LossSettings
-from student_trainer.student import Student, hidden_of, load_student
+from student_trainer.student import Student, load_student
 from tests.unit.student_trainer.students import student_settings
 
 CPU = torch.device("cpu")
@@ -30,7 +29,7 @@ def batch_of(sequences: list[Sequence]) -> Batch:
 
 def gradients(student: Student, batch: Batch) -> list[torch.Tensor]:
     shares = Shares(0, 1 / len(batch.rows))
-    loss = loss_sums(hidden_of(student, batch), student.head(), batch.targets, LossSettings(), shares).loss
+    loss = student(batch, LossSettings(), shares).loss
     return list(torch.autograd.grad(loss, student.trainable()))
 
 
@@ -39,7 +38,7 @@ def test_head_of_hidden_is_the_plain_models_logits(tmp_path: Path):
     student = load_student(student_settings(tmp_path / "student"), CPU, seed=0)
     batch = batch_of(SEQUENCES)
     head = student.head()
-    got = torch.nn.functional.linear(hidden_of(student, batch), head.weight, head.bias)
+    got = torch.nn.functional.linear(student.hidden(batch), head.weight, head.bias)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "student")
     expected = []
     for sequence in sorted(SEQUENCES, key=len, reverse=True):
@@ -83,20 +82,13 @@ def test_a_saved_adapter_loads_to_the_bit(tmp_path: Path):
     student, other = load_student(settings, CPU, seed=0), load_student(settings, CPU, seed=1)
     for parameter in student.trainable():
         torch.nn.init.normal_(parameter)
-    student.save_adapter(tmp_path / "adapter")
-    other.load_adapter(tmp_path / "adapter")
+    student.save(tmp_path / "adapter", student.weights())
+    other.load(tmp_path / "adapter")
     assert all(torch.equal(a, b) for a, b in zip(student.trainable(), other.trainable(), strict=True))
     assert {file.name for file in (tmp_path / "adapter").iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
     }
-
-
-def test_qlora_trains_on_a_4_bit_base(tmp_path: Path):
-    student = load_student(student_settings(tmp_path / "student", quantization="nf4", dtype="bfloat16"), CPU, seed=0)
-    assert any(parameter.dtype == torch.uint8 for parameter in student.parameters())
-    assert all(gradient.isfinite().all() for gradient in gradients(student, batch_of(SEQUENCES)))
-    assert any(gradient.abs().sum() > 0 for gradient in gradients(student, batch_of(SEQUENCES)))
 
 
 def test_a_missing_model_is_named(tmp_path: Path):
