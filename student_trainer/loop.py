@@ -7,7 +7,7 @@
    write a checkpoint.
 5. Save the adapter and the run's summary.
 
-Every worker runs this; they meet in the sums of `World` and in DDP's backward pass, and rank 0 writes the files.
+Every worker runs this; they meet in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes the files.
 """
 
 import logging
@@ -74,8 +74,8 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
     _warn_of_approximation(settings, run.learner.student.vocabulary_size)
     with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:
         _run_steps(run, source, done, report)
+    checkpoint.save_student(settings.run_folder / "adapter", run.learner.student, world)
     if world.leads:
-        run.learner.student.save_adapter(settings.run_folder / "adapter")
         write_summary(settings.run_folder)
 
 
@@ -141,9 +141,8 @@ def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> Non
 
 
 def _save(run: Run, step: int) -> None:
-    if run.world.leads:
-        folder = checkpoints_of(run.settings.run_folder)
-        checkpoint.save(folder, run.learner, _state(run, step), run.settings.keep_checkpoints)
+    folder = checkpoints_of(run.settings.run_folder)
+    checkpoint.save(folder, run.learner, _state(run, step), run.settings.keep_checkpoints, run.world)
 
 
 def _state(run: Run, step: int) -> State:

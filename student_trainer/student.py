@@ -8,7 +8,8 @@ Legend: B = sequences, L = longest sequence, H = hidden size, N = completion pos
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from accelerate import init_empty_weights
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
@@ -17,6 +18,7 @@ from common.errors import UserError
 from student_trainer.batch import Batch
 from student_trainer.loss import Head
 from student_trainer.settings import StudentSettings
+from student_trainer.sharding import fill
 
 
 class Student(nn.Module):
@@ -50,15 +52,20 @@ class Student(nn.Module):
     def trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in PEFT's own format."""
-        self.model.save_pretrained(str(folder), save_embedding_layers=False)
+    def weights(self) -> dict[str, Tensor]:
+        """What learns, by name: the parameters' own memory, sharded under FSDP."""
+        learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name in learning}
+
+    def save_adapter(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Write the adapter, whose whole `weights` are given, in PEFT's own format."""
+        self.model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
 
     def load_adapter(self, folder: Path) -> None:
         """Take over the adapter weights in `folder`, written by `save_adapter` of a student with the same settings."""
-        device = next(iter(self.trainable())).device
-        set_peft_model_state_dict(self.model, load_peft_weights(str(folder), device=str(device)))
+        own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        fill(own, load_peft_weights(str(folder), device="cpu"))
 
 
 def hidden_of(student: nn.Module, batch: Batch) -> Tensor:
@@ -94,7 +101,10 @@ def _lora_config(settings: StudentSettings) -> LoraConfig:
 
 
 def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedModel:
-    """The base as it is trained on: in its type, and in 4 bits if so set. Raises UserError when it can't be read."""
+    """The base as it is trained on: in its type, and in 4 bits if so set; without weights on the device `meta`.
+
+    Raises UserError when it can't be read.
+    """
     dtype = getattr(torch, settings.dtype)
     quantization = None
     if settings.quantization == "nf4":
@@ -105,6 +115,8 @@ def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedMode
             bnb_4bit_compute_dtype=dtype,
         )
     config = read_config(settings.model)
+    if device.type == "meta":
+        return _empty_base(config, dtype)
     try:
         return AutoModelForCausalLM.from_pretrained(
             settings.model, config=config, dtype=dtype, quantization_config=quantization, device_map={"": device}
@@ -114,6 +126,15 @@ def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedMode
         raise UserError(
             f"student.model: can't load the weights of {settings.model!r}: {reason} Give a model folder or hub name."
         ) from None
+
+
+def _empty_base(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with parameters that have no values; its buffers, which no file holds, have theirs."""
+    with init_empty_weights(include_buffers=False):
+        base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    base.tie_weights()
+    assert isinstance(base, PreTrainedModel)
+    return base
 
 
 def read_config(model: str) -> PreTrainedConfig:
