@@ -30,7 +30,7 @@ def alpha_of(settings: TrainSettings) -> float:
 
 
 def batches_of(examples: list[Example], settings: TrainSettings, world: World) -> list[Batch]:
-    """This worker's micro-batches; those of a sharded student are as many as the busiest worker's, some of no weight."""
+    """This worker's micro-batches; of a sharded student as many as the busiest worker has, by some of no weight."""
 
     def split(some: list[Example]) -> list[Batch]:
         return micro_batches(some, settings.micro_batch_size, distils(settings), world.device)
