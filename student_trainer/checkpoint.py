@@ -70,7 +70,7 @@ def save_student(folder: Path, student: Student, world: World) -> None:
     """Write what `student` learnt to `folder`, as PEFT does. Every worker must call it; rank 0 writes."""
     weights = gathered(student.weights(), world)
     if world.leads:
-        student.save_adapter(folder, weights)
+        student.save(folder, weights)
 
 
 def _write(folder: Path, student: Student, weights: dict[str, Tensor], states: dict[str, Any], state: State) -> None:
@@ -80,7 +80,7 @@ def _write(folder: Path, student: Student, weights: dict[str, Tensor], states: d
     for leftover in (*later, *folder.glob(".step-*.partial")):
         shutil.rmtree(leftover)
     draft.mkdir(parents=True)
-    student.save_adapter(draft, weights)
+    student.save(draft, weights)
     torch.save(states, draft / "optimizer.pt")
     about = {"format_version": FORMAT_VERSION, **asdict(state), "versions": _versions()}
     (draft / "state.json").write_text(json.dumps(about, indent=2))
@@ -118,7 +118,7 @@ def load(checkpoint: Path, learner: Learner) -> State:
             f"{checkpoint} has format version {about['format_version']}, this trainer knows {FORMAT_VERSION}; "
             "resume with the release that wrote it, or choose a new run_folder"
         )
-    learner.student.load_adapter(checkpoint)
+    learner.student.load(checkpoint)
     states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu", mmap=True)
     learner.optimizer.load_state_dict(_own_part(states["optimizer"], learner.optimizer))
     learner.schedule.load_state_dict(states["schedule"])

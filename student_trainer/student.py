@@ -53,17 +53,17 @@ class Student(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def weights(self) -> dict[str, Tensor]:
-        """What learns, by name: the parameters' own memory, sharded under FSDP."""
+        """What learns, by name: the parameters' own memory, sharded under FSDP. Tied ones come once."""
         learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         return {name: tensor for name, tensor in self.model.state_dict().items() if name in learning}
 
-    def save_adapter(self, folder: Path, weights: dict[str, Tensor]) -> None:
+    def save(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write the adapter, whose whole `weights` are given, in PEFT's own format."""
         self.model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
 
-    def load_adapter(self, folder: Path) -> None:
-        """Take over the adapter weights in `folder`, written by `save_adapter` of a student with the same settings."""
+    def load(self, folder: Path) -> None:
+        """Take over the adapter weights in `folder`, written by `save` of a student with the same settings."""
         own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         fill(own, load_peft_weights(str(folder), device="cpu"))
 

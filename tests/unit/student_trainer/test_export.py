@@ -29,7 +29,7 @@ def finished_run(tmp_path: Path, quantization: str) -> tuple[Path, Student]:
     )  # training: for inference bitsandbytes repacks on a CPU
     for parameter in trained.trainable():
         torch.nn.init.normal_(parameter, std=0.1)
-    trained.save_adapter(settings.run_folder / "adapter", trained.weights())
+    trained.save(settings.run_folder / "adapter", trained.weights())
     run_folder.write_summary(settings.run_folder)
     return settings.run_folder, trained
 

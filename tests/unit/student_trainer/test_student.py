@@ -83,8 +83,8 @@ def test_a_saved_adapter_loads_to_the_bit(tmp_path: Path):
     student, other = load_student(settings, CPU, seed=0), load_student(settings, CPU, seed=1)
     for parameter in student.trainable():
         torch.nn.init.normal_(parameter)
-    student.save_adapter(tmp_path / "adapter", student.weights())
-    other.load_adapter(tmp_path / "adapter")
+    student.save(tmp_path / "adapter", student.weights())
+    other.load(tmp_path / "adapter")
     assert all(torch.equal(a, b) for a, b in zip(student.trainable(), other.trainable(), strict=True))
     assert {file.name for file in (tmp_path / "adapter").iterdir()} == {
         "adapter_config.json",
