@@ -3,9 +3,9 @@
 A checkpoint is written into a temporary folder, its manifest of hashes last, and renamed into place. On load every file
 is checked against the manifest; a checkpoint that fails is passed over for the one before, and that is said.
 
-Files hold whole tensors, whatever wrote them: one worker, DDP or FSDP, with any number of workers, and any of these
-goes on from them. Rank 0 gathers them in its host memory: twice the adapter in float32 for AdamW's states, and the
-adapter. To load, each worker maps the files and copies its part.
+Files hold whole tensors, whatever wrote them: one worker, or any number with DDP or FSDP; and any of these goes on
+from them, to the bit. To save, rank 0's host memory takes what learns three times: weights and AdamW's two means, in
+float32 12 bytes each. To load, each worker maps the files and copies its part.
 
     step-200/
       adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format

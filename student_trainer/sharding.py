@@ -12,6 +12,7 @@ layer, or beside the rest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,14 +43,16 @@ def loading_device(world: World) -> torch.device:
 def shard(student: nn.Module, dtype: torch.dtype, world: World) -> None:
     """Shard `student`, loaded on `loading_device`, over all workers' devices; its values are those of rank 0.
 
-    It computes in `dtype`, whatever type the trainable weights are kept in, and sums gradients in float32.
+    Layers are gathered in `dtype`, that of their products, whatever the shards are kept in. The rest is gathered as it
+    is: the gradient of a head that learns is summed in its type. Gradients are reduced in float32.
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    layers = [module for module in student.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for module in (*layers, student):
-        _spread(module, world)
-        fully_shard(module, mesh=mesh, mp_policy=policy)
+    as_it_is = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for layer in [module for module in student.modules() if isinstance(module, GradientCheckpointingLayer)]:
+        _spread(layer, world)
+        fully_shard(layer, mesh=mesh, mp_policy=replace(as_it_is, param_dtype=dtype))
+    _spread(student, world)
+    fully_shard(student, mesh=mesh, mp_policy=as_it_is)
 
 
 def _spread(module: nn.Module, world: World) -> None:
