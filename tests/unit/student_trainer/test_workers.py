@@ -31,27 +31,27 @@ def train_until(world: World, settings: TrainSettings, stop_at: int | None = Non
     train(settings, world, report, connect_to(StandInTeacher()))
 
 
-def train_both_ways(world: World, first: TrainSettings, second: TrainSettings) -> None:
-    """Two steps with the settings `first`, the rest with `second`."""
-    if first != second:
+def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
+    """A step with each of `turns`, the last of which goes on to the end."""
+    for step, settings in enumerate(turns[:-1], start=1):
         with pytest.raises(Interrupted):
-            train_until(world, first, stop_at=2)
-    train_until(world, second)
+            train_until(world, settings, stop_at=step)
+    train_until(world, turns[-1])
 
 
-@pytest.mark.parametrize("ways", [("ddp",), ("fsdp",), ("ddp", "fsdp"), ("fsdp", "ddp")], ids="-".join)
+@pytest.mark.parametrize("ways", [("ddp",), ("fsdp",), ("fsdp", "ddp", "fsdp")], ids="-".join)
 def test_two_workers_match_one(tmp_path: Path, ways: tuple[str, ...]):
     rows = [make_row(number, completion="yes" * (1 + number % 3)) for number in range(ROWS)]
     student = student_settings(tmp_path / "student", gradient_checkpointing=True, lora={"rank": 3}).model_dump()
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 3, "max_length": 128}
     changes = {"data": data, "student": student, "micro_batch_size": 1, "validate_every": 1, "checkpoint_every": 1}
     one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", **changes)
-    both = [
+    turns = [
         short_run(tmp_path, run_folder=tmp_path / "two", workers=WORKERS | {"parallelism": way}, **changes)
         for way in ways
     ]
-    run_folder.prepare(both[0])
-    run_pair(train_both_ways, both[0], both[-1])
+    run_folder.prepare(turns[0])
+    run_pair(train_in_turns, turns)
     run_folder.prepare(one)
     train_until(ALONE, one)
 
