@@ -3,6 +3,10 @@
 A checkpoint is written into a temporary folder, its manifest of hashes last, and renamed into place. On load every file
 is checked against the manifest; a checkpoint that fails is passed over for the one before, and that is said.
 
+Files hold whole tensors, whatever wrote them: one worker, or any number with DDP or FSDP; and any of these goes on
+from them, to the bit. To save, rank 0's host memory takes what learns three times: weights and AdamW's two means, in
+float32 12 bytes each. To load, each worker maps the files and copies its part.
+
     step-200/
       adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format; a student without one has
                                                         its weights in model.safetensors, in float32
@@ -21,11 +25,17 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from common.errors import UserError
+from student_trainer.sharding import gathered, shard_like
 from student_trainer.step import Learner
+from student_trainer.student import Student
+from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 2
@@ -42,28 +52,35 @@ class State:
     rows: int
 
 
-def save(folder: Path, learner: Learner, state: State, keep: int) -> Path:
-    """Write the checkpoint of `state` into `folder` and remove all but the newest `keep`.
+def save(folder: Path, learner: Learner, state: State, keep: int, world: World) -> None:
+    """Write the checkpoint of `state` to `folder`/step-N and remove all but the newest `keep`.
 
-    Later ones, damaged and passed over when the run was resumed, are removed first; so are drafts that a crash left.
+    Every worker must call it; rank 0 writes. Later ones, damaged and passed over when the run was resumed, are removed
+    first; so are drafts that a crash left.
     """
+    weights = gathered(learner.student.weights(), world)
+    states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
+    states = gathered(states, world)
+    if world.leads:
+        _write(folder, learner.student, weights, states, state)
+        for old in _by_age(folder)[keep:]:
+            shutil.rmtree(old)
+
+
+def _write(folder: Path, student: Student, weights: dict[str, Tensor], states: dict[str, Any], state: State) -> None:
     target = folder / f"step-{state.step}"
     draft = folder / f".{target.name}.partial"
     later = [path for path in _by_age(folder) if _step(path) >= state.step]
     for leftover in (*later, *folder.glob(".step-*.partial")):
         shutil.rmtree(leftover)
     draft.mkdir(parents=True)
-    learner.student.save(draft, learner.student.weights())
-    states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
+    student.save(draft, weights)
     torch.save(states, draft / "optimizer.pt")
     about = {"format_version": FORMAT_VERSION, **asdict(state), "versions": _versions()}
     (draft / "state.json").write_text(json.dumps(about, indent=2))
     hashes = {file.name: _hash(file) for file in sorted(draft.iterdir())}
     (draft / "manifest.json").write_text(json.dumps(hashes, indent=2))
     draft.rename(target)
-    for old in _by_age(folder)[keep:]:
-        shutil.rmtree(old)
-    return target
 
 
 def newest_intact(folder: Path) -> Path | None:
@@ -96,10 +113,23 @@ def load(checkpoint: Path, learner: Learner) -> State:
             "resume with the release that wrote it, or choose a new run_folder"
         )
     learner.student.load(checkpoint)
-    states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
-    learner.optimizer.load_state_dict(states["optimizer"])
+    states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu", mmap=True)
+    learner.optimizer.load_state_dict(_own_part(states["optimizer"], learner.optimizer))
     learner.schedule.load_state_dict(states["schedule"])
     return State(about["step"], about["epoch"], about["position"], about["rows"])
+
+
+def _own_part(states: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The optimizer's whole `states`, sharded as its parameters are."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    each = {index: _shard(state, parameters[index]) for index, state in states["state"].items()}
+    return states | {"state": each}
+
+
+def _shard(state: Any, parameter: Tensor) -> Any:
+    if isinstance(state, dict):
+        return {name: _shard(value, parameter) for name, value in state.items()}
+    return shard_like(state, parameter) if isinstance(state, Tensor) else state
 
 
 def _by_age(folder: Path) -> list[Path]:

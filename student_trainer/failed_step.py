@@ -15,6 +15,7 @@ import torch
 
 from student_trainer.batch import Batch
 from student_trainer.loss import Shares, Targets, TeacherRows
+from student_trainer.sharding import gathered
 from student_trainer.student import Student
 from student_trainer.world import World
 
@@ -37,8 +38,9 @@ def folder_of(run_folder: Path, step: int) -> Path:
 def write_failed(folder: Path, student: Student, part: StepPart, world: World) -> None:
     """Write the student and this worker's part; every worker must call it, and all is there when it returns."""
     folder.mkdir(parents=True, exist_ok=True)
+    weights = gathered(student.weights(), world)
     if world.leads:
-        student.save(folder / "student", student.weights())
+        student.save(folder / "student", weights)
     torch.save(asdict(part), folder / f"worker-{part.rank}.pt")
     world.wait_for_all()
 

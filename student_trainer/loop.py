@@ -7,7 +7,7 @@
    write a checkpoint.
 5. Write the finished student and the run's summary.
 
-Every worker runs this; they meet in the sums of `World` and in DDP's backward pass, and rank 0 writes the files.
+Every worker runs this; they meet in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes the files.
 """
 
 import logging
@@ -142,9 +142,8 @@ def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> Non
 
 
 def _save(run: Run, step: int) -> None:
-    if run.world.leads:
-        folder = checkpoints_of(run.settings.run_folder)
-        checkpoint.save(folder, run.learner, _state(run, step), run.settings.keep_checkpoints)
+    folder = checkpoints_of(run.settings.run_folder)
+    checkpoint.save(folder, run.learner, _state(run, step), run.settings.keep_checkpoints, run.world)
 
 
 def _state(run: Run, step: int) -> State:

@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
-from student_trainer.batch import Batch, weights_of
+from student_trainer.batch import Batch, micro_batches, weights_of
 from student_trainer.examples import Example
 from student_trainer.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
 from student_trainer.settings import LossSettings, TrainSettings
+from student_trainer.sharding import is_sharded
 from student_trainer.world import World
 
 
@@ -24,6 +25,18 @@ def distils(settings: TrainSettings) -> bool:
 def alpha_of(settings: TrainSettings) -> float:
     """Share of the distillation term; without a teacher there is none."""
     return settings.loss.alpha if distils(settings) else 0.0
+
+
+def batches_of(examples: list[Example], settings: TrainSettings, world: World) -> list[Batch]:
+    """This worker's micro-batches; of a sharded student as many as the busiest worker has, by some of no weight."""
+
+    def split(some: list[Example]) -> list[Batch]:
+        return micro_batches(some, settings.micro_batch_size, distils(settings), world.device)
+
+    batches = split(examples)
+    if is_sharded(settings, world):
+        batches += split([]) * (int(world.largest(len(batches))) - len(batches))
+    return batches
 
 
 def sums_on(module: nn.Module, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:

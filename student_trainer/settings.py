@@ -155,6 +155,9 @@ class WorkerSettings(Settings):
     """The student pool."""
 
     count: int = Field(default=1, ge=1)
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: each worker holds the whole student. fsdp: workers hold a part each, for a student that doesn't fit one GPU;
+    every layer is gathered when it computes. A run may change between the two when it is resumed."""
     gpus: float = Field(default=1, ge=0)
     """GPUs per worker; 0 trains on the CPU."""
     cpus: float = Field(default=1, ge=0)
@@ -200,6 +203,18 @@ class TrainSettings(Settings):
             raise ValueError("mode kd needs the section teacher (url, model); or set mode: sft")
         if self.mode == "sft" and self.teacher is not None:
             raise ValueError("mode sft asks no teacher; remove the section teacher or set mode: kd")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_cut(self) -> "TrainSettings":
+        for name, got, fit in (
+            ("student.quantization", self.student.quantization, "none"),
+            ("optimizer.name", self.optimizer.name, "adamw"),
+        ):
+            if self.workers.parallelism == "fsdp" and got != fit:
+                raise ValueError(
+                    f"workers.parallelism fsdp can't shard {name} {got}; set {name}: {fit}, or parallelism: ddp"
+                )
         return self
 
     @model_validator(mode="after")

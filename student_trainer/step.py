@@ -7,25 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from student_trainer.batch import Batch, micro_batches
+from student_trainer.batch import Batch
 from student_trainer.checks import check_finite, check_gradients, check_masks
 from student_trainer.examples import StepExamples
 from student_trainer.failed_step import StepPart
 from student_trainer.loss import LossSums, Shares, shares_of
-from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
+from student_trainer.measure import alpha_of, batches_of, means, shared_weights, sums_on
 from student_trainer.optimizer import make_optimizer, make_schedule
 from student_trainer.settings import TrainSettings
+from student_trainer.sharding import clip_gradients, is_sharded, loading_device, shard
 from student_trainer.student import Student, load_student
 from student_trainer.world import World, seed_step
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What learns: the student (`module` is the student or DDP around it), its optimizer and its learning rate."""
+    """What learns: the student (`module` is the student, or DDP around it), its optimizer and its learning rate."""
 
     student: Student
     module: nn.Module
@@ -35,9 +35,12 @@ class Learner:
 
 def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
     """A fresh student and optimizer for a run of `steps`, the same on every worker."""
-    student = load_student(settings.student, world.device, settings.seed)
+    sharded = is_sharded(settings, world)
+    student = load_student(settings.student, loading_device(world) if sharded else world.device, settings.seed)
     module: nn.Module = student
-    if world.size > 1:
+    if sharded:
+        shard(student, getattr(torch, settings.student.dtype), world)
+    elif world.size > 1:
         world.share(student.trainable())  # the frozen base is the same file everywhere: no need to send it
         module = DistributedDataParallel(student, init_sync=False, broadcast_buffers=False)
     optimizer = make_optimizer(student.trainable(), settings.optimizer)
@@ -55,10 +58,10 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     check_masks(step.examples, settings, world)
     weights = shared_weights(step.examples, settings, world)
     shares = shares_of(weights, alpha_of(settings))
-    batches = micro_batches(step.examples, settings.micro_batch_size, distils(settings), world.device)
+    batches = batches_of(step.examples, settings, world)
     sums = _accumulate_gradient(learner, batches, shares, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
-    grad_norm = float(clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm))
+    grad_norm = clip_gradients(learner.student.trainable(), settings.optimizer.max_grad_norm)
     check_gradients(learner.student, settings)
     part = StepPart(step.plan.step, world.rank, shares, [example.sequence.id for example in step.examples], batches)
     check_finite(metrics.get("loss", 0.0), grad_norm, learner.student, part, settings.run_folder, world)
@@ -79,13 +82,13 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
 def _accumulate_gradient(
     learner: Learner, batches: list[Batch], shares: Shares, settings: TrainSettings, world: World
 ) -> list[LossSums]:
-    """Forward and backward of each micro-batch; the workers meet in the last one's backward pass."""
+    """Forward and backward of each micro-batch; workers with DDP meet in the last one's backward pass."""
     learner.optimizer.zero_grad()
     sums = []
     for batch in batches:
         with _exchanging(learner.module, batch is batches[-1]):
             measured = sums_on(learner.module, batch, settings.loss, shares)
-            # DDP averages over the workers, and the mean to differentiate is a sum over them
+            # DDP and FSDP average over the workers, and the mean to differentiate is a sum over them
             torch.autograd.backward(measured.loss * world.size)
         sums.append(_detached(measured))
     return sums

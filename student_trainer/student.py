@@ -12,7 +12,8 @@ Legend: B = sequences, L = longest sequence, H = hidden size, N = completion pos
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from accelerate import init_empty_weights
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import load_file, save_file
@@ -24,6 +25,7 @@ from student_trainer.batch import Batch
 from student_trainer.fused import loss_sums
 from student_trainer.loss import Head, LossSums, Shares
 from student_trainer.settings import LoraSettings, LossSettings, StudentSettings
+from student_trainer.sharding import fill
 
 WHOLE = "model.safetensors"
 """Where `Student.save` puts a student without adapters."""
@@ -79,11 +81,12 @@ class Student(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def weights(self) -> dict[str, Tensor]:
-        """What learns, by name: the parameters' own memory. Tied ones come once."""
-        return {name: each.detach() for name, each in self.model.named_parameters() if each.requires_grad}
+        """What learns, by name: the parameters' own memory, sharded under FSDP. Tied ones come once."""
+        learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name in learning}
 
     def save(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """Write `weights` to `folder`: adapters in PEFT's own format, else model.safetensors in float32."""
+        """Write the whole `weights` to `folder`: adapters in PEFT's own format, else model.safetensors in float32."""
         if isinstance(self.model, PeftModel):
             self.model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
@@ -94,12 +97,10 @@ class Student(nn.Module):
     def load(self, folder: Path) -> None:
         """Take over the weights in `folder`, written by `save` of a student with the same settings."""
         if isinstance(self.model, PeftModel):
-            device = next(iter(self.trainable())).device
-            set_peft_model_state_dict(self.model, load_peft_weights(str(folder), device=str(device)))
+            own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+            fill(own, load_peft_weights(str(folder), device="cpu"))
         else:
-            saved = load_file(folder / WHOLE)
-            for name, each in self.weights().items():
-                each.copy_(saved[name])
+            fill(self.weights(), load_file(folder / WHOLE))
 
 
 def load_student(settings: StudentSettings, device: torch.device, seed: int) -> Student:
@@ -150,7 +151,7 @@ def _check_adapters(model: PeftModel, base: PreTrainedModel) -> None:
 def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedModel:
     """The base as it is trained on: in 4 bits, in its type, or in float32 if it learns itself.
 
-    Raises UserError when it can't be read.
+    On the device `meta` it comes without weights. Raises UserError when it can't be read.
     """
     dtype = torch.float32 if settings.lora is None else getattr(torch, settings.dtype)
     quantization = None
@@ -162,6 +163,8 @@ def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedMode
             bnb_4bit_compute_dtype=dtype,
         )
     config = read_config(settings.model)
+    if device.type == "meta":
+        return _empty_base(config, dtype)
     try:
         return AutoModelForCausalLM.from_pretrained(
             settings.model, config=config, dtype=dtype, quantization_config=quantization, device_map={"": device}
@@ -171,6 +174,15 @@ def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedMode
         raise UserError(
             f"student.model: can't load the weights of {settings.model!r}: {reason} Give a model folder or hub name."
         ) from None
+
+
+def _empty_base(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with parameters that have no values; its buffers, which no file holds, have theirs."""
+    with init_empty_weights(include_buffers=False):
+        base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    base.tie_weights()
+    assert isinstance(base, PreTrainedModel)
+    return base
 
 
 def read_config(model: str) -> PreTrainedConfig:

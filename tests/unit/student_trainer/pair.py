@@ -1,6 +1,7 @@
 """Two workers on this machine: processes that meet over gloo."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Concatenate, ParamSpec
@@ -22,7 +23,9 @@ def run_pair(work: Callable[Concatenate[World, P], None], *arguments: P.args, **
 
 
 def _work(rank: int, work: Callable[..., None], meeting: Path, arguments: tuple[object, ...]) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
     try:
         work(World(rank, 2, torch.device("cpu")), *arguments)
     finally:

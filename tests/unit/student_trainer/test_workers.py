@@ -1,45 +1,61 @@
-"""Two workers in processes of their own (gloo, DDP) match one in loss and gradient, also where one has no tokens."""
+"""Two workers, with DDP, FSDP or one after the other, match one in loss and gradient, also where one has no tokens."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import distributed, multiprocessing
 
 from student_trainer import run_folder
 from student_trainer.loop import train
-from student_trainer.run_folder import read_metrics
+from student_trainer.run_folder import Metrics, read_metrics
 from student_trainer.settings import TrainSettings
 from student_trainer.world import World
+from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
-from tests.unit.student_trainer.students import ALONE, short_run
+from tests.unit.student_trainer.students import ALONE, WORKERS, short_run, student_settings
 
 ROWS = 9
-"""With batches of 4 the third step has a single row: one worker has nothing."""
+"""With batches of 4 the third step has a single row: one worker has nothing. Of three held-out rows one has two."""
 
 
-def work(rank: int, settings: TrainSettings, meeting: Path) -> None:
-    """One of two workers."""
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    try:
-        train(settings, World(rank, 2, torch.device("cpu")), lambda metrics: None, connect_to(StandInTeacher()))
-    finally:
-        distributed.destroy_process_group()
+class Interrupted(Exception):
+    """Stands for the end of a run."""
 
 
-def test_two_workers_match_one(tmp_path: Path):
+def train_until(world: World, settings: TrainSettings, stop_at: int | None = None) -> None:
+    def report(metrics: Metrics) -> None:
+        if metrics["progress/step"] == stop_at:
+            raise Interrupted
+
+    train(settings, world, report, connect_to(StandInTeacher()))
+
+
+def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
+    """A step with each of `turns`, the last of which goes on to the end."""
+    for step, settings in enumerate(turns[:-1], start=1):
+        with pytest.raises(Interrupted):
+            train_until(world, settings, stop_at=step)
+    train_until(world, turns[-1])
+
+
+@pytest.mark.parametrize("ways", [("ddp",), ("fsdp",), ("fsdp", "ddp", "fsdp")], ids="-".join)
+def test_two_workers_match_one(tmp_path: Path, ways: tuple[str, ...]):
     rows = [make_row(number, completion="yes" * (1 + number % 3)) for number in range(ROWS)]
+    student = student_settings(tmp_path / "student", gradient_checkpointing=True, lora={"rank": 3}).model_dump()
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 3, "max_length": 128}
-    changes = {"data": data, "micro_batch_size": 1, "validate_every": 1}
+    changes = {"data": data, "student": student, "micro_batch_size": 1, "validate_every": 1, "checkpoint_every": 1}
     one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", **changes)
-    two = short_run(tmp_path, run_folder=tmp_path / "two", **changes)
-    run_folder.prepare(two)
-    multiprocessing.start_processes(work, (two, tmp_path / "meeting"), nprocs=2, start_method="fork")
+    turns = [
+        short_run(tmp_path, run_folder=tmp_path / "two", workers=WORKERS | {"parallelism": way}, **changes)
+        for way in ways
+    ]
+    run_folder.prepare(turns[0])
+    run_pair(train_in_turns, turns)
     run_folder.prepare(one)
-    train(one, ALONE, lambda metrics: None, connect_to(StandInTeacher()))
+    train_until(ALONE, one)
 
-    alone, together = read_metrics(one.run_folder), read_metrics(two.run_folder)
+    alone, together = read_metrics(one.run_folder), read_metrics(tmp_path / "two")
     assert [line["progress/step"] for line in together] == [0, 1, 2, 3]
     assert together[-1]["progress/used"] == 1
     for a, b in zip(alone, together, strict=True):
@@ -47,5 +63,7 @@ def test_two_workers_match_one(tmp_path: Path):
         for name in a.keys() - {name for name in a if name.startswith("time/")}:
             assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-7), name
     assert all(0 <= line["time/waited_s"] <= line["time/step_s"] for line in together[1:])
-    learnt, learnt_alone = (load_file(run.run_folder / "adapter" / "adapter_model.safetensors") for run in (two, one))
+    learnt, learnt_alone = (
+        load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("two", "one")
+    )
     torch.testing.assert_close(learnt, learnt_alone, rtol=0, atol=1e-5)
