@@ -18,15 +18,6 @@ def shared_weights(examples: list[Example], settings: TrainSettings, world: Worl
     return Weights(**shared)
 
 
-def distils(settings: TrainSettings) -> bool:
-    return settings.mode == "kd"
-
-
-def alpha_of(settings: TrainSettings) -> float:
-    """Share of the distillation term; without a teacher there is none."""
-    return settings.loss.alpha if distils(settings) else 0.0
-
-
 def batches_of(examples: list[Example], settings: TrainSettings, world: World) -> list[Batch]:
     """This worker's micro-batches; of a sharded student as many as the busiest worker has, by some of no weight."""
 
@@ -37,6 +28,15 @@ def batches_of(examples: list[Example], settings: TrainSettings, world: World) -
     if is_sharded(settings, world):
         batches += split([]) * (int(world.largest(len(batches))) - len(batches))
     return batches
+
+
+def distils(settings: TrainSettings) -> bool:
+    return settings.mode == "kd"
+
+
+def alpha_of(settings: TrainSettings) -> float:
+    """Share of the distillation term; without a teacher there is none."""
+    return settings.loss.alpha if distils(settings) else 0.0
 
 
 def sums_on(module: nn.Module, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:

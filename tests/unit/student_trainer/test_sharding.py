@@ -60,8 +60,8 @@ def hashes(checkpoint_folder: Path) -> dict[str, str]:
     return {name: each for name, each in found.items() if name != "state.json"}
 
 
-@pytest.mark.parametrize("lora", [{"rank": 1}, {"rank": 3}])
-def test_each_kind_of_run_goes_on_from_the_others_checkpoints_to_the_bit(tmp_path: Path, lora: dict[str, int]):
+@pytest.mark.parametrize("lora", [{"rank": 1}, {"rank": 3}, None])
+def test_each_kind_of_run_goes_on_from_the_others_checkpoints_to_the_bit(tmp_path: Path, lora: dict[str, int] | None):
     """One worker, then DDP, FSDP, DDP and one again; each also takes a step, which must come out alike."""
     student = student_settings(tmp_path / "student", lora=lora).model_dump()
     ddp, fsdp = (short_run(tmp_path, student=student, workers=workers, **SFT) for workers in (WORKERS, FSDP))

@@ -39,16 +39,22 @@ def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
     train_until(world, turns[-1])
 
 
-@pytest.mark.parametrize("ways", [("ddp",), ("fsdp",), ("fsdp", "ddp", "fsdp")], ids="-".join)
-def test_two_workers_match_one(tmp_path: Path, ways: tuple[str, ...]):
+ADAPTERS = {"rank": 3}
+
+
+@pytest.mark.parametrize(
+    ("ways", "lora"),
+    [("ddp", ADAPTERS), ("fsdp", ADAPTERS), ("fsdp-ddp-fsdp", ADAPTERS), ("fsdp-ddp-fsdp", None)],
+)
+def test_two_workers_match_one(tmp_path: Path, ways: str, lora: dict[str, int] | None):
     rows = [make_row(number, completion="yes" * (1 + number % 3)) for number in range(ROWS)]
-    student = student_settings(tmp_path / "student", gradient_checkpointing=True, lora={"rank": 3}).model_dump()
+    student = student_settings(tmp_path / "student", gradient_checkpointing=True, lora=lora).model_dump()
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 3, "max_length": 128}
     changes = {"data": data, "student": student, "micro_batch_size": 1, "validate_every": 1, "checkpoint_every": 1}
     one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", **changes)
     turns = [
         short_run(tmp_path, run_folder=tmp_path / "two", workers=WORKERS | {"parallelism": way}, **changes)
-        for way in ways
+        for way in ways.split("-")
     ]
     run_folder.prepare(turns[0])
     run_pair(train_in_turns, turns)
@@ -63,7 +69,6 @@ def test_two_workers_match_one(tmp_path: Path, ways: tuple[str, ...]):
         for name in a.keys() - {name for name in a if name.startswith("time/")}:
             assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-7), name
     assert all(0 <= line["time/waited_s"] <= line["time/step_s"] for line in together[1:])
-    learnt, learnt_alone = (
-        load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("two", "one")
-    )
+    file = "adapter/adapter_model.safetensors" if lora else "model/model.safetensors"
+    learnt, learnt_alone = (load_file(tmp_path / run / file) for run in ("two", "one"))
     torch.testing.assert_close(learnt, learnt_alone, rtol=0, atol=1e-5)
