@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from student_trainer.batch import Batch, weights_of
+from student_trainer.batch import Batch, micro_batches, weights_of
 from student_trainer.examples import Example
 from student_trainer.fused import loss_sums
 from student_trainer.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
@@ -17,6 +17,12 @@ def shared_weights(examples: list[Example], settings: TrainSettings, world: Worl
     own = weights_of(examples, distils(settings))
     shared = world.sums({"distill": own.distill, "instruct": own.instruct})
     return Weights(**shared)
+
+
+def batches_of(examples: list[Example], settings: TrainSettings, world: World) -> list[Batch]:
+    """The micro-batches of this worker's examples, cut as `settings` say; at least one."""
+    size, budget = settings.micro_batch_size, settings.micro_batch_tokens
+    return micro_batches(examples, size, distils(settings), world.device, budget)
 
 
 def distils(settings: TrainSettings) -> bool:

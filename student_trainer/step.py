@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from common.errors import UserError
-from student_trainer.batch import micro_batches
+from student_trainer.batch import Batch
 from student_trainer.examples import StepExamples
 from student_trainer.loss import LossSums, Weights, shares_of
-from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
+from student_trainer.measure import alpha_of, batches_of, means, shared_weights, sums_on
 from student_trainer.optimizer import make_optimizer, make_schedule
 from student_trainer.settings import TrainSettings
 from student_trainer.student import Student, load_student
@@ -53,7 +53,8 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     started = time.perf_counter()
     seed_step(settings.seed, step.plan.step, world.rank)
     weights = shared_weights(step.examples, settings, world)
-    sums = _accumulate_gradient(learner, step, weights, settings, world)
+    batches = batches_of(step.examples, settings, world)
+    sums = _accumulate_gradient(learner, batches, weights, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
     grad_norm = float(clip_grad_norm_(learner.student.trainable(), settings.optimizer.max_grad_norm))
     _check_finite(step, metrics.get("loss", 0.0), grad_norm)
@@ -68,15 +69,14 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
         **{f"train/{name}": value for name, value in metrics.items()},
         "optim/learning_rate": learning_rate,
         "optim/grad_norm": grad_norm,
-        **_usage(step, step.waited_s + time.perf_counter() - started, world),
+        **_usage(step, batches, step.waited_s + time.perf_counter() - started, world),
     }
 
 
 def _accumulate_gradient(
-    learner: Learner, step: StepExamples, weights: Weights, settings: TrainSettings, world: World
+    learner: Learner, batches: list[Batch], weights: Weights, settings: TrainSettings, world: World
 ) -> list[LossSums]:
     """Forward and backward of each micro-batch; the workers meet in the last one's backward pass."""
-    batches = micro_batches(step.examples, settings.micro_batch_size, distils(settings), world.device)
     shares = shares_of(weights, alpha_of(settings))
     learner.optimizer.zero_grad()
     sums = []
@@ -100,7 +100,7 @@ def _detached(sums: LossSums) -> LossSums:
     return LossSums(sums.loss.detach(), sums.metrics)
 
 
-def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]:
+def _usage(step: StepExamples, batches: list[Batch], seconds: float, world: World) -> dict[str, float]:
     """What the step took: counts over all workers, and `seconds` of this one's computing and waiting.
 
     All wait for the worker that waits longest for its answers: here, or in the exchange of gradients.
@@ -112,6 +112,7 @@ def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]
             "progress/quarantined": step.quarantined,
             "progress/dropped_by_length": step.dropped_by_length,
             "progress/tokens": sum(len(sequence) for sequence in sequences),
+            "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
         }

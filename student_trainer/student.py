@@ -6,6 +6,7 @@ Legend: B = sequences, L = longest sequence, H = hidden size, N = completion pos
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -36,10 +37,10 @@ class Student(nn.Module):
     def vocabulary_size(self) -> int:
         return int(self.base.get_output_embeddings().weight.shape[0])
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, rows: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None, rows: Tensor, **apart: Any) -> Tensor:
         """Last hidden states [N, H] at `rows`, indices into the batch flattened to [B * L]."""
         decoder = self.base.get_decoder()
-        states = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        states = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **apart).last_hidden_state
         return states.flatten(0, 1)[rows]
 
     def head(self) -> Head:
@@ -63,7 +64,7 @@ class Student(nn.Module):
 
 def hidden_of(student: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [N, H] of a batch, through the student or the DDP module around it."""
-    return student(batch.input_ids, batch.attention_mask, batch.rows)
+    return student(batch.input_ids, batch.attention_mask, batch.rows, **batch.apart)
 
 
 def load_student(settings: StudentSettings, device: torch.device, seed: int) -> Student:

@@ -7,10 +7,9 @@ from itertools import islice
 import torch
 
 from common.toolbench.rows import PromptRow, read_rows
-from student_trainer.batch import micro_batches
 from student_trainer.examples import Example
 from student_trainer.loss import shares_of
-from student_trainer.measure import alpha_of, distils, means, shared_weights, sums_on
+from student_trainer.measure import alpha_of, batches_of, means, shared_weights, sums_on
 from student_trainer.settings import TrainSettings
 from student_trainer.student import Student
 from student_trainer.world import World
@@ -35,10 +34,9 @@ def validate(student: Student, examples: list[Example], settings: TrainSettings,
             log.warning("no row of %s is left to validate on; nothing is measured", settings.data.validation)
         return {}
     student.eval()
-    batches = micro_batches(examples, settings.micro_batch_size, distils(settings), world.device)
     loss = settings.loss.model_copy(update={"temperature": 1.0})
     shares = shares_of(weights, alpha_of(settings))
-    sums = [sums_on(student, student, batch, loss, shares) for batch in batches]
+    sums = [sums_on(student, student, batch, loss, shares) for batch in batches_of(examples, settings, world)]
     student.train()
     measured = means(sums, weights, alpha_of(settings), world)
     return {f"validation/{name}": value for name, value in measured.items()}

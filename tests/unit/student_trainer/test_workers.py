@@ -28,12 +28,14 @@ def work(rank: int, settings: TrainSettings, meeting: Path) -> None:
         distributed.destroy_process_group()
 
 
-def test_two_workers_match_one(tmp_path: Path):
+@pytest.mark.parametrize("cut", [{"micro_batch_size": 1}, {"micro_batch_size": None, "micro_batch_tokens": 90}])
+def test_two_workers_match_one(tmp_path: Path, cut: dict[str, int | None]):
+    """One worker takes sequence by sequence; two may pack them."""
     rows = [make_row(number, completion="yes" * (1 + number % 3)) for number in range(ROWS)]
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 3, "max_length": 128}
-    changes = {"data": data, "micro_batch_size": 1, "validate_every": 1}
-    one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", **changes)
-    two = short_run(tmp_path, run_folder=tmp_path / "two", **changes)
+    changes = {"data": data, "validate_every": 1}
+    one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", micro_batch_size=1, **changes)
+    two = short_run(tmp_path, run_folder=tmp_path / "two", **changes, **cut)
     run_folder.prepare(two)
     multiprocessing.start_processes(work, (two, tmp_path / "meeting"), nprocs=2, start_method="fork")
     run_folder.prepare(one)
