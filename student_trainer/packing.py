@@ -1,11 +1,10 @@
 """Packs: strands laid end to end in one row, as many as a budget of tokens holds, and what keeps them apart.
 
-Strands of a pack don't attend to each other. Their positions start again at 0, and transformers (5.19) makes of that:
-- sdpa and eager: a block mask [L, L] in `masking_utils.create_causal_mask`, on three conditions: position ids are
-  given, the attention mask is None and there is no cache (`use_cache=False`; most configurations leave it on). Without
-  one of them strands see each other, and nothing says so. Gradient checkpointing changes nothing;
-- flash_attention_2: its varlen kernel, which takes the bounds `cu_seq_lens_*` and `max_length_*`. It would find them in
-  the position ids of a single row too, by asking the device once per layer.
+Strands of a pack don't attend to each other. Their positions start again at 0, and their bounds are told. Of these
+- `attention.py`, which most students use, and flash_attention_2 take the bounds, and spend nothing on the rest;
+- sdpa and eager make a block mask [L, L] of the positions, in transformers' `masking_utils.create_causal_mask` (5.19),
+  on three conditions: position ids are given, the attention mask is None and there is no cache (`use_cache=False`; most
+  configurations leave it on). Without one of them strands see each other, and nothing says so.
 """
 
 from itertools import accumulate

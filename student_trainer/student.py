@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from common.errors import UserError
+from student_trainer.attention import attend_by_sequence
 from student_trainer.batch import Batch
 from student_trainer.loss import Head
 from student_trainer.settings import StudentSettings
@@ -74,6 +75,7 @@ def load_student(settings: StudentSettings, device: torch.device, seed: int) -> 
     """
     base = load_base(settings, device)
     base.requires_grad_(False)
+    attend_by_sequence(base)
     if settings.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.train()

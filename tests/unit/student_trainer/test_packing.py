@@ -1,5 +1,6 @@
 """Packs: how a budget is filled, and that sequences end to end learn what they learn alone, on each attention."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -10,8 +11,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from transformers import MistralConfig, MistralForCausalLM
 from transformers import modeling_flash_attention_utils as flash
 
+from student_trainer import attention
 from student_trainer.batch import micro_batches
 from student_trainer.packing import fill_packs
 from student_trainer.settings import TrainSettings
@@ -48,17 +52,18 @@ def test_packs_follow_from_the_examples_not_from_their_order():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(
-    ("attention", "cast", "tolerance"), [("sdpa", None, 1e-5), ("sdpa", in_float64, 1e-12), ("eager", None, 1e-5)]
+    ("name", "cast", "tolerance"),
+    [(attention.NAME, None, 1e-5), (attention.NAME, in_float64, 1e-12), ("sdpa", None, 1e-5), ("eager", None, 1e-5)],
 )
 def test_packed_equals_alone(
-    tmp_path: Path, attention: str, cast: Callable[[Student], Student] | None, tolerance: float, checkpointing: bool
+    tmp_path: Path, name: str, cast: Callable[[Student], Student] | None, tolerance: float, checkpointing: bool
 ):
     """This is what notices a version of transformers that no longer keeps sequences apart."""
     settings = student_settings(tmp_path / "student", gradient_checkpointing=checkpointing)
     student = wake(load_student(settings, ALONE.device, seed=0))
     if cast:
         cast(student)
-    student.base.set_attn_implementation(attention)
+    student.base.set_attn_implementation(name)
     expected = learn(student, apart(EXAMPLES), EXAMPLES)
     for budget in (20, 1000):
         packs = micro_batches(EXAMPLES, None, True, ALONE.device, budget)
@@ -67,37 +72,72 @@ def test_packed_equals_alone(
     assert abs(learn(student, unbounded, EXAMPLES)[0] - expected[0]) > 1e-3 * expected[0]
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, max_seqlen_q: int, max_seqlen_k: int,
-    softmax_scale: float | None = None, causal: bool = False,
-) -> Tensor:  # fmt: skip
+class Kernel:
     """Flash attention's varlen function in plain torch: each sequence of [L, heads, size] by itself."""
-    bounds = cu_seqlens_q.tolist()
-    assert cu_seqlens_q.dtype == torch.int32
-    assert bounds == cu_seqlens_k.tolist()
-    assert max_seqlen_q == max_seqlen_k == max(end - start for start, end in pairwise(bounds))
-    parts = [
-        torch.nn.functional.scaled_dot_product_attention(
-            *(each[start:end].transpose(0, 1) for each in (q, k, v)),
-            is_causal=causal, scale=softmax_scale, enable_gqa=True,
-        ).transpose(0, 1)
-        for start, end in pairwise(bounds)
-    ]  # fmt: skip
-    return torch.cat(parts)
+
+    calls = 0
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, max_seqlen_q: int,
+        max_seqlen_k: int, softmax_scale: float | None = None, causal: bool = False,
+    ) -> Tensor:  # fmt: skip
+        self.calls += 1
+        bounds = cu_seqlens_q.tolist()
+        assert cu_seqlens_q.dtype == torch.int32
+        assert bounds == cu_seqlens_k.tolist()
+        assert max_seqlen_q == max_seqlen_k == max(end - start for start, end in pairwise(bounds))
+        parts = [
+            torch.nn.functional.scaled_dot_product_attention(
+                *(each[start:end].transpose(0, 1) for each in (q, k, v)),
+                is_causal=causal, scale=softmax_scale, enable_gqa=True,
+            ).transpose(0, 1)
+            for start, end in pairwise(bounds)
+        ]  # fmt: skip
+        return torch.cat(parts)
+
+    def as_torchs(self, *states: Any, **options: Any) -> Tensor:
+        """The same under the arguments of torch's own function."""
+        inspect.signature(varlen_attn).bind(*states, **options)
+        assert options.pop("enable_gqa")
+        assert options.pop("window_size") == (-1, 0)  # causal
+        return self(*states, softmax_scale=options.pop("scale"), causal=True, **options)
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_flash_attention_gets_the_bounds_of_each_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool):
     """transformers' own path to the kernel, with a kernel in plain torch; `told` or from the position ids alone."""
+    kernel = Kernel()
+    monkeypatch.setattr(flash, "_lazy_imports", lambda *_, **__: (None, kernel, None, None, None))
+    monkeypatch.setattr(flash, "_loaded_implementation", None)
     student = wake(load_student(student_settings(tmp_path / "student"), ALONE.device, seed=0))
     expected = learn(student, apart(EXAMPLES), EXAMPLES)
-    monkeypatch.setattr(flash, "_lazy_imports", lambda *_, **__: (None, attend, None, None, None))
-    monkeypatch.setattr(flash, "_loaded_implementation", None)
     student.base.config._attn_implementation_internal = "flash_attention_2"
     (pack,) = micro_batches(EXAMPLES, None, True, ALONE.device, 1000)
     if not told:
         pack = replace(pack, apart={"position_ids": pack.apart["position_ids"]})
     assert_same(learn(student, [pack], EXAMPLES), expected, 1e-5)
+    assert kernel.calls == student.base.config.num_hidden_layers
+
+
+def test_torchs_kernel_gets_the_bounds_of_each_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The path that a GPU takes in 16 bits, with a kernel in plain torch."""
+    student = wake(load_student(student_settings(tmp_path / "student"), ALONE.device, seed=0))
+    expected = learn(student, apart(EXAMPLES), EXAMPLES)
+    kernel = Kernel()
+    monkeypatch.setattr(attention, "varlen_attn", kernel.as_torchs)
+    monkeypatch.setattr(attention, "_has_kernel", lambda states: True)
+    (pack,) = micro_batches(EXAMPLES, None, True, ALONE.device, 1000)
+    assert_same(learn(student, [pack], EXAMPLES), expected, 1e-5)
+    assert kernel.calls == student.base.config.num_hidden_layers
+
+
+def test_a_model_with_a_sliding_window_keeps_its_own_attention():
+    sizes = {"vocab_size": 257, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    for window, expected in ((4, "sdpa"), (None, attention.NAME)):
+        model = MistralForCausalLM(MistralConfig(sliding_window=window, **sizes, **heads))
+        attention.attend_by_sequence(model)
+        assert model.config._attn_implementation == expected
 
 
 def test_one_setting_cuts_micro_batches(tmp_path: Path):
