@@ -1,22 +1,24 @@
 """Steps of one trace: which rows become one strand, and that they learn in it what they learn apart."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from common.render import Renderer
-from common.sequences import Sequence
 from common.toolbench.rows import PromptRow, Turn
+from student_trainer import run_folder
 from student_trainer.batch import micro_batches
 from student_trainer.examples import Example
+from student_trainer.loop import train
 from student_trainer.student import Student, load_student
-from student_trainer.traces import merge_traces
+from student_trainer.traces import Strand, merge_traces
 from tests.unit.student_trainer.stand_in import tiny_tokenizer
 from tests.unit.student_trainer.steps import Ids, apart, assert_same, in_float64, learn, make_example, random_ids, wake
-from tests.unit.student_trainer.students import ALONE, student_settings
+from tests.unit.student_trainer.students import ALONE, SFT, short_run, student_settings
 
 CLOSED = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}<|eos|>{% endfor %}"
@@ -34,6 +36,17 @@ def make_trace(steps: int, seed: int = 0) -> list[Example]:
         examples.append(make_example(10 * seed + step, history, completion))
         history = history + completion + random_ids(seed + step + 100, 2)
     return examples
+
+
+def trace_rows(name: str, question: str) -> list[PromptRow]:
+    """Three steps of a trace, as a converter gives them."""
+    turns = [Turn("system", "Be brief."), Turn("user", question)]
+    rows = []
+    for step in range(1, 4):
+        said = f"\nThought: {step}\nAction: look\nAction Input: {{}}"
+        rows.append(PromptRow(f"{name}/{step}", question, tuple(turns), said, name, step, "train"))
+        turns += [Turn("assistant", said), Turn("function", "rain")]
+    return rows
 
 
 TRACE = make_trace(4)
@@ -90,13 +103,8 @@ def test_real_layouts(template: Literal["chat", "toolbench"], strands: int):
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = CLOSED
     renderer = Renderer(tokenizer, template, None)
-    turns = [Turn("system", "Be brief."), Turn("user", "Weather?")]
-    sequences: list[Sequence] = []
-    for step in range(1, 4):
-        said = f"\nThought: {step}\nAction: look\nAction Input: {{}}"
-        sequences.append(renderer.sequence(PromptRow(f"t/{step}", "q", tuple(turns), said, "t", step, "train")))
-        turns += [Turn("assistant", said), Turn("function", "rain")]
-    assert len(merge_traces([Example(sequence, None, 0, n) for n, sequence in enumerate(sequences)])) == strands
+    examples = [Example(renderer.sequence(row), None, 0, row.step) for row in trace_rows("t", "Weather?")]
+    assert len(merge_traces(examples)) == strands
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -116,3 +124,29 @@ def test_merged_equals_apart(
         assert sum(batch.tokens + batch.tokens_saved for batch in batches) == sum(len(e.sequence) for e in examples)
         assert sorted(id for batch in batches for id in batch.ids) == sorted(e.sequence.id for e in examples)
         assert_same(learn(student, batches, examples), expected, tolerance)
+
+
+def test_a_run_on_whole_traces_learns_the_same_and_says_what_it_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Six traces of three steps, two of them to an optimizer step, which read every row but the last for nothing."""
+    rows = [row for trace in range(6) for row in trace_rows(f"t{trace}", f"Weather in {trace}?")]
+    data = {"train": tmp_path / "data", "max_length": 256, "template": "chat"}
+    make = partial(short_run, tmp_path, rows=rows, data=data, shuffle="traces", batch_size=6, **SFT)
+    make()
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = CLOSED
+    tokenizer.save_pretrained(tmp_path / "student")
+
+    def run(**changes: Any) -> list[dict[str, Any]]:
+        settings = make(**changes)
+        run_folder.prepare(settings)
+        train(settings, ALONE, lambda metrics: None)
+        return run_folder.read_metrics(settings.run_folder)
+
+    merged = run(run_folder=tmp_path / "merged", micro_batch_size=None, micro_batch_tokens=300)
+    with monkeypatch.context() as patch:
+        patch.setattr("student_trainer.batch.merge_traces", lambda examples: [Strand([each]) for each in examples])
+        separate = run(run_folder=tmp_path / "separate", micro_batch_size=1)
+    for one, other in zip(merged, separate, strict=True):
+        assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-5)
+        assert one["progress/tokens"] == other["progress/tokens"]
+        assert one["progress/tokens_saved"] > 0 == other["progress/tokens_saved"]
