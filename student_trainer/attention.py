@@ -57,14 +57,21 @@ def _attend(
 
 
 def _has_kernel(states: Tensor) -> bool:
-    return states.is_cuda and states.dtype in (torch.bfloat16, torch.float16)
+    return states.is_cuda and _dtype_of(states) in (torch.bfloat16, torch.float16)
+
+
+def _dtype_of(states: Tensor) -> torch.dtype:
+    """What sdpa would compute in: autocast knows sdpa, but not the kernel."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
 
 
 def _by_kernel(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scaling: float | None
 ) -> Tensor:
     """All sequences in one call of a kernel that takes their `bounds` [sequences + 1]."""
-    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [L, H or K, D]
+    dtype = _dtype_of(query)
+    q, k, v = (states[0].transpose(0, 1).to(dtype) for states in (query, key, value))  # [L, H or K, D]
     causal = (-1, 0)
     attended = varlen_attn(
         q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=causal, enable_gqa=True
