@@ -33,6 +33,11 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
 
+    @property
+    def completion_positions(self) -> range:
+        """Where the completion's T tokens stand: the only ones that carry loss."""
+        return range(len(self.prompt_ids), len(self))
+
 
 @dataclass(frozen=True)
 class PaddedBatch:
@@ -43,7 +48,6 @@ class PaddedBatch:
 
     input_ids: NDArray[np.int64]  # [B, L]
     attention_mask: NDArray[np.int64]  # [B, L], 1 on tokens
-    completion_mask: NDArray[np.bool_]  # [B, L], True where input_ids[b, t] belongs to a completion
 
 
 def pad(sequences: list[Sequence], pad_id: int) -> PaddedBatch:
@@ -52,10 +56,8 @@ def pad(sequences: list[Sequence], pad_id: int) -> PaddedBatch:
     shape = (len(sequences), length)
     input_ids = np.full(shape, pad_id, np.int64)
     attention_mask = np.zeros(shape, np.int64)
-    completion_mask = np.zeros(shape, np.bool_)
     for row, sequence in enumerate(sequences):
         end = len(sequence)
         input_ids[row, :end] = sequence.prompt_ids + sequence.completion_ids
         attention_mask[row, :end] = 1
-        completion_mask[row, len(sequence.prompt_ids) : end] = True
-    return PaddedBatch(input_ids, attention_mask, completion_mask)
+    return PaddedBatch(input_ids, attention_mask)

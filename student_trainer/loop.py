@@ -66,7 +66,7 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
     write_log(settings.run_folder)
     make_deterministic(settings.workers.threads)
     renderer = Renderer(load_tokenizer(settings.student.model), settings.data.template, settings.data.max_length)
-    stream = PromptStream(settings.data.train, settings.shuffle_seed)
+    stream = PromptStream(settings.data.train, settings.shuffle_seed, settings.shuffle)
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)
     run = Run(settings, world, stream, make_learner(settings, last_step, world), last_step)
     done = _resume(run)

@@ -19,10 +19,14 @@ def shared_weights(examples: list[Example], settings: TrainSettings, world: Worl
 
 
 def batches_of(examples: list[Example], settings: TrainSettings, world: World) -> list[Batch]:
-    """This worker's micro-batches; of a sharded student as many as the busiest worker has, by some of no weight."""
+    """This worker's micro-batches, cut as `settings` say; at least one.
+
+    Of a sharded student as many as the busiest worker has, by some of no weight.
+    """
 
     def split(some: list[Example]) -> list[Batch]:
-        return micro_batches(some, settings.micro_batch_size, distils(settings), world.device)
+        size, budget = settings.micro_batch_size, settings.micro_batch_tokens
+        return micro_batches(some, size, distils(settings), world.device, budget)
 
     batches = split(examples)
     if is_sharded(settings, world):

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -183,11 +183,17 @@ class TrainSettings(Settings):
     workers: WorkerSettings = WorkerSettings()
     batch_size: int = Field(default=32, ge=1)
     """Prompts per optimizer step, over all workers."""
-    micro_batch_size: int = Field(default=4, ge=1)
-    """Sequences per forward pass of one worker."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Sequences per forward pass of one worker, padded to the longest; 4 unless micro_batch_tokens is given."""
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens per forward pass of one worker: sequences end to end, without padding, none seeing another. One longer
+    than this is alone. Given instead of micro_batch_size, never beside it."""
     epochs: int = Field(default=1, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many steps even inside an epoch."""
+    shuffle: Literal["rows", "traces"] = "rows"
+    """What the global order shuffles: rows, or whole traces, whose rows stay side by side. Rows of one trace that meet
+    in a step are read once where the template lets them (`traces.py`), but a step then sees fewer queries."""
     shuffle_seed: int = 0
     """Seed of the global order of prompts."""
     seed: int = 0
@@ -196,6 +202,18 @@ class TrainSettings(Settings):
     """Steps between validations; null validates before the first and after the last step only."""
     checkpoint_every: int = Field(default=100, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_cut_micro_batches(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        size, tokens = values.get("micro_batch_size"), values.get("micro_batch_tokens")
+        if size is not None and tokens is not None:
+            raise ValueError(
+                f"got micro_batch_size {size} and micro_batch_tokens {tokens}, expected one; set the other to null"
+            )
+        return values | ({"micro_batch_size": 4} if size is None and tokens is None else {})
 
     @model_validator(mode="after")
     def _teacher_when_distilling(self) -> "TrainSettings":

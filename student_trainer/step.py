@@ -75,7 +75,7 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
         **{f"train/{name}": value for name, value in metrics.items()},
         "optim/learning_rate": learning_rate,
         "optim/grad_norm": grad_norm,
-        **_usage(step, step.waited_s + time.perf_counter() - started, world),
+        **_usage(step, batches, step.waited_s + time.perf_counter() - started, world),
     }
 
 
@@ -105,7 +105,7 @@ def _detached(sums: LossSums) -> LossSums:
     return LossSums(sums.loss.detach(), sums.metrics)
 
 
-def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]:
+def _usage(step: StepExamples, batches: list[Batch], seconds: float, world: World) -> dict[str, float]:
     """What the step took: counts over all workers, and `seconds` of this one's computing and waiting.
 
     All wait for the worker that waits longest for its answers: here, or in the exchange of gradients.
@@ -117,6 +117,7 @@ def _usage(step: StepExamples, seconds: float, world: World) -> dict[str, float]
             "progress/quarantined": step.quarantined,
             "progress/dropped_by_length": step.dropped_by_length,
             "progress/tokens": sum(len(sequence) for sequence in sequences),
+            "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
         }

@@ -2,6 +2,7 @@
 
 The order: Parquet row groups are permuted by (seed, epoch), WINDOW of them at a time form a window, rows are permuted
 inside their window. So a position is found without reading what comes before it, and one window is all that is held.
+Shuffled by traces, it is the traces of a window that are permuted; only the end of a row group cuts one.
 """
 
 from bisect import bisect_right
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -46,8 +48,8 @@ class PromptStream:
     Raises UserError when `path` is missing or holds no rows.
     """
 
-    def __init__(self, path: Path, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, path: Path, seed: int, shuffle: Literal["rows", "traces"] = "rows") -> None:
+        self._seed, self._shuffle = seed, shuffle
         self._groups = [group for file in shards(path) for group in _row_groups(file)]
         self._rows = sum(group.rows for group in self._groups)
         if not self._rows:
@@ -89,7 +91,10 @@ class PromptStream:
             self._window = None  # let go of the old window before reading the new one
             groups = self._epoch_groups[number * WINDOW : (number + 1) * WINDOW]
             table = pa.concat_tables(map(_read, groups))
-            order = _permutation(table.num_rows, "rows", self._seed, epoch, number)
+            if self._shuffle == "traces":
+                order = _whole_traces(table, self._seed, epoch, number)
+            else:
+                order = _permutation(table.num_rows, "rows", self._seed, epoch, number)
             window = self._window = _Window(epoch, number, table, order)
         return window
 
@@ -109,6 +114,12 @@ def _row_groups(file: Path) -> Iterator[_RowGroup]:
 def _read(group: _RowGroup) -> pa.Table:
     with pq.ParquetFile(group.file) as file:
         return file.read_row_group(group.index, ROW_SCHEMA.names)
+
+
+def _whole_traces(table: pa.Table, *key: int) -> NDArray[np.int64]:
+    """The rows' order when traces are permuted and the rows of each stay in theirs."""
+    names, trace_of = np.unique(table.column("trace").to_numpy(), return_inverse=True)
+    return np.argsort(_permutation(len(names), "traces", *key)[trace_of], kind="stable")
 
 
 def _permutation(size: int, *key: int | str) -> NDArray[np.int64]:

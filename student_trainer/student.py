@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from common.errors import UserError
+from student_trainer.attention import attend_by_sequence
 from student_trainer.batch import Batch
 from student_trainer.fused import loss_sums
 from student_trainer.loss import Head, LossSums, Shares
@@ -63,9 +64,9 @@ class Student(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states [N, H] at `batch.rows`."""
-        decoder = self.base.get_decoder()
-        with self._autocast(batch.input_ids.device):
-            out = decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        decoder, ids, mask = self.base.get_decoder(), batch.input_ids, batch.attention_mask
+        with self._autocast(ids.device):
+            out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.apart)
         return out.last_hidden_state.flatten(0, 1)[batch.rows]
 
     def head(self) -> Head:
@@ -110,6 +111,7 @@ def load_student(settings: StudentSettings, device: torch.device, seed: int) -> 
     """
     base = load_base(settings, device)
     base.requires_grad_(settings.lora is None)
+    attend_by_sequence(base)
     if settings.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.train()

@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer, load_tokenizer, tokenizer_fingerprint
-from common.sequences import pad
 from common.toolbench.rows import PromptRow, Turn
 from tests.unit.common.conftest import SPECIAL
 
@@ -36,8 +35,8 @@ def test_the_exact_string_and_mask(renderer: Renderer, tokenizer: PreTrainedToke
     assert tokenizer.decode(sequence.prompt_ids) == expected_prompt(row)
     assert tokenizer.decode(sequence.completion_ids) == f"{row.completion}</s>"
     assert (sequence.id, sequence.provenance, sequence.finish_reason) == (row.id, "dataset", "stop")
-    batch = pad([sequence], pad_id=tokenizer.pad_token_id)
-    assert tokenizer.decode(batch.input_ids[batch.completion_mask]) == f"{row.completion}</s>"
+    ids = sequence.prompt_ids + sequence.completion_ids
+    assert tokenizer.decode([ids[at] for at in sequence.completion_positions]) == f"{row.completion}</s>"
 
 
 def test_training_and_inference_see_the_same_ids(renderer: Renderer, row: PromptRow):

@@ -1,4 +1,4 @@
-"""Sequences and their padded batches: only completions carry loss, and EOS stays where pad shares its id."""
+"""Sequences and their padded batches: where completions stand, and padding told by the mask alone."""
 
 import numpy as np
 import pytest
@@ -16,20 +16,13 @@ def test_padded_arrays():
     batch = pad([sequence((1, 2), (3, EOS)), sequence((4,), (EOS,))], pad_id=EOS)
     assert batch.input_ids.tolist() == [[1, 2, 3, EOS], [4, EOS, EOS, EOS]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    assert batch.completion_mask.tolist() == [[False, False, True, True], [False, True, False, False]]
 
 
-def test_a_real_eos_is_a_target_where_pad_is_eos():
-    batch = pad([sequence((4,), (EOS,)), sequence((1, 2), (3, EOS))], pad_id=EOS)
-    assert batch.input_ids[batch.completion_mask].tolist() == [EOS, 3, EOS]
-    assert not batch.completion_mask[batch.attention_mask == 0].any()
-
-
-def test_the_mask_covers_completions_alone():
+def test_completions_stand_where_they_say():
     sequences = [sequence(tuple(range(n)), tuple(range(n, n + m))) for n, m in [(1, 5), (4, 1), (3, 3)]]
     batch = pad(sequences, pad_id=0)
     for row, each in enumerate(sequences):
-        assert tuple(batch.input_ids[row, batch.completion_mask[row]]) == each.completion_ids
+        assert tuple(batch.input_ids[row, list(each.completion_positions)]) == each.completion_ids
         assert int(batch.attention_mask[row].sum()) == len(each)
     assert batch.input_ids.dtype == np.int64
 

@@ -46,6 +46,7 @@ def test_a_real_end_token_stays_a_target_though_padding_has_its_id():
     (batch,) = micro_batches([LONG, SHORT], 2, False, CPU)
     assert SHORT.sequence.completion_ids[-1] == PAD_ID
     assert batch.targets.token_ids.tolist()[-1] == PAD_ID
+    assert batch.attention_mask is not None
     assert batch.attention_mask.tolist()[1] == [1, 1, 1, 1, 0, 0]
 
 
@@ -74,8 +75,10 @@ def test_cross_entropy_never_weighs_what_the_student_wrote():
 
 
 @pytest.mark.parametrize("distilling", [True, False])
-def test_without_examples_there_is_one_batch_of_no_weight(distilling: bool):
-    (batch,) = micro_batches([], 4, distilling, CPU)
+@pytest.mark.parametrize("budget", [None, 8])
+def test_without_examples_there_is_one_batch_of_no_weight(distilling: bool, budget: int | None):
+    (batch,) = micro_batches([], 4, distilling, CPU, budget)
+    assert bool(batch.apart) == (batch.attention_mask is None) == (budget is not None)
     assert batch.targets.distill_weights.sum() == batch.targets.instruct_weights.sum() == 0
     assert len(batch.rows) == 1
     assert (batch.targets.teacher is not None) == distilling

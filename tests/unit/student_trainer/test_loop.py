@@ -82,11 +82,13 @@ def test_interrupted_and_resumed_ends_bit_equal(tmp_path: Path, mode: dict[str, 
 
 def test_micro_batches_change_nothing(tmp_path: Path):
     lines = []
-    for size in (1, 4):
-        lines.append(run(short_run(tmp_path, run_folder=tmp_path / f"run{size}", micro_batch_size=size)))
-    for one, four in zip(*lines, strict=True):
+    for size, tokens in ((1, None), (4, None), (None, 80)):
+        cut = {"micro_batch_size": size, "micro_batch_tokens": tokens}
+        lines.append(run(short_run(tmp_path, run_folder=tmp_path / f"run{size}", **cut)))
+    for one, four, packed in zip(*lines, strict=True):
         for name in ("train/loss", "train/kl", "train/ce", "optim/grad_norm"):
             assert one[name] == pytest.approx(four[name], rel=1e-5)
+            assert one[name] == pytest.approx(packed[name], rel=1e-5)
 
 
 def test_steps_whose_prompts_were_all_set_aside_change_nothing(tmp_path: Path):

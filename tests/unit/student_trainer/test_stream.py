@@ -1,6 +1,7 @@
 """The global order: each row once, the same at every cut and for every number of workers."""
 
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,6 +90,23 @@ def test_each_row_group_is_read_once_while_positions_follow_on(folder: Path, mon
     for start in range(0, ROWS, 8):
         order(stream, 0, start, min(start + 8, ROWS))
     assert len(reads) == len(set(reads)) == 34  # 30 + 30 + 30 + 10 rows in groups of 3
+
+
+def test_shuffled_by_traces_rows_of_a_trace_stay_together(tmp_path: Path):
+    """Traces of 1 to 5 rows, of which row groups of 40 cut some; windows hold them all."""
+    lengths = [1 + number % 5 for number in range(60)]
+    traces = [number for number, length in enumerate(lengths) for _ in range(length)]
+    rows = [replace(make_row(n), trace=f"t{trace}", step=n) for n, trace in enumerate(traces)]
+    write_rows(tmp_path, rows, row_group=40)
+    stream = PromptStream(tmp_path, seed=1, shuffle="traces")
+    epochs = [[row for _, row in stream.rows(epoch, range(len(rows)))] for epoch in (0, 1)]
+    for ordered in epochs:
+        assert sorted(row.id for row in ordered) == sorted(row.id for row in rows)
+        runs = [list(group) for _, group in groupby(ordered, key=lambda row: row.trace)]
+        assert len(runs) == len(lengths)
+    assert epochs[0] != epochs[1]
+    again = PromptStream(tmp_path, seed=1, shuffle="traces")
+    assert [row for _, row in again.rows(0, range(70, 90))] == epochs[0][70:90]
 
 
 @pytest.mark.parametrize("content", ["missing", "empty", "no rows", "broken", "other columns"])

@@ -40,20 +40,29 @@ def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
 
 
 ADAPTERS = {"rank": 3}
+ONE_BY_ONE = {"micro_batch_size": 1}
+PACKED = {"micro_batch_size": None, "micro_batch_tokens": 90}
 
 
 @pytest.mark.parametrize(
-    ("ways", "lora"),
-    [("ddp", ADAPTERS), ("fsdp", ADAPTERS), ("fsdp-ddp-fsdp", ADAPTERS), ("fsdp-ddp-fsdp", None)],
+    ("ways", "lora", "cut"),
+    [
+        ("ddp", ADAPTERS, ONE_BY_ONE),
+        ("ddp", ADAPTERS, PACKED),
+        ("fsdp", ADAPTERS, ONE_BY_ONE),
+        ("fsdp-ddp-fsdp", ADAPTERS, ONE_BY_ONE),
+        ("fsdp-ddp-fsdp", None, PACKED),
+    ],
 )
-def test_two_workers_match_one(tmp_path: Path, ways: str, lora: dict[str, int] | None):
+def test_two_workers_match_one(tmp_path: Path, ways: str, lora: dict[str, int] | None, cut: dict[str, int | None]):
+    """One worker takes sequence by sequence; two may pack them."""
     rows = [make_row(number, completion="yes" * (1 + number % 3)) for number in range(ROWS)]
     student = student_settings(tmp_path / "student", gradient_checkpointing=True, lora=lora).model_dump()
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 3, "max_length": 128}
-    changes = {"data": data, "student": student, "micro_batch_size": 1, "validate_every": 1, "checkpoint_every": 1}
-    one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", **changes)
+    changes = {"data": data, "student": student, "validate_every": 1, "checkpoint_every": 1}
+    one = short_run(tmp_path, rows=rows, run_folder=tmp_path / "one", **changes, **ONE_BY_ONE)
     turns = [
-        short_run(tmp_path, run_folder=tmp_path / "two", workers=WORKERS | {"parallelism": way}, **changes)
+        short_run(tmp_path, run_folder=tmp_path / "two", workers=WORKERS | {"parallelism": way}, **changes, **cut)
         for way in ways.split("-")
     ]
     run_folder.prepare(turns[0])
