@@ -32,7 +32,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from student_trainer.settings import LossSettings
+from student_trainer.learning_settings import LossSettings
 
 TAIL_FLOOR = 1e-9
 """What a teacher's mass of zero is taken for where the student's own mass weighs its logarithm: the smallest tail

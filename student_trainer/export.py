@@ -12,8 +12,9 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.settings import load
+from student_trainer.learning_settings import StudentSettings
 from student_trainer.run_folder import is_finished, student_of
-from student_trainer.settings import StudentSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 
 
 def main(arguments: list[str]) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from common.render import load_tokenizer
+from student_trainer.learning_settings import StudentSettings
 from student_trainer.run_folder import student_of
-from student_trainer.settings import StudentSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 from student_trainer.student import Student, load_base
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from student_trainer.divergence import distill_terms, measures
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import Head, LossSums, Shares, Targets
-from student_trainer.settings import LossSettings
 
 CHUNK_BYTES = {"cpu": 192 << 20, "cuda": 256 << 20}
 """Float32 logits of one chunk: of 128,256 ids 384 positions on a CPU, 512 on a GPU, where fewer starve the products."""

@@ -5,8 +5,9 @@ from torch import nn
 
 from student_trainer.batch import Batch, micro_batches, weights_of
 from student_trainer.examples import Example
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
-from student_trainer.settings import LossSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 from student_trainer.sharding import is_sharded
 from student_trainer.world import World
 

@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
-from student_trainer.settings import StudentSettings, TrainSettings
+from student_trainer.learning_settings import StudentSettings
+from student_trainer.settings import TrainSettings
 
 FREE = (
     "run_folder", "workers", "micro_batch_size", "micro_batch_tokens", "validate_every", "checkpoint_every",

@@ -24,8 +24,8 @@ from common.errors import UserError
 from student_trainer.attention import attend_by_sequence
 from student_trainer.batch import Batch
 from student_trainer.fused import loss_sums
+from student_trainer.learning_settings import LoraSettings, LossSettings, StudentSettings
 from student_trainer.loss import Head, LossSums, Shares
-from student_trainer.settings import LoraSettings, LossSettings, StudentSettings
 from student_trainer.sharding import fill
 
 WHOLE = "model.safetensors"

@@ -157,8 +157,8 @@ def ours() -> Callable[..., Any]:
     import torch
 
     from student_trainer.fused import loss_sums
+    from student_trainer.learning_settings import LossSettings
     from student_trainer.loss import Head, Shares, Targets, TeacherRows
-    from student_trainer.settings import LossSettings
 
     def loss(hidden: Any, weight: Any, ids: Any, logprobs: Any) -> Any:
         ones = torch.ones(len(ids))

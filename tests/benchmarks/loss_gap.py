@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from student_trainer.divergence import distill_terms, tempered
-from student_trainer.settings import LossSettings
+from student_trainer.learning_settings import LossSettings
 from tests.benchmarks.report import finish
 
 V, POSITIONS = 128256, 16

@@ -12,9 +12,9 @@ from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.batch import Batch, micro_batches, weights_of
 from student_trainer.examples import Example
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import shares_of
 from student_trainer.measure import sums_on
-from student_trainer.settings import LossSettings
 from student_trainer.student import Student
 from tests.unit.student_trainer.students import ALONE
 

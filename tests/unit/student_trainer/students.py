@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from student_trainer.settings import StudentSettings, TrainSettings
+from student_trainer.learning_settings import StudentSettings
+from student_trainer.settings import TrainSettings
 from student_trainer.world import World
 from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, make_settings
 

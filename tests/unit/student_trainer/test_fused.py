@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from student_trainer.fused import loss_sums
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import Head, Shares, Targets, TeacherRows
-from student_trainer.settings import LossSettings
 from tests.unit.student_trainer.positions import PLAIN, N, V, draw, gradient, make_targets, of_logits, teacher_rows
 
 H = 5

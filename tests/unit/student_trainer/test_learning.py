@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
 from student_trainer import run_folder
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loop import train
 from student_trainer.loss import Shares
 from student_trainer.run_folder import read_metrics
-from student_trainer.settings import LossSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 from student_trainer.student import Student, load_student
 from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair

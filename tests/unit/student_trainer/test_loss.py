@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from student_trainer.fused import loss_sums
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import Head, Shares, Targets, TeacherRows, Weights, shares_of
-from student_trainer.settings import LossSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.positions import (
     DISTILL,
     DIVERGENCES,

@@ -10,8 +10,8 @@ from common.errors import UserError
 from common.sequences import Sequence
 from student_trainer.batch import Batch, micro_batches
 from student_trainer.examples import Example
+from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import Shares
-from student_trainer.settings import LossSettings
 from student_trainer.student import Student, load_student
 from tests.unit.student_trainer.students import student_settings
 
