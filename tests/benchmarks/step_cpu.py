@@ -47,7 +47,7 @@ SEQUENCES, PROMPT, COMPLETION, TOP_K = 4, 384, 128, 64
 LAYERS, HIDDEN, INNER = 4, 256, 1024
 VOCABULARIES = {"speedup_vs_trl": 32000, "speedup_vs_trl_small_head": 4096}
 """With 4,096 ids the head has the share of the weights that it has in Llama-3.2-1B; with 32,000 about 2.5 times it."""
-CHECKED_STEPS, REPETITIONS = 3, 5
+CHECKED_STEPS, REPETITIONS = 2, 7
 LEARNING_RATE, MAX_GRAD_NORM, SEED = 1e-3, 1.0, 0
 TARGETS = {"speedup_vs_trl": ">= 1.5", "loss_difference": "<= 1e-4"}
 Step = Callable[[], float]
