@@ -50,6 +50,8 @@ def table(answers: dict[str, dict[str, Any] | None]) -> Table:
         if answer is None:
             result.add_row(name, "broke: see above", "", "", "no")
             continue
+        if not answer["figures"]:
+            result.add_row(name, "not measured: see above", "", "", "no")
         for figure, value in answer["figures"].items():
             target = answer["targets"].get(figure, "")
             result.add_row(name, figure, f"{value:,.4g}", target, "yes" if answer["met"] else "no")

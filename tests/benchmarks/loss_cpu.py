@@ -2,6 +2,7 @@
 
 `python -m tests.benchmarks.loss_cpu [--rounds 2]`. Each measurement is a process of its own, on one thread, which reads
 its CPU seconds (on an idle machine, the clock's) and the growth of its peak memory over one forward and backward pass.
+What grows with N is too little to be seen in a process's memory: `bytes_per_row` is read off the allocator's own trace.
 TRL's is its own code, from its wheel in a folder of its own, with its chunks of 256. verl's and DistillKit's are their
 published formulas on whole logits, written down here: verl's clamps log-probabilities at -10 and has no tail,
 DistillKit's has a tail of 1 - sum.
@@ -10,6 +11,7 @@ Legend: N = positions, H = hidden size, V = vocabulary, k = teacher's entries pe
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -42,10 +44,14 @@ TARGETS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--job", nargs=4)
+    parser.add_argument("--job", nargs=3)
+    parser.add_argument("--trace", type=int)
     options = parser.parse_args()
     if options.job:
         measure(*options.job)
+        return
+    if options.trace:
+        trace(options.trace)
         return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), folder])
@@ -55,8 +61,7 @@ def main() -> None:
             for dtype in DTYPES
             for head in ("frozen", "trainable")
         }
-        large, small = (best("ours", "bf16", "frozen", 1, rows)["bytes"] for rows in (2 * N + N // 2, N // 2))
-    figures = figures_of(results) | {"bytes_per_row": (large - small) / (2 * N)}
+    figures = figures_of(results) | {"bytes_per_row": bytes_per_row()}
     met = all(name in figures and figures[name] <= float(text.removeprefix("<= ")) for name, text in TARGETS.items())
     finish("loss_cpu", {name: float(f"{value:.3g}") for name, value in figures.items()}, TARGETS, met)
 
@@ -70,18 +75,28 @@ def install_trl(folder: str) -> bool:
     return failed.returncode == 0
 
 
-def best(who: str, dtype: str, head: str, rounds: int, rows: int = N) -> dict[str, float]:
+def bytes_per_row() -> float:
+    """By how much the peak of our loss, bf16 and a frozen head, rises with one more position, of several chunks."""
+    small, large = (answer_of(["--trace", str(rows)])["peak_bytes"] for rows in (N // 2, N))
+    print(f"live bytes at most: {small / 2**20:.1f} MiB at N={N // 2}, {large / 2**20:.1f} MiB at N={N}", flush=True)
+    return (large - small) / (N - N // 2)
+
+
+def answer_of(options: list[str]) -> dict[str, float]:
+    """What this module prints last in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.loss_cpu", *options]
+    out = subprocess.run(command, capture_output=True, text=True)
+    if out.returncode:
+        raise RuntimeError(f"{' '.join(options)} failed: {out.stderr[-2000:]}")
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def best(who: str, dtype: str, head: str, rounds: int) -> dict[str, float]:
     """The least of each quantity over `rounds` processes."""
-    command = [sys.executable, "-m", "tests.benchmarks.loss_cpu", "--job", who, dtype, head, str(rows)]
-    answers = []
-    for _ in range(rounds):
-        out = subprocess.run(command, capture_output=True, text=True)
-        if out.returncode:
-            raise RuntimeError(f"{who} failed: {out.stderr[-2000:]}")
-        answers.append(json.loads(out.stdout.splitlines()[-1]))
+    answers = [answer_of(["--job", who, dtype, head]) for _ in range(rounds)]
     least = {name: min(answer[name] for answer in answers) for name in answers[0]}
     shown = f"{least['seconds']:6.2f} s {least['bytes'] / 2**20:6.0f} MiB  error {least['error']:.1e}"
-    print(f"{dtype} {head:9} N={rows} {who:10} {shown}, gradient {least['gradient_error']:.1e}", flush=True)
+    print(f"{dtype} {head:9} N={N} {who:10} {shown}, gradient {least['gradient_error']:.1e}", flush=True)
     return least
 
 
@@ -102,26 +117,44 @@ def figures_of(results: dict[tuple[str, str], dict[str, dict[str, float]]]) -> d
     return figures
 
 
-def measure(who: str, dtype: str, head: str, rows: str) -> None:
+def measure(who: str, dtype: str, head: str) -> None:
     """In a process of its own: one forward and backward pass of `who`, then the error on a few positions."""
     import time
 
     import torch
 
     torch.set_num_threads(1)
-    data = make_data(getattr(torch, DTYPES[dtype]), head == "trainable", int(rows))
+    data = make_data(getattr(torch, DTYPES[dtype]), head == "trainable", N)
     loss = LOSSES[who]()
     run(loss, data, 16)  # so that what is loaded once is not counted
     before = peak("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     started = time.process_time()
-    run(loss, data, int(rows))
+    run(loss, data, N)
     seconds, extra = time.process_time() - started, peak("VmHWM") - before
     value, gradient = run(loss, data, EXACT_ROWS)
     exact = {name: each if name == "ids" else each.detach().double() for name, each in data.items()}
     exact_value, exact_gradient = run(naive, exact, EXACT_ROWS)
     off = float((gradient - exact_gradient).norm() / exact_gradient.norm())
     print(json.dumps({"seconds": seconds, "bytes": extra, "error": abs(value - exact_value), "gradient_error": off}))
+
+
+def trace(rows: int) -> None:
+    """In a process of its own: the most bytes alive at once in one forward and backward pass of our loss."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.set_num_threads(1)
+    data, loss = make_data(torch.bfloat16, False, rows), ours()
+    run(loss, data, 16)
+    hidden = data["hidden"].requires_grad_()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        torch.autograd.backward(loss(hidden, data["weight"], data["ids"], data["logprobs"]))
+    with tempfile.TemporaryDirectory() as folder:
+        recorded.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
+    print(json.dumps({"peak_bytes": max(itertools.accumulate(change for _, change in changes))}))
 
 
 def peak(name: str) -> int:
@@ -131,14 +164,22 @@ def peak(name: str) -> int:
 
 
 def make_data(dtype: Any, trainable: bool, rows: int) -> dict[str, Any]:
-    """Random hidden states and head; a teacher of falling masses on random ids, with 3% in the tail."""
+    """Random hidden states and head, and a teacher."""
     import torch
 
     torch.manual_seed(0)
-    ids = (torch.randint(V, (rows, 1)) + 1009 * torch.arange(K)) % V  # 1009 has no factor in common with V
-    masses = torch.randn(rows, K).mul(3).sort(-1, descending=True).values.softmax(-1) * 0.97
+    ids, logprobs = make_teacher(rows, V, K)
     weight = torch.randn(V, H).mul_(0.05).to(dtype).requires_grad_(trainable)
-    return {"hidden": torch.randn(rows, H).to(dtype), "weight": weight, "ids": ids, "logprobs": masses.log()}
+    return {"hidden": torch.randn(rows, H).to(dtype), "weight": weight, "ids": ids, "logprobs": logprobs}
+
+
+def make_teacher(rows: int, vocabulary: int, k: int) -> tuple[Any, Any]:
+    """Ids and logprobs [rows, k] of a teacher with falling masses on random ids, and 3% in the tail."""
+    import torch
+
+    ids = (torch.randint(vocabulary, (rows, 1)) + 1009 * torch.arange(k)) % vocabulary  # 1009: no factor in common
+    masses = torch.randn(rows, k).mul(3).sort(-1, descending=True).values.softmax(-1) * 0.97
+    return ids, masses.log()
 
 
 def run(loss: Callable[..., Any], data: dict[str, Any], rows: int) -> tuple[float, Any]:
