@@ -1,8 +1,8 @@
 """A LoRA step of Llama-3.1-8B on one GPU, as `student_trainer/configs/llama-3.1-8b-kd.yaml` has it: how fast, how full.
 
 `python -m tests.benchmarks.step_gpu`, on one GPU with 80 GB; without one it says so. The weights are random: a model
-saved to a folder (16 GB, removed again) and read from it as a student is. 8 sequences of 2048 tokens go through it in
-one pass, a quarter of them completions. Beside it runs a step without deterministic algorithms, which training asks
+saved to a folder (16 GB, removed again) and read from it as a student is. 8 sequences of 2048 tokens go through it as
+one pack, a quarter of them completions. Beside it runs a step without deterministic algorithms, which training asks
 for, and, where bitsandbytes is installed, one of QLoRA.
 
 `fraction_of_ceiling` is the arithmetic that the step can't do without, per second, over what the best measured matrix
@@ -104,9 +104,8 @@ def save_random(config: LlamaConfig, folder: Path, device: torch.device) -> None
 
 
 def settings_of(folder: str, work: Work, *changes: str) -> TrainSettings:
-    """The shipped settings with a model that is at hand, and all sequences in one pass."""
-    size = str(work.sequences)
-    fixed = ["--student.model", folder, "--run_folder", folder, "--batch_size", size, "--micro_batch_size", size]
+    """The shipped settings with a model that is at hand; their packs hold all sequences."""
+    fixed = ["--student.model", folder, "--run_folder", folder, "--batch_size", str(work.sequences)]
     return load(TrainSettings, SHIPPED, [*fixed, *changes])
 
 
