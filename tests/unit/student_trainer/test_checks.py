@@ -24,7 +24,7 @@ from student_trainer.student import Student, load_student
 from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
-from tests.unit.student_trainer.students import ALONE, SFT, short_run
+from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run
 
 CPU = torch.device("cpu")
 
@@ -109,8 +109,11 @@ def step_and_say(world: World, settings: TrainSettings, shares: list[Example]) -
     ],
     ids=["not finite", "empty mask"],
 )
-def test_what_one_worker_finds_stops_both(tmp_path: Path, other: Example, alpha: float, complaint: str):
-    settings = prepared(tmp_path, loss={"alpha": alpha})
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
+def test_what_one_worker_finds_stops_both(
+    tmp_path: Path, other: Example, alpha: float, complaint: str, parallelism: str
+):
+    settings = prepared(tmp_path, loss={"alpha": alpha}, workers=WORKERS | {"parallelism": parallelism})
     run_pair(step_and_say, settings, [example("a"), other])
     one, two = ((settings.run_folder / f"said-{rank}").read_text() for rank in (0, 1))
     assert one == two

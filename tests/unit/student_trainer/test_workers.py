@@ -1,6 +1,7 @@
 """Two workers, with DDP, FSDP or one after the other, match one in loss and gradient, also where one has no tokens."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from student_trainer.settings import TrainSettings
 from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
-from tests.unit.student_trainer.students import ALONE, WORKERS, short_run, student_settings
+from tests.unit.student_trainer.students import ALONE, WORKERS, save_student, short_run, student_settings
 
 ROWS = 9
 """With batches of 4 the third step has a single row: one worker has nothing. Of three held-out rows one has two."""
@@ -39,7 +40,7 @@ def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
     train_until(world, turns[-1])
 
 
-ADAPTERS = {"rank": 3}
+ADAPTERS: dict[str, Any] = {"rank": 3}
 ONE_BY_ONE = {"micro_batch_size": 1}
 PACKED = {"micro_batch_size": None, "micro_batch_tokens": 90}
 
@@ -49,13 +50,14 @@ PACKED = {"micro_batch_size": None, "micro_batch_tokens": 90}
     [
         ("ddp", ADAPTERS, ONE_BY_ONE),
         ("ddp", ADAPTERS, PACKED),
-        ("fsdp", ADAPTERS, ONE_BY_ONE),
+        ("fsdp", ADAPTERS | {"use_dora": True}, ONE_BY_ONE),
         ("fsdp-ddp-fsdp", ADAPTERS, ONE_BY_ONE),
         ("fsdp-ddp-fsdp", None, PACKED),
     ],
 )
-def test_two_workers_match_one(tmp_path: Path, ways: str, lora: dict[str, int] | None, cut: dict[str, int | None]):
-    """One worker takes sequence by sequence; two may pack them."""
+def test_two_workers_match_one(tmp_path: Path, ways: str, lora: dict[str, Any] | None, cut: dict[str, int | None]):
+    """One worker takes sequence by sequence; two may pack them. A whole student has embeddings and head tied."""
+    save_student(tmp_path / "student", tied=lora is None)
     rows = [make_row(number, completion="yes" * (1 + number % 3)) for number in range(ROWS)]
     student = student_settings(tmp_path / "student", gradient_checkpointing=True, lora=lora).model_dump()
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "validation_rows": 3, "max_length": 128}
