@@ -12,6 +12,8 @@ from teacher_server.engine import Engine
 from teacher_server.settings import ReplicaSettings, TeacherSettings
 
 START_VARIABLE = "VLLM_ENGINE_READY_TIMEOUT_S"
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""For glibc: answers are made in one thread and freed in another, and with an arena for each thread a replica grows."""
 POOL_SHARE = 0.001
 """What a replica takes of its pool's resource: it says where replicas stand, their number is said by CPUs and GPUs."""
 HEALTH_CHECK_MARGIN_S = 5
@@ -62,5 +64,7 @@ def _actor_options(replicas: ReplicaSettings) -> dict[str, Any]:
         "num_cpus": replicas.num_cpus,
         "num_gpus": replicas.num_gpus,
         "resources": {} if replicas.pool is None else {replicas.pool: POOL_SHARE},
-        "runtime_env": {"env_vars": {START_VARIABLE: str(replicas.start_timeout_s), **replicas.environment}},
+        "runtime_env": {
+            "env_vars": {START_VARIABLE: str(replicas.start_timeout_s), **ONE_ARENA, **replicas.environment}
+        },
     }

@@ -35,7 +35,7 @@ def test_replicas_stand_on_their_pool_below_serves_own_limit():
         "num_cpus": 3,
         "num_gpus": 0,
         "resources": {"p": app.POOL_SHARE},
-        "runtime_env": {"env_vars": {"A": "b", "VLLM_ENGINE_READY_TIMEOUT_S": "1800"}},
+        "runtime_env": {"env_vars": {"A": "b", "MALLOC_ARENA_MAX": "1", "VLLM_ENGINE_READY_TIMEOUT_S": "1800"}},
     }
     assert options["max_ongoing_requests"] > 10
     assert (options["num_replicas"], options["health_check_period_s"]) == (2, 1)
