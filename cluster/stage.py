@@ -73,7 +73,7 @@ class Stage:
 
         `settings` override the config; in their names `__` stands for the dot.
         """
-        if yaml.safe_load(config.read_text())["student"].get("lora", {}) is None:
+        if yaml.safe_load(config.read_text()).get("student", {}).get("lora", {}) is None:
             raise UserError(
                 f"{config} has student.lora null; the demo serves its students as adapters, set student.lora"
             )

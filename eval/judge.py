@@ -7,7 +7,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from common.api import DistillRequest, DistillSequence, GenerateOptions
@@ -62,6 +62,8 @@ class Judge:
     max_new_tokens: int
     concurrency: int
     progress: Callable[[int], None]
+    revisions: set[str] = field(default_factory=set)
+    """Of the answers so far; judges of one model's groups share it."""
 
     async def judge(self, group: str, rows: list[PromptRow]) -> Judgement:
         """Score and rewrite the completions of `rows`; rows that are too long are left out, and logged by name.
@@ -72,7 +74,7 @@ class Judge:
         sequences = [sequence for _, sequence in fitting]
         scored = await self._ask_all([self._to_score(sequence) for sequence in sequences])
         written = await self._ask_all([self._to_write(sequence) for sequence in sequences])
-        check_one_revision(self.model, [*scored, *written])
+        self._check_revision([*scored, *written])
         loss, tokens = mean_loss(scored)
         kept = [row for row, _ in fitting]
         pairs = list(zip(kept, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
@@ -118,6 +120,15 @@ class Judge:
         )
         return DistillSequence(id=sequence.id, prompt_token_ids=prompt, generate=options)
 
+    def _check_revision(self, answers: Iterable[TeacherAnswer]) -> None:
+        """Raise UserError when different weights gave answers: the name was moved to others meanwhile."""
+        self.revisions.update(answer.revision for answer in answers)
+        if len(self.revisions) > 1:
+            raise UserError(
+                f"{self.model} changed while it was judged (revisions {', '.join(sorted(self.revisions))}); "
+                "judge it again when nobody replaces it"
+            )
+
     async def _ask_all(self, sequences: list[DistillSequence]) -> list[TeacherAnswer]:
         places = asyncio.Semaphore(self.concurrency)
 
@@ -140,16 +151,6 @@ def mean_loss(answers: Iterable[TeacherAnswer]) -> tuple[float, int]:
     sums = [(-float(answer.token_logprobs.sum(dtype="float64")), len(answer)) for answer in answers]
     tokens = sum(count for _, count in sums)
     return sum(total for total, _ in sums) / tokens, tokens
-
-
-def check_one_revision(model: str, answers: Iterable[TeacherAnswer]) -> None:
-    """Raise UserError when different weights gave `answers`: the name was moved to others meanwhile."""
-    revisions = {answer.revision for answer in answers}
-    if len(revisions) > 1:
-        raise UserError(
-            f"{model} changed while it was judged (revisions {', '.join(sorted(revisions))}); "
-            "judge it again when nobody replaces it"
-        )
 
 
 def same_action(recorded: str, written: str) -> bool:

@@ -32,6 +32,7 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for name, served in settings.models.items():
+            revisions: set[str] = set()
             async with TeacherClient(served.url, token, settings.timeout_s) as client:
                 for group, rows in groups.items():
                     bar = progress.add_task(f"{name} on {group}", total=2 * len(rows))
@@ -44,6 +45,7 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
                         max_new_tokens=settings.max_new_tokens,
                         concurrency=settings.concurrency,
                         progress=partial(progress.advance, bar),
+                        revisions=revisions,
                     )
                     judgements.append(await judge.judge(group, rows))
     return judgements

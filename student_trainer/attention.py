@@ -17,7 +17,21 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from common.errors import UserError
+
 NAME = "sdpa_by_sequence"
+ATTENTION_KINDS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""What transformers calls the kinds of layers that a mask keeps apart."""
+
+
+def check_packable(model: PreTrainedModel) -> None:
+    """Raise UserError where more than attention mixes positions, which nothing would keep inside its sequence."""
+    kinds = set(getattr(model.config, "layer_types", None) or ()) - ATTENTION_KINDS
+    if kinds or any(isinstance(module, nn.Conv1d) for module in model.modules()):
+        raise UserError(
+            f"micro_batch_tokens packs sequences, and {type(model).__name__} mixes positions by more than attention "
+            f"({', '.join(sorted(kinds)) or 'a convolution'}); set micro_batch_tokens: null, micro_batch_size: 4"
+        )
 
 
 def attend_by_sequence(model: PreTrainedModel) -> None:

@@ -35,7 +35,7 @@ def export(run: Path, out: Path, merge: bool) -> str:
     it so.
     """
     student = load(TrainSettings, run / "config.yaml").student
-    if not is_finished(run):
+    if not is_finished(run, student):
         raise UserError(f"the run in {run} isn't finished; start its configuration again to resume it, then export")
     if out.exists():
         raise UserError(f"{out} is there already; choose another folder, or remove it")

@@ -7,6 +7,7 @@ run_folder/not_finite/step-N/
                      teacher's arrays
 """
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,12 @@ def folder_of(run_folder: Path, step: int) -> Path:
 
 def write_failed(folder: Path, student: Student, part: StepPart, world: World) -> None:
     """Write the student and this worker's part; every worker must call it, and all is there when it returns."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = gathered(student.weights(), world)
     if world.leads:
+        shutil.rmtree(folder, ignore_errors=True)  # the same step, failed before with other workers
+        folder.mkdir(parents=True)
         student.save(folder / "student", weights)
+    world.wait_for_all()
     torch.save(asdict(part), folder / f"worker-{part.rank}.pt")
     world.wait_for_all()
 

@@ -70,7 +70,7 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)
     run = Run(settings, world, stream, make_learner(settings, last_step, world), last_step)
     done = _resume(run)
-    if done == last_step and is_finished(settings.run_folder):
+    if done == last_step and is_finished(settings.run_folder, settings.student):
         return
     _warn_of_approximation(settings, run.learner.student.vocabulary_size)
     with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:

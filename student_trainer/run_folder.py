@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from common.errors import UserError
 from student_trainer.learning_settings import StudentSettings
@@ -65,7 +66,7 @@ def prepare(settings: TrainSettings) -> None:
     """
     config = settings.run_folder / "config.yaml"
     if config.exists() and checkpoints_of(settings.run_folder).exists():
-        _check_same(yaml.safe_load(config.read_text()), _as_written(settings), config)
+        _check_same(_with_defaults(yaml.safe_load(config.read_text())), _as_written(settings), config)
     try:
         settings.run_folder.mkdir(parents=True, exist_ok=True)
         config.write_text(yaml.safe_dump(_as_written(settings), sort_keys=False))
@@ -124,10 +125,17 @@ def write_summary(run_folder: Path) -> None:
     (run_folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
-def is_finished(run_folder: Path) -> bool:
-    """Whether all that the end of a run writes is there."""
-    student = any((run_folder / name).exists() for name in ("adapter", "model"))
-    return student and (run_folder / "summary.json").exists()
+def is_finished(run_folder: Path, student: StudentSettings) -> bool:
+    """Whether all that the end of a run with such a student writes is there."""
+    return student_of(run_folder, student).exists() and (run_folder / "summary.json").exists()
+
+
+def _with_defaults(written: Metrics) -> Metrics:
+    """Settings as an earlier release wrote them, with the defaults of those that it didn't know."""
+    try:
+        return _as_written(TrainSettings.model_validate(written))
+    except ValidationError:  # it knew others: those are named as changed
+        return written
 
 
 def _as_written(settings: TrainSettings) -> Metrics:

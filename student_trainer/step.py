@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from student_trainer.attention import check_packable
 from student_trainer.batch import Batch
 from student_trainer.checks import check_finite, check_gradients, check_masks
 from student_trainer.examples import StepExamples
@@ -34,9 +35,14 @@ class Learner:
 
 
 def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
-    """A fresh student and optimizer for a run of `steps`, the same on every worker."""
+    """A fresh student and optimizer for a run of `steps`, the same on every worker.
+
+    Raises UserError when the student can't be loaded, or trained as `settings` say.
+    """
     sharded = is_sharded(settings, world)
     student = load_student(settings.student, loading_device(world) if sharded else world.device, settings.seed)
+    if settings.micro_batch_tokens is not None:
+        check_packable(student.base)
     module: nn.Module = student
     if sharded:
         shard(student, getattr(torch, settings.student.dtype), world)

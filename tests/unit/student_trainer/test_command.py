@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from common.errors import UserError
+from student_trainer import run_folder
 from student_trainer.__main__ import main
 from student_trainer.launch import check_resources, launch
 from student_trainer.progress import ProgressLine, describe
@@ -142,3 +145,21 @@ def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.Monkey
         check_resources(WorkerSettings(count=2, gpus=1))
     with pytest.raises(UserError, match="resource gpu_pool"):
         check_resources(WorkerSettings(gpus=0, pool="gpu_pool"))
+
+
+def test_ray_trains_handler_of_ctrl_c_is_where_it_is_left_out():
+    """By another name it would come back, and Ctrl-C do nothing while workers are waited for."""
+    assert "_register_sigint_handler" in vars(DataParallelTrainer)
+
+
+def test_a_run_of_an_earlier_release_goes_on_with_the_defaults_of_settings_that_came_since(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    run_folder.prepare(settings)
+    run_folder.checkpoints_of(settings.run_folder).mkdir()
+    config = settings.run_folder / "config.yaml"
+    written = yaml.safe_load(config.read_text())
+    del written["shuffle"], written["student"]["lora"]["use_dora"]
+    config.write_text(yaml.safe_dump(written))
+    run_folder.prepare(settings)
+    with pytest.raises(UserError, match="shuffle was 'rows', now 'traces'"):
+        run_folder.prepare(settings.model_copy(update={"shuffle": "traces"}))

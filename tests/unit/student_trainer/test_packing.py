@@ -12,9 +12,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig, MistralForCausalLM
 from transformers import modeling_flash_attention_utils as flash
 
+from common.errors import UserError
 from student_trainer import attention
 from student_trainer.batch import micro_batches
 from student_trainer.packing import fill_packs
@@ -138,6 +139,15 @@ def test_a_model_with_a_sliding_window_keeps_its_own_attention():
         model = MistralForCausalLM(MistralConfig(sliding_window=window, **sizes, **heads))
         attention.attend_by_sequence(model)
         assert model.config._attn_implementation == expected
+
+
+def test_a_model_that_mixes_positions_by_more_than_attention_is_not_packed():
+    sizes = {"vocab_size": 257, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1}
+    attention.check_packable(MistralForCausalLM(MistralConfig(**sizes, **heads)))
+    convolving = Lfm2ForCausalLM(Lfm2Config(**sizes, **heads, layer_types=["conv"]))
+    with pytest.raises(UserError, match=r"Lfm2ForCausalLM mixes positions by more than attention \(conv\); set micro"):
+        attention.check_packable(convolving)
 
 
 def test_one_setting_cuts_micro_batches(tmp_path: Path):
