@@ -88,17 +88,10 @@ def _resources(workers: WorkerSettings) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-class _InterruptibleTrainer(TorchTrainer):
-    """Leaves Ctrl-C to this process: Ray Train's own handler asks a controller that doesn't listen while it waits."""
-
-    def _register_sigint_handler(self, controller: object) -> None:
-        pass
-
-
 def _fit(settings: TrainSettings) -> None:
     """Run Ray Train in this thread: one that still asked Ray after `ray.shutdown()` would end the whole process."""
     workers = settings.workers
-    trainer = _InterruptibleTrainer(
+    trainer = TorchTrainer(
         _work,
         train_loop_config=settings.model_dump(mode="json"),
         scaling_config=ScalingConfig(
@@ -110,8 +103,12 @@ def _fit(settings: TrainSettings) -> None:
     )
     try:
         trainer.fit()
+    except SystemExit:  # Ray Train's own answer to Ctrl-C, after it has stopped the workers
+        raise KeyboardInterrupt from None
     except WorkerGroupError as error:
         _raise_mendable(error)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Train's would ask a controller that has gone
 
 
 def _work(values: dict[str, Any]) -> None:

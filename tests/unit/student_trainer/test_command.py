@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from common.errors import UserError
 from student_trainer import run_folder
@@ -145,11 +144,6 @@ def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.Monkey
         check_resources(WorkerSettings(count=2, gpus=1))
     with pytest.raises(UserError, match="resource gpu_pool"):
         check_resources(WorkerSettings(gpus=0, pool="gpu_pool"))
-
-
-def test_ray_trains_handler_of_ctrl_c_is_where_it_is_left_out():
-    """By another name it would come back, and Ctrl-C do nothing while workers are waited for."""
-    assert "_register_sigint_handler" in vars(DataParallelTrainer)
 
 
 def test_a_run_of_an_earlier_release_goes_on_with_the_defaults_of_settings_that_came_since(tmp_path: Path):
