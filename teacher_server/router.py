@@ -8,6 +8,7 @@ model go to the first application.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
+from itertools import chain
 from typing import Any, cast
 
 from pydantic_core import from_json
@@ -87,8 +88,10 @@ class Router:
     async def _models(self, headers: Headers) -> list[dict[str, Any]]:
         """Every application's models in OpenAI's form; of two with one name, the one that would answer."""
         lists = [from_json(content)["data"] for content in await self._ask_all(MODELS, headers) if content]
-        models = {model["id"]: model for listed in reversed(lists) for model in listed}
-        return [models[name] for name in dict.fromkeys(model["id"] for listed in lists for model in listed)]
+        models: dict[str, dict[str, Any]] = {}
+        for model in chain.from_iterable(lists):
+            models.setdefault(model["id"], model)
+        return [*models.values()]
 
     async def _ask_all(self, path: str, headers: Headers) -> list[bytes | None]:
         """What each application answers to GET `path` with the caller's token; None where it doesn't, or can't now."""

@@ -69,9 +69,10 @@ def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
         if line == "running":
             raise KeyboardInterrupt
 
+    endless = "import signal; print('running', flush=True); signal.pause()"
     before = {job["submission_id"] for job in cluster.get("/api/jobs/")}
     with pytest.raises(KeyboardInterrupt):
-        submit_job(cluster, ["python", "-c", "import time; print('running', flush=True); time.sleep(600)"], interrupt)
+        submit_job(cluster, ["python", "-c", endless], interrupt)
     (job,) = {job["submission_id"] for job in cluster.get("/api/jobs/")} - before
     deadline = time.monotonic() + 30
     while cluster.get(f"/api/jobs/{job}")["status"] == "RUNNING":

@@ -56,11 +56,15 @@ def test_a_loss_that_is_not_finite_leaves_the_student_alone_and_can_be_seen_agai
     learner = make_learner(settings, 10, ALONE)
     sound = train_step(learner, step_of(example("a"), example("b")), settings, ALONE)  # moves B, so that dropout shows
     before = [each.clone() for each in learner.student.trainable()]
+    folder = folder_of(settings.run_folder, 4)
+    folder.mkdir(parents=True)
+    stale = folder / "worker-1.pt"
+    stale.write_text("of a second worker, which the run had when the step failed before")
     with pytest.raises(UserError, match=r"step 4: loss nan, .*sequences: a, bad, b\. .*student_trainer replay (\S+)`"):
         train_step(learner, step_of(example("a"), example("bad", logprob=math.nan), example("b")), settings, ALONE)
     assert all(map(torch.equal, learner.student.trainable(), before))
+    assert not stale.exists()
 
-    folder = folder_of(settings.run_folder, 4)
     replayed = {each.ids[0]: each for each in replay(folder, CPU)}
     assert [name for name, each in replayed.items() if not math.isfinite(each.loss + each.grad_norm)] == ["bad"]
     assert main(["replay", str(folder)]) == 0
