@@ -20,7 +20,7 @@ class ClusterHandle(Settings):
     keeper_started: float
     """When the keeper started, in seconds since the epoch: tells it from a later process with the same id."""
     nodes: dict[str, int]
-    """Process id of `ray start` by node: head, teacher, student."""
+    """Process id of `ray start` by node: head, teacher, teacher-2, …, student, student-2, …"""
     folder: Path
     """Private folder with the token and Ray's logs and sockets."""
     address: str

@@ -2,6 +2,7 @@
 
 `python -m cluster.keeper SETTINGS_JSON [--detached]` prints one JSON line, a handle or {"error": …}, and stays. It ends
 everything at SIGTERM, when the head dies, and, unless detached, when its standard input closes: its parent is gone.
+When another node dies it ends what ran there, and the others go on.
 """
 
 import json
@@ -20,7 +21,7 @@ import psutil
 
 from cluster.handle import ClusterHandle, token_file
 from cluster.nodes import Node, Nodes, StartFailed, wait_until_ready
-from cluster.processes import become_subreaper, end_descendants, reap_orphans
+from cluster.processes import become_subreaper, descendants, end, end_descendants, reap_orphans
 from cluster.settings import ClusterSettings
 
 
@@ -54,10 +55,23 @@ def _hold(folder: Path, settings: ClusterSettings, detached: bool) -> int:
     except StartFailed as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1
-    while nodes[0].process.poll() is None:
+    head, *pools = nodes
+    below: dict[str, list[psutil.Process]] = {}
+    while head.process.poll() is None:
+        for node in pools:
+            below[node.name] = _below(node, below.get(node.name, []))
         reap_orphans(keep={node.process.pid for node in nodes})
         _pause(detached, 0.5)
     return 1
+
+
+def _below(node: Node, before: list[psutil.Process]) -> list[psutil.Process]:
+    """The processes below `node`; when it is lost, those that were there `before` end with it."""
+    now = [] if node.process.returncode is not None else descendants(node.process.pid)
+    if node.process.poll() is None:
+        return now
+    end(before, grace_s=0)
+    return []
 
 
 def _start(folder: Path, settings: ClusterSettings, detached: bool) -> list[Node]:
@@ -71,7 +85,7 @@ def _start(folder: Path, settings: ClusterSettings, detached: bool) -> list[Node
     token_file(folder).touch(mode=0o600)
     token_file(folder).write_text(secrets.token_hex(32))
     cluster = Nodes(folder, settings)
-    nodes = cluster.start()
+    nodes = cluster.start(pause)
     handle = ClusterHandle(
         keeper=os.getpid(),
         keeper_started=psutil.Process().create_time(),

@@ -19,6 +19,8 @@ from cluster.settings import ClusterSettings, PoolSettings
 REPOSITORY = Path(__file__).resolve().parent.parent
 SERVE_GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "teacher_server.proxy_guard.middlewares"}
 """What has Serve's HTTP proxy close its own routes, which ask for no token."""
+STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
+"""What `ray job stop` leaves a run to save itself before SIGKILL; read on the head, where the job's guard runs."""
 _STARTED = "Ray runtime started"
 _PORTS = range(20000, 32000)  # below the ports that Linux gives to outgoing connections
 
@@ -50,14 +52,19 @@ class Nodes:
     def __init__(self, folder: Path, settings: ClusterSettings) -> None:
         self._folder, self._settings = folder, settings
         self._network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
-        self._ports = free_ports(7)
+        self._ports = free_ports(5 + settings.teacher.nodes + settings.student.nodes)
         self.address = f"{self._network}.1:{self._ports.pop()}"
         self.dashboard_port = settings.dashboard_port or self._ports.pop()
         self.serve_port = settings.serve_port or self._ports.pop()
 
-    def start(self) -> list[Node]:
-        """Start all nodes at once: pool nodes wait for the head by themselves."""
-        return [self.head(), self.pool("teacher", self._settings.teacher), self.pool("student", self._settings.student)]
+    def start(self, pause: Callable[[], None]) -> list[Node]:
+        """Start all nodes, the head first: others wait for it by themselves, but too shortly for a busy machine."""
+        head = self.head()
+        while not head.is_up():
+            pause()
+        pools = [("teacher", self._settings.teacher), ("student", self._settings.student)]
+        names = [(pool, f"-{n + 1}" if n else "", options) for pool, options in pools for n in range(options.nodes)]
+        return [head, *(self.pool(*name, host) for host, name in enumerate(names, start=2))]
 
     def head(self) -> Node:
         """The node without work: it holds the dashboard, the jobs' drivers and Serve's controller and proxy."""
@@ -65,13 +72,13 @@ class Nodes:
         dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
         return self._start("head", 1, [*options, *dashboard, "--ray-client-server-port", str(self._ports.pop())])
 
-    def pool(self, name: str, pool: PoolSettings) -> Node:
-        """A node that offers `slots` of the resource NAME_pool."""
-        resources = json.dumps({f"{name}_pool": pool.slots})
-        options = ["--address", self.address, "--num-cpus", str(pool.cpus), "--num-gpus", str(pool.gpus)]
+    def pool(self, pool: str, suffix: str, settings: PoolSettings, host: int) -> Node:
+        """A node that offers `slots` of the resource POOL_pool."""
+        resources = json.dumps({f"{pool}_pool": settings.slots})
+        options = ["--address", self.address, "--num-cpus", str(settings.cpus), "--num-gpus", str(settings.gpus)]
         # a training job's driver prints what its workers print; nobody prints what replicas do
-        follow = ["--include-log-monitor", str(name == "student")]
-        return self._start(name, 2 if name == "teacher" else 3, [*options, *follow, "--resources", resources])
+        follow = ["--include-log-monitor", str(pool == "student")]
+        return self._start(pool + suffix, host, [*options, *follow, "--resources", resources])
 
     def _start(self, name: str, host: int, options: list[str]) -> Node:
         temporary, output = self._folder / name, self._folder / f"{name}.log"
@@ -106,6 +113,7 @@ def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
         **inherited,
         **authentication(folder),
         **SERVE_GUARD,
+        **STOP_WAIT,
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.pathsep.join(binaries),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard_port}",  # else Ray Train's helpers guess

@@ -22,9 +22,9 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def descendants() -> list[psutil.Process]:
-    """Every living process below this one; the dead that nobody waited for are left out."""
-    return [process for process in psutil.Process().children(recursive=True) if _lives(process)]
+def descendants(parent: int | None = None) -> list[psutil.Process]:
+    """Every living process below `parent`, else below this one; the dead that nobody waited for are left out."""
+    return [process for process in psutil.Process(parent).children(recursive=True) if _lives(process)]
 
 
 def end(processes: list[psutil.Process], grace_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Settings of a local cluster: a head without work, and one Ray node for each of the two pools."""
+"""Settings of a local cluster: a head without work, and the Ray nodes of the two pools."""
 
 from pathlib import Path
 
@@ -8,14 +8,16 @@ from common.settings import Settings
 
 
 class PoolSettings(Settings):
-    """One Ray node that stands for a pool of machines."""
+    """A pool of machines: each is a Ray node of this one."""
 
+    nodes: int = Field(default=1, ge=1)
+    """Nodes; each has the slots, CPUs and GPUs below."""
     slots: int = Field(default=1, ge=1)
     """Units of the resource `teacher_pool` or `student_pool`: it says where work may run, CPUs and GPUs how much."""
     cpus: int = Field(default=4, ge=1)
     """Logical CPUs that Ray schedules by; they needn't exist."""
     gpus: int = Field(default=0, ge=0)
-    """GPUs of this machine given to the pool."""
+    """GPUs of this machine given to each node."""
 
 
 class ClusterSettings(Settings):

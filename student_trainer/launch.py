@@ -2,15 +2,19 @@
 
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
-from ray.train import WorkerGroupError
 from ray.train.torch import get_device
-from ray.train.v2.api.config import LoggingConfig, RunConfig, ScalingConfig  # ray.train names these too, typed as v1
+from ray.train.v2.api.config import (  # ray.train names these too, typed as v1
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+)
+from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from common.errors import UserError
@@ -18,17 +22,20 @@ from common.toolbench.rows import shards
 from student_trainer import run_folder
 from student_trainer.examples import total_steps
 from student_trainer.progress import ProgressLine
+from student_trainer.recovery import Recovery, StoppedBeforeWork
 from student_trainer.settings import TrainSettings, WorkerSettings
+from student_trainer.signals import Signals
 from student_trainer.stream import PromptStream
 
 POOL_SHARE = 0.001
 """How much of the pool's marker a worker takes: the marker says where, not how many."""
 
 
-def launch(settings: TrainSettings) -> None:
+def launch(settings: TrainSettings) -> bool:
     """Train on the cluster that RAY_ADDRESS names (as it does inside `ray job submit`), or on a Ray of its own.
 
-    Raises UserError for what the user can mend: settings that changed, missing resources, a teacher that is down.
+    Returns whether the run is finished; if not, it was asked to stop. Raises UserError for what the user can mend:
+    settings that changed, missing resources, a teacher that is down.
     """
     rows = len(PromptStream(settings.data.train, settings.shuffle_seed))
     steps = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
@@ -36,9 +43,11 @@ def launch(settings: TrainSettings) -> None:
         shards(settings.data.validation)  # raises where there are none
     run_folder.prepare(settings)
     source = "data" if settings.mode == "sft" else "teacher"
-    with _connected(settings.workers), ProgressLine(settings.run_folder, steps, source):
+    folder = settings.run_folder
+    with _connected(settings.workers), ProgressLine(folder, steps, source), Signals(folder) as signals:
         check_resources(settings.workers)
-        _fit(settings)
+        _fit(settings, signals)
+    return run_folder.is_finished(folder, settings.student)
 
 
 @contextmanager
@@ -62,7 +71,6 @@ def _connected(workers: WorkerSettings) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `ray job stop` ends a run as Ctrl-C does
     try:
         yield
     finally:
@@ -73,9 +81,9 @@ def check_resources(workers: WorkerSettings) -> None:
     """Refuse what the cluster can never give: Ray would wait for it for ever."""
     present = ray.cluster_resources()
     for name, each in _resources(workers).items():
-        if present.get(name, 0) < each * workers.count:
+        if present.get(name, 0) < each * workers.fewest:
             raise UserError(
-                f"{workers.count} workers need {each * workers.count:g} of the resource {name}, the cluster has "
+                f"{workers.fewest} workers need {each * workers.fewest:g} of the resource {name}, the cluster has "
                 f"{present.get(name, 0):g}; change the section workers, or add nodes to the cluster"
             )
 
@@ -88,27 +96,40 @@ def _resources(workers: WorkerSettings) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-def _fit(settings: TrainSettings) -> None:
+class _Trainer(TorchTrainer):
+    """Ray Train's own, with this run's answer to Ctrl-C."""
+
+    def __init__(self, settings: TrainSettings, signals: Signals) -> None:
+        workers = settings.workers
+        callbacks: list[Any] = [Recovery(settings.run_folder, workers.max_failures)]  # typed for observers alone
+        super().__init__(
+            _work,
+            train_loop_config=settings.model_dump(mode="json"),
+            scaling_config=ScalingConfig(
+                num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
+            ),
+            run_config=RunConfig(
+                name=".ray_train",
+                storage_path=str(settings.run_folder),
+                failure_config=FailureConfig(max_failures=-1),
+                callbacks=callbacks,
+                logging_config=LoggingConfig(log_level="CRITICAL"),
+            ),
+        )
+        self._signals = signals
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self._signals.answer_ctrl_c()
+
+
+def _fit(settings: TrainSettings, signals: Signals) -> None:
     """Run Ray Train in this thread: one that still asked Ray after `ray.shutdown()` would end the whole process."""
-    workers = settings.workers
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config=settings.model_dump(mode="json"),
-        scaling_config=ScalingConfig(
-            num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
-        ),
-        run_config=RunConfig(
-            name=".ray_train", storage_path=str(settings.run_folder), logging_config=LoggingConfig(log_level="CRITICAL")
-        ),
-    )
     try:
-        trainer.fit()
-    except SystemExit:  # Ray Train's own answer to Ctrl-C, after it has stopped the workers
-        raise KeyboardInterrupt from None
-    except WorkerGroupError as error:
-        _raise_mendable(error)
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray Train's would ask a controller that has gone
+        _Trainer(settings, signals).fit()
+    except ControllerError as error:
+        failure = error.controller_failure
+        if not isinstance(failure, StoppedBeforeWork):
+            raise failure from None
 
 
 def _work(values: dict[str, Any]) -> None:
@@ -118,13 +139,7 @@ def _work(values: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
-    train(TrainSettings.model_validate(values), world, ray.train.report)
-
-
-def _raise_mendable(error: WorkerGroupError) -> NoReturn:
-    """Raise the user's own mistake among the workers' failures, if there is one, else `error`."""
-    for failure in error.worker_failures.values():
-        cause = getattr(failure, "_base_exc", failure)
-        if isinstance(cause, UserError):
-            raise UserError(str(cause)) from None
-    raise error
+    try:
+        train(TrainSettings.model_validate(values), world, ray.train.report)
+    except UserError as error:
+        raise UserError(str(error)) from None  # a subclass may not survive the way to the driver, which only shows it

@@ -45,6 +45,11 @@ def student_of(run_folder: Path, student: StudentSettings) -> Path:
     return run_folder / ("model" if student.lora is None else "adapter")
 
 
+def stop_of(run_folder: Path) -> Path:
+    """The file that asks the workers to write a checkpoint and stop."""
+    return run_folder / "stop"
+
+
 def log_of(run_folder: Path) -> Path:
     return run_folder / "log.txt"
 
@@ -84,6 +89,11 @@ def read_metrics(run_folder: Path) -> list[Metrics]:
     path = metrics_of(run_folder)
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def newest_step(run_folder: Path) -> int:
+    """The last step with metrics; 0 before the first."""
+    return max((int(line["progress/step"]) for line in read_metrics(run_folder)), default=0)
 
 
 def cut_metrics(run_folder: Path, step: int) -> None:

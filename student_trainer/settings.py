@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from common.api import MAX_TEMPERATURE, MAX_TOP_K
 from common.settings import Settings
@@ -68,7 +68,10 @@ class TeacherSettings(Settings):
 class WorkerSettings(Settings):
     """The student pool."""
 
-    count: int = Field(default=1, ge=1)
+    count: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
+    """So many, or [fewest, most]: as many as the cluster has room for, more or fewer as nodes come and go."""
+    max_failures: int = Field(default=5, ge=0)
+    """How often in a row workers may die without a step further before the run ends; 0 ends it at the first death."""
     parallelism: Literal["ddp", "fsdp"] = "ddp"
     """ddp: each worker holds the whole student. fsdp: workers hold a part each, for a student that doesn't fit one GPU;
     every layer is gathered when it computes. A run may change between the two when it is resumed."""
@@ -79,6 +82,20 @@ class WorkerSettings(Settings):
     """Custom Ray resource that marks the nodes of the student pool; null places workers anywhere."""
     threads: int | None = Field(default=None, ge=1)
     """Torch threads per worker; part of what makes a replay bit-equal."""
+
+    @property
+    def fewest(self) -> int:
+        return self.count if isinstance(self.count, int) else self.count[0]
+
+    @property
+    def most(self) -> int:
+        return self.count if isinstance(self.count, int) else self.count[1]
+
+    @model_validator(mode="after")
+    def _from_fewest_to_most(self) -> "WorkerSettings":
+        if self.fewest > self.most:
+            raise ValueError(f"workers.count [{self.fewest}, {self.most}] is [fewest, most]; put the smaller one first")
+        return self
 
 
 class TrainSettings(Settings):

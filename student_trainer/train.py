@@ -4,7 +4,11 @@ import argparse
 from pathlib import Path
 
 from common import settings as common_settings
+from student_trainer.run_folder import newest_step
 from student_trainer.settings import TrainSettings
+
+STOPPED = 143
+"""Exit code of a run that SIGTERM stopped, as shells count it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -17,7 +21,9 @@ def main(arguments: list[str]) -> int:
 
     from student_trainer.launch import launch
 
-    launch(settings)
+    if not launch(settings):
+        print(f"stopped after step {newest_step(settings.run_folder)}; the same command resumes")
+        return STOPPED
     print(f"done: student and summary are in {settings.run_folder}")
     return 0
 

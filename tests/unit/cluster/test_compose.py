@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cluster.nodes import SERVE_GUARD
+from cluster.nodes import SERVE_GUARD, STOP_WAIT
 from common.settings import validate
 from teacher_server.settings import TeacherSettings
 
@@ -41,7 +41,7 @@ def test_only_loopback_is_published_and_every_node_asks_for_the_token(compose: d
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
-        assert service["environment"].items() >= SERVE_GUARD.items()
+        assert service["environment"].items() >= (SERVE_GUARD | STOP_WAIT).items()
         assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
         assert set(service["secrets"]) <= set(compose["secrets"])
         assert service["healthcheck"]["test"][0] == "CMD"

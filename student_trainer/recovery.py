@@ -1,0 +1,105 @@
+"""What becomes of a run when its workers fail: Ray Train's controller starts them again unless this object objects.
+
+Ray restarts without limit; `Recovery` raises in the controller, which ends the run, for a mistake of the user's, after
+too many failures without a step further, and when a stop was asked for while no worker ran. New workers take over the
+newest checkpoint by themselves (`loop.py`).
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.context import TrainRunContext
+from ray.train.v2._internal.execution.controller.state import (
+    ReschedulingState,
+    ResizingState,
+    RestartingState,
+    TrainControllerState,
+)
+from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGroupContext
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+from common.errors import UserError
+from student_trainer.run_folder import newest_step, stop_of, write_log
+
+log = logging.getLogger(__name__)
+
+
+class StoppedBeforeWork(Exception):
+    """A stop was asked for while the run waited for workers."""
+
+
+class Recovery(ControllerCallback, WorkerGroupCallback):
+    """Judges each failure of the workers of one run, and says in the run's log what happens."""
+
+    def __init__(self, run_folder: Path, max_failures: int) -> None:
+        self._run_folder, self._max_failures = run_folder, max_failures
+        self._failures, self._furthest, self._news = 0, 0, ""
+
+    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
+        write_log(self._run_folder)
+        self._furthest = newest_step(self._run_folder)
+
+    def before_worker_group_start(self, worker_group_context: WorkerGroupContext) -> None:
+        if stop_of(self._run_folder).exists():
+            raise StoppedBeforeWork
+
+    def after_worker_group_training_start(self, worker_group: WorkerGroup) -> None:
+        if self._news:
+            log.warning("%s; going on from the newest checkpoint with %d workers", self._news, len(worker_group))
+        self._news = ""
+
+    def after_controller_state_update(
+        self, previous_state: TrainControllerState, current_state: TrainControllerState
+    ) -> None:
+        """Raise what ends the run, which Ray Train gives to the driver as a ControllerError's `controller_failure`."""
+        if current_state is previous_state:
+            return
+        if isinstance(current_state, RestartingState | ReschedulingState):
+            self.judge(current_state.training_failed_error)
+        elif isinstance(current_state, ResizingState):
+            self._news = "the nodes of the cluster changed"
+
+    def judge(self, failure: TrainingFailedError) -> None:
+        """Return when the workers should start again. Raises `failure`, or the user's own mistake in it, when not."""
+        causes = failure.worker_failures if isinstance(failure, WorkerGroupError) else {}
+        for cause in causes.values():
+            if isinstance(cause, UserError):
+                raise cause
+        if isinstance(failure, ControllerError) and _waits(failure):
+            if not self._news:
+                log.warning("waiting for room in the cluster for the workers")
+                self._news = "there is room again"
+            return
+        step = newest_step(self._run_folder)
+        self._failures = 1 if step > self._furthest else self._failures + 1
+        self._furthest = max(step, self._furthest)
+        if self._failures > self._max_failures:
+            raise failure
+        self._news = describe(causes)
+
+
+def _waits(failure: ControllerError) -> bool:
+    return isinstance(failure.controller_failure, WorkerGroupStartupTimeoutError)
+
+
+def describe(causes: Mapping[int, Exception]) -> str:
+    """Which workers failed of what, in one line: of dead processes if there are some, as others fail by their death."""
+    dead = {rank: cause for rank, cause in causes.items() if _is_death(cause)}
+    if dead:
+        return f"{_workers(dead)} died (killed, crashed, or its node was lost)"
+    if not causes:
+        return "workers died while they started"
+    first = " ".join(str(next(iter(causes.values()))).split())[:200]
+    return f"{_workers(causes)} failed ({type(next(iter(causes.values()))).__name__}: {first})"
+
+
+def _workers(causes: Mapping[int, Exception]) -> str:
+    return f"worker{'s' if len(causes) > 1 else ''} {', '.join(map(str, sorted(causes)))}"
+
+
+def _is_death(cause: Exception) -> bool:
+    return isinstance(cause, WorkerHealthCheckFailedError) and isinstance(cause.health_check_failure, RayActorError)

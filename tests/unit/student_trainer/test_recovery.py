@@ -1,0 +1,84 @@
+"""What ends a run whose workers failed, what starts them again, and how signals reach it."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+from common.errors import UserError
+from common.settings import validate
+from student_trainer import signals
+from student_trainer.recovery import Recovery, describe
+from student_trainer.run_folder import append_metrics, stop_of
+from student_trainer.settings import WorkerSettings
+from student_trainer.signals import Signals
+
+DEATH = WorkerHealthCheckFailedError("A worker health check failed.", RayActorError())
+
+
+def failed(*causes: Exception) -> WorkerGroupError:
+    return WorkerGroupError("some workers failed", dict(enumerate(causes)))
+
+
+def test_only_failures_without_a_step_further_count(tmp_path: Path):
+    recovery = Recovery(tmp_path, max_failures=2)
+    for step in (1, 2, 3):
+        append_metrics(tmp_path, {"progress/step": step})
+        recovery.judge(failed(DEATH))
+        recovery.judge(failed(DEATH, RuntimeError("connection closed by peer")))
+    recovery.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))  # a lost node may come back: waiting isn't failing
+    with pytest.raises(WorkerGroupError):
+        recovery.judge(failed(DEATH))
+
+
+def test_the_users_mistake_ends_the_run_whoever_failed_with_it(tmp_path: Path):
+    with pytest.raises(UserError, match="no such model"):
+        Recovery(tmp_path, max_failures=9).judge(failed(RuntimeError("connection closed"), UserError("no such model")))
+
+
+def test_failures_are_described_by_their_cause():
+    collateral = RuntimeError("Connection closed\nby peer")
+    assert describe({1: DEATH, 0: collateral}) == "worker 1 died (killed, crashed, or its node was lost)"
+    assert describe({0: collateral, 2: collateral}) == "workers 0, 2 failed (RuntimeError: Connection closed by peer)"
+    assert describe({}) == "workers died while they started"
+
+
+def test_a_number_of_workers_or_a_range():
+    assert (WorkerSettings(count=3).fewest, WorkerSettings(count=3).most) == (3, 3)
+    elastic = validate(WorkerSettings, {"count": [1, 4]}, "test")
+    assert (elastic.fewest, elastic.most) == (1, 4)
+    for wrong in ([4, 1], [0, 1], 0):
+        with pytest.raises(UserError, match="count"):
+            validate(WorkerSettings, {"count": wrong}, "test")
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Signals]:
+    """Signals to a run in tmp_path; afterwards they are answered as before."""
+    monkeypatch.setattr(signals, "INSIST_EVERY_S", 0.02)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with Signals(tmp_path) as answers:
+            yield answers
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_the_first_sigterm_asks_for_a_stop_and_the_second_ends_the_run(opened: Signals, tmp_path: Path):
+    signal.raise_signal(signal.SIGTERM)
+    assert stop_of(tmp_path).exists()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupt_that_was_swallowed_comes_again(opened: Signals):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(60)
