@@ -27,6 +27,12 @@ from student_trainer.settings import TrainSettings, WorkerSettings
 from student_trainer.signals import Signals
 from student_trainer.stream import PromptStream
 
+RAY_DEFAULTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon a dead worker is noticed, and how long a report waits
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",  # how long an elastic run counts on a node that has gone
+}
+"""Ray's variables where they aren't set, for the processes of this run."""
 POOL_SHARE = 0.001
 """How much of the pool's marker a worker takes: the marker says where, not how many."""
 
@@ -53,7 +59,8 @@ def launch(settings: TrainSettings) -> bool:
 @contextmanager
 def _connected(workers: WorkerSettings) -> Iterator[None]:
     """A connection to Ray; closing it, on Ctrl-C too, ends the workers. What they say comes through the run's log."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in RAY_DEFAULTS.items():
+        os.environ.setdefault(name, value)
     if address := os.environ.get("RAY_ADDRESS"):
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR)

@@ -49,7 +49,9 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
 
     def after_worker_group_training_start(self, worker_group: WorkerGroup) -> None:
         if self._news:
-            log.warning("%s; going on from the newest checkpoint with %d workers", self._news, len(worker_group))
+            number = len(worker_group)
+            workers = f"{number} worker{'s' if number > 1 else ''}"
+            log.warning("%s; going on from the newest checkpoint with %s", self._news, workers)
         self._news = ""
 
     def after_controller_state_update(
