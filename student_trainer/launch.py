@@ -8,6 +8,8 @@ from typing import Any
 
 import ray
 from ray.train.torch import get_device
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import (  # ray.train names these too, typed as v1
     FailureConfig,
     LoggingConfig,
@@ -104,7 +106,7 @@ def _resources(workers: WorkerSettings) -> dict[str, float]:
 
 
 class _Trainer(TorchTrainer):
-    """Ray Train's own, with this run's answer to Ctrl-C."""
+    """Ray Train's own, but Ctrl-C is this run's to answer, and leaves nothing behind."""
 
     def __init__(self, settings: TrainSettings, signals: Signals) -> None:
         workers = settings.workers
@@ -124,6 +126,11 @@ class _Trainer(TorchTrainer):
             ),
         )
         self._signals = signals
+
+    def _create_default_callbacks(self) -> list[RayTrainCallback]:
+        """All but a cleaner of reservations, which Ray frees with the job: interrupted while it starts, it stays."""
+        callbacks: list[RayTrainCallback] = super()._create_default_callbacks()
+        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
 
     def _register_sigint_handler(self, controller: Any) -> None:
         self._signals.answer_ctrl_c()

@@ -6,9 +6,11 @@ newest checkpoint by themselves (`loop.py`).
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import ray
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
@@ -19,13 +21,18 @@ from ray.train.v2._internal.execution.controller.state import (
     RestartingState,
     TrainControllerState,
 )
-from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGroupContext
+from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGroupContext, WorkerStatus
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from common.errors import UserError
 from student_trainer.run_folder import newest_step, stop_of, write_log
 
 log = logging.getLogger(__name__)
+
+
+RESIZING = "the number of workers changes"
+"""What the request to stop says when the run goes on with other workers."""
+SAVE_WITHIN_S = 120.0
 
 
 class StoppedBeforeWork(Exception):
@@ -38,6 +45,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
     def __init__(self, run_folder: Path, max_failures: int) -> None:
         self._run_folder, self._max_failures = run_folder, max_failures
         self._failures, self._furthest, self._news = 0, 0, ""
+        self._group: WorkerGroup | None = None
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
         write_log(self._run_folder)
@@ -52,7 +60,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
             number = len(worker_group)
             workers = f"{number} worker{'s' if number > 1 else ''}"
             log.warning("%s; going on from the newest checkpoint with %s", self._news, workers)
-        self._news = ""
+        self._news, self._group = "", worker_group
 
     def after_controller_state_update(
         self, previous_state: TrainControllerState, current_state: TrainControllerState
@@ -64,6 +72,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
             self.judge(current_state.training_failed_error)
         elif isinstance(current_state, ResizingState):
             self._news = "the nodes of the cluster changed"
+            self._let_workers_save()
 
     def judge(self, failure: TrainingFailedError) -> None:
         """Return when the workers should start again. Raises `failure`, or the user's own mistake in it, when not."""
@@ -82,6 +91,27 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         if self._failures > self._max_failures:
             raise failure
         self._news = describe(causes)
+
+    def _let_workers_save(self) -> None:
+        """Stop the running workers as `ray job stop` does, so that those that follow lose no step."""
+        stop = stop_of(self._run_folder)
+        if stop.exists():
+            return
+        stop.write_text(RESIZING)
+        deadline = time.monotonic() + SAVE_WITHIN_S
+        while self._group and any_runs(self._group) and time.monotonic() < deadline:
+            time.sleep(0.2)  # between two looks, as Ray Train itself polls its workers
+        if stop.read_text() == RESIZING:  # else a stop was asked for meanwhile
+            stop.unlink()
+
+
+def any_runs(group: WorkerGroup) -> bool:
+    """Whether a worker of `group` still trains; one that died doesn't."""
+    try:
+        statuses: list[WorkerStatus] = ray.get([worker.actor.poll_status.remote() for worker in group.get_workers()])
+    except RayActorError:
+        return False
+    return any(status.running for status in statuses)
 
 
 def _waits(failure: ControllerError) -> bool:

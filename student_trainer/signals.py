@@ -40,7 +40,7 @@ class Signals:
 
     def _save_and_stop(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, self._end)
-        stop_of(self._run_folder).touch()
+        stop_of(self._run_folder).write_text("SIGTERM")
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._insisting.ident is None:

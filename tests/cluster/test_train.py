@@ -86,9 +86,12 @@ def test_two_workers_on_ray_match_one_without_it(cluster: ClusterHandle, config:
     assert alone[-1]["validation/loss"] < alone[0]["validation/loss"]
 
 
-def test_a_worker_shows_the_users_mistake_in_one_line_and_the_job_fails(cluster: ClusterHandle, config: Path):
-    code, lines = submit(cluster, config, "wrong", "--student.model", str(config.parent / "data"))
+def test_a_worker_shows_the_users_mistake_in_one_line_and_is_not_tried_again(cluster: ClusterHandle, config: Path):
+    code, lines = submit(
+        cluster, config, "wrong", "--student.model", str(config.parent / "data"), "--workers.count", "[1, 2]"
+    )
     assert code != 0
+    assert not any("going on" in line for line in lines), lines
     assert not any("Traceback" in line for line in lines), lines
     (error,) = [line for line in lines if line.startswith("error: ")]
     assert str(config.parent / "data") in error

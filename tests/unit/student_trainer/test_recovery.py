@@ -31,7 +31,7 @@ def test_only_failures_without_a_step_further_count(tmp_path: Path):
         append_metrics(tmp_path, {"progress/step": step})
         recovery.judge(failed(DEATH))
         recovery.judge(failed(DEATH, RuntimeError("connection closed by peer")))
-    recovery.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))  # a lost node may come back: waiting isn't failing
+    recovery.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))  # a lost node may come back
     with pytest.raises(WorkerGroupError):
         recovery.judge(failed(DEATH))
 
