@@ -1,7 +1,4 @@
-"""Checkpoints: `checkpoints/step-N/`, whole or not there.
-
-A checkpoint is written into a temporary folder, its manifest of hashes last, and renamed into place. On load every file
-is checked against the manifest; a checkpoint that fails is passed over for the one before, and that is said.
+"""Checkpoints: what a run goes on from, whole or not there.
 
 Files hold whole tensors, whatever wrote them: one worker, or any number with DDP or FSDP; and any of these goes on
 from them, to the bit. To save, rank 0's host memory takes what learns three times: weights and AdamW's two means, in
@@ -11,34 +8,41 @@ float32 12 bytes each. To load, each worker maps the files and copies its part.
       adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format; a student without one has
                                                         its weights in model.safetensors, in float32
       optimizer.pt                                      optimizer and schedule, tensors and numbers only
-      state.json                                        step, epoch, next position, rows of data.train, versions
+      state.json                                        step, epoch, next position, rows of data.train, validation loss,
+                                                        the teacher's revision, versions
       manifest.json                                     sha256 of each file above
 
-Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
+On load every file is checked against the manifest; a checkpoint that fails is passed over for the one before, and that
+is said. Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
 """
 
 import hashlib
 import json
 import logging
 import platform
-import shutil
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import Optimizer
 
 from common.errors import UserError
+from student_trainer.agreement import agree
 from student_trainer.sharding import gathered, shard_like
 from student_trainer.step import Learner
+from student_trainer.storage import MANIFEST, STEP, Storage
 from student_trainer.student import Student
 from student_trainer.world import World
 
 log = logging.getLogger(__name__)
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, 3)
+"""2 lacks the validation loss and the teacher's revision."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -50,55 +54,110 @@ class State:
     epoch: int
     position: int
     rows: int
+    validation_loss: float | None = field(default=None, compare=False)
+    """Measured after `step`, if it was."""
+    teacher_revision: str | None = field(default=None, compare=False)
 
 
-def save(folder: Path, learner: Learner, state: State, keep: int, world: World) -> None:
-    """Write the checkpoint of `state` to `folder`/step-N and remove all but the newest `keep`.
+@dataclass(frozen=True)
+class Snapshot:
+    """What rank 0 writes into a checkpoint: whole copies in host memory, which training doesn't touch any more."""
 
-    Every worker must call it; rank 0 writes. Later ones, damaged and passed over when the run was resumed, are removed
-    first; so are drafts that a crash left.
-    """
-    weights = gathered(learner.student.weights(), world)
+    state: State
+    student: Student
+    weights: dict[str, Tensor]
+    states: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write the checkpoint's files into `folder`, the manifest last; OSError where that fails."""
+        try:
+            self.student.save(folder, self.weights)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+        _save(self.states, folder / "optimizer.pt")
+        about = {"format_version": FORMAT_VERSION, **asdict(self.state), "versions": _versions()}
+        (folder / "state.json").write_text(json.dumps(about, indent=2))
+        hashes = {file.name: _hash(file) for file in sorted(folder.iterdir())}
+        (folder / MANIFEST).write_text(json.dumps(hashes, indent=2))
+
+    @property
+    def nbytes(self) -> int:
+        """About the checkpoint's size."""
+        return _nbytes(self.weights) + _nbytes(self.states)
+
+
+def snapshot(learner: Learner, state: State, world: World) -> Snapshot:
+    """What the checkpoint of `state` holds. Every worker must call it; it is whole on rank 0 alone."""
     states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
-    states = gathered(states, world)
-    if world.leads:
-        _write(folder, learner.student, weights, states, state)
-        for old in _by_age(folder)[keep:]:
-            shutil.rmtree(old)
+    weights = gathered(learner.student.weights(), world)
+    return Snapshot(state, learner.student, weights, gathered(states, world))
 
 
-def _write(folder: Path, student: Student, weights: dict[str, Tensor], states: dict[str, Any], state: State) -> None:
-    target = folder / f"step-{state.step}"
-    draft = folder / f".{target.name}.partial"
-    later = [path for path in _by_age(folder) if _step(path) >= state.step]
-    for leftover in (*later, *folder.glob(".step-*.partial")):
-        shutil.rmtree(leftover)
-    draft.mkdir(parents=True)
-    student.save(draft, weights)
-    torch.save(states, draft / "optimizer.pt")
-    about = {"format_version": FORMAT_VERSION, **asdict(state), "versions": _versions()}
-    (draft / "state.json").write_text(json.dumps(about, indent=2))
-    hashes = {file.name: _hash(file) for file in sorted(draft.iterdir())}
-    (draft / "manifest.json").write_text(json.dumps(hashes, indent=2))
-    draft.rename(target)
+def resume(storage: Storage, learner: Learner, world: World) -> State | None:
+    """Put `learner` into the state of the newest intact checkpoint; None where there is no checkpoint at all.
 
-
-def newest_intact(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are all as written; those passed over are named in the log.
-
-    None where there is no checkpoint at all. Raises UserError when there are some, all damaged.
+    Every worker must call it; rank 0 chooses. Those passed over are named in the log. Raises UserError on all of them
+    when there are some, all damaged, when another version of the format wrote it, or when it doesn't fit this student.
     """
-    checkpoints = _by_age(folder)
-    for checkpoint in checkpoints:
-        problem = _find_damage(checkpoint)
-        if problem is None:
-            return checkpoint
-        log.warning("checkpoint %s is damaged (%s); falling back to the one before", checkpoint, problem)
-    if checkpoints:
+    with ExitStack() as stack:
+        newest, steps = agree(world, lambda: _newest_intact(storage, stack) if world.leads else None, _step_of)
+        if not steps:
+            return None
+        folder, _ = agree(world, lambda: newest[1] if newest else _copied(storage, steps[0], stack), lambda _: [])
+        state, _ = agree(world, lambda: load(folder, learner), lambda _: [])
+        if world.leads:
+            log.info("resuming after step %d from %s", state.step, storage)
+    return state
+
+
+def _newest_intact(storage: Storage, stack: ExitStack) -> tuple[int, Path] | None:
+    """The newest checkpoint whose files are all as written, open as long as `stack` is."""
+    steps, problem = _candidates(storage), ""
+    for step in steps:
+        try:
+            folder = stack.enter_context(storage.opened(step))
+            problem = find_damage(folder) or ""
+        except OSError as error:
+            problem = str(error)
+        if not problem:
+            return step, folder
+        log.warning(
+            "checkpoint %s%d in %s is damaged (%s); falling back to the one before", STEP, step, storage, problem
+        )
+    if steps:
         raise UserError(
-            f"no checkpoint in {folder} is intact ({len(checkpoints)} damaged); restore one, or choose a new run_folder"
+            f"no checkpoint in {storage} is intact ({len(steps)} damaged, the last: {problem}); restore one, or choose "
+            "a new run_folder"
         )
     return None
+
+
+def _candidates(storage: Storage) -> list[int]:
+    """Steps whose checkpoints agree with the ledger, newest first: none later than the one that `latest` names."""
+    steps, named = storage.steps(), storage.latest()
+    if named is None:  # made by an earlier release, or ended before its first one was whole
+        return steps
+    newest = [step for step in steps if f"{STEP}{step}" == named.strip()]
+    if not newest:
+        log.warning("%s/latest names %r, which is not there; taking the newest intact checkpoint", storage, named)
+        return steps
+    return [step for step in steps if step <= newest[0]]
+
+
+def _step_of(newest: tuple[int, Path] | None) -> list[int]:
+    return [newest[0]] if newest else []
+
+
+def _copied(storage: Storage, step: int, stack: ExitStack) -> Path:
+    """Files that rank 0 found intact, for another worker, whose copy of them is checked too."""
+    try:
+        folder = stack.enter_context(storage.opened(step))
+        problem = None if storage.is_local else find_damage(folder)
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        raise UserError(f"can't read the checkpoint of step {step} in {storage}: {problem}; see to the storage, resume")
+    return folder
 
 
 def load(checkpoint: Path, learner: Learner) -> State:
@@ -107,16 +166,26 @@ def load(checkpoint: Path, learner: Learner) -> State:
     Raises UserError when another version of the format wrote it, or when it doesn't fit this student.
     """
     about = json.loads((checkpoint / "state.json").read_text())
-    if about["format_version"] != FORMAT_VERSION:
+    if about["format_version"] not in READABLE_VERSIONS:
         raise UserError(
-            f"{checkpoint} has format version {about['format_version']}, this trainer knows {FORMAT_VERSION}; "
+            f"{checkpoint} has format version {about['format_version']}, this trainer knows {READABLE_VERSIONS}; "
             "resume with the release that wrote it, or choose a new run_folder"
         )
     learner.student.load(checkpoint)
     states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu", mmap=True)
     learner.optimizer.load_state_dict(_own_part(states["optimizer"], learner.optimizer))
     learner.schedule.load_state_dict(states["schedule"])
-    return State(about["step"], about["epoch"], about["position"], about["rows"])
+    return State(**{each.name: about[each.name] for each in fields(State) if each.name in about})
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, if anything is."""
+    try:
+        hashes = json.loads((checkpoint / MANIFEST).read_text())
+        broken = [name for name, expected in hashes.items() if _hash(checkpoint / name) != expected]
+    except (OSError, ValueError) as error:
+        return str(error)
+    return f"hash of {', '.join(broken)} differs" if broken else None
 
 
 def _own_part(states: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
@@ -132,22 +201,17 @@ def _shard(state: Any, parameter: Tensor) -> Any:
     return shard_like(state, parameter) if isinstance(state, Tensor) else state
 
 
-def _by_age(folder: Path) -> list[Path]:
-    """Checkpoints in `folder`, newest first."""
-    return sorted(folder.glob("step-*"), key=_step, reverse=True)
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))
-
-
-def _find_damage(checkpoint: Path) -> str | None:
+def _save(states: dict[str, Any], file: Path) -> None:
     try:
-        hashes = json.loads((checkpoint / "manifest.json").read_text())
-        broken = [name for name, expected in hashes.items() if _hash(checkpoint / name) != expected]
-    except (OSError, ValueError) as error:
-        return str(error)
-    return f"hash of {', '.join(broken)} differs" if broken else None
+        torch.save(states, file)
+    except RuntimeError as error:  # torch's zip writer says so where the disk is full
+        raise OSError(str(error)) from None
+
+
+def _nbytes(state: Any) -> int:
+    if isinstance(state, dict):
+        return sum(map(_nbytes, state.values()))
+    return state.nbytes if isinstance(state, Tensor) else 0
 
 
 def _hash(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
@@ -18,6 +19,17 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Unused:
+    """A prompt without an example, and why."""
+
+    id: str
+    epoch: int
+    position: int
+    kind: Literal["quarantined", "cut_by_length"]
+    reason: str
+
+
+@dataclass(frozen=True)
 class StepPlan:
     """One rank's share of one optimizer step: `positions` of the epoch's global order."""
 
@@ -28,14 +40,21 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class StepExamples:
-    """A step's examples of one rank, in the global order; fewer than planned where prompts were quarantined."""
+    """A step's examples of one rank, in the global order, and its prompts that gave none."""
 
     plan: StepPlan
     examples: list[Example]
     waited_s: float
     """Seconds the caller was blocked for these answers."""
-    quarantined: int
-    dropped_by_length: int
+    unused: list[Unused]
+
+    @property
+    def quarantined(self) -> int:
+        return sum(prompt.kind == "quarantined" for prompt in self.unused)
+
+    @property
+    def dropped_by_length(self) -> int:
+        return sum(prompt.kind == "cut_by_length" for prompt in self.unused)
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:

@@ -3,35 +3,41 @@
 1. Load the renderer, the prompts and the student; take over the newest intact checkpoint, if there is one.
 2. Open the source of examples: the live teacher, its record, or the dataset alone.
 3. Measure the student on the held-out slice.
-4. For each step: take this worker's share of it, update the student, write metrics; now and then measure again and
-   write a checkpoint.
+4. For each step: take this worker's share of it, once all workers have theirs, update the student, write down what was
+   measured and used; now and then measure again and begin to write a checkpoint.
 5. Write the finished student and the run's summary.
 
-Every worker runs this; they meet in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes the files.
+Every worker runs this; they meet in `agree`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes
+the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step and end.
 """
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
 from student_trainer import checkpoint, ledger
+from student_trainer.agreement import StopAsked, agree
 from student_trainer.checkpoint import State
-from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
+from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
 from student_trainer.finished import write_student
+from student_trainer.ledger import Entry
 from student_trainer.run_folder import (
     Metrics,
     append_metrics,
-    checkpoints_of,
     cut_metrics,
     is_finished,
     write_log,
     write_summary,
 )
+from student_trainer.run_lock import locked
+from student_trainer.saver import Saver
 from student_trainer.settings import TrainSettings
 from student_trainer.sources import Connect, Source, connect, open_source
 from student_trainer.step import Learner, make_learner, train_step
+from student_trainer.storage import Storage, open_storage
 from student_trainer.stream import PromptStream
 from student_trainer.validation import held_out_rows, validate
 from student_trainer.world import World, make_deterministic
@@ -47,8 +53,10 @@ class Run:
 
     settings: TrainSettings
     world: World
+    renderer: Renderer
     stream: PromptStream
     learner: Learner
+    storage: Storage
     last_step: int
 
     def plans(self, done: int) -> Iterator[StepPlan]:
@@ -57,64 +65,119 @@ class Run:
         rows, per_step = len(self.stream), settings.batch_size
         return plan_steps(rows, per_step, settings.epochs, settings.max_steps, world.rank, world.size, done)
 
+    def state(self, step: int) -> State:
+        """Where the run stands after `step`."""
+        rows = len(self.stream)
+        return State(step, *next_position(step, rows, self.settings.batch_size), rows)
+
 
 def train(settings: TrainSettings, world: World, report: Report, connect: Connect = connect) -> None:
-    """Train to the last step. `connect` opens the teacher's client.
+    """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
 
-    Raises UserError for whatever the user can mend.
+    Raises UserError for whatever the user can mend: on every worker the same, where it comes up while they train.
     """
     write_log(settings.run_folder)
     make_deterministic(settings.workers.threads)
+    with ExitStack() as stack:
+        lock = locked(settings.run_folder) if world.leads else nullcontext()
+        agree(world, lambda: stack.enter_context(lock), _tell_nothing)
+        run = _prepare(settings, world)
+        done = _resume(run)
+        if done.step == run.last_step and is_finished(settings.run_folder, settings.student):
+            return
+        try:
+            _train_on(run, done, report, connect)
+        except StopAsked:
+            log.info("stopped as asked; start the run again to go on")
+            return
+        if world.leads:
+            _finish(run)
+
+
+def _prepare(settings: TrainSettings, world: World) -> Run:
     renderer = Renderer(load_tokenizer(settings.student.model), settings.data.template, settings.data.max_length)
     stream = PromptStream(settings.data.train, settings.shuffle_seed, settings.shuffle)
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)
-    run = Run(settings, world, stream, make_learner(settings, last_step, world), last_step)
-    done = _resume(run)
-    if done == last_step and is_finished(settings.run_folder, settings.student):
-        return
-    _warn_of_approximation(settings, run.learner.student.vocabulary_size)
-    with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:
-        _run_steps(run, source, done, report)
-    if world.leads:
-        write_student(settings, checkpoints_of(settings.run_folder) / f"step-{last_step}")
-        write_summary(settings.run_folder)
+    learner = make_learner(settings, last_step, world)
+    storage = open_storage(settings.run_folder, settings.checkpoint_storage)
+    return Run(settings, world, renderer, stream, learner, storage, last_step)
 
 
-def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
+def _train_on(run: Run, done: State, report: Report, connect: Connect) -> None:
+    """Train from `done` to the last step, whose checkpoint is whole at the end.
+
+    Raises StopAsked, or UserError, once a checkpoint of the last whole step is written.
+    """
+    settings, world, vocabulary_size = run.settings, run.world, run.learner.student.vocabulary_size
+    _warn_of_approximation(settings, vocabulary_size)
+    opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, connect)
+    with ExitStack() as stack:
+        source, _ = agree(world, lambda: stack.enter_context(opening), _tell_nothing)
+        _check_same_teacher(done, source, settings)
+        with Saver(settings, run.storage, world, done.step) as saver:
+            _run_steps(run, source, done, saver, report)
+
+
+def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Report) -> None:
     settings, world, learner = run.settings, run.world, run.learner
-    held_out = source.answer_rows(held_out_rows(settings, world))
-    if done == 0 and (measured := validate(learner.student, held_out, settings, world)):
+    held_out = _answer_held_out(run, source)
+    if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured)
-    for examples in source.steps(run.plans(done)):
+    steps = source.steps(run.plans(done.step))
+    while done.step < run.last_step:
+        try:
+            examples, prompts = agree(world, lambda: _next_step(steps, saver), ledger.entries_of)
+        except (StopAsked, UserError):
+            _save_last(run, saver, done)
+            raise
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
-        ledger.append_used(settings.run_folder, step, examples.examples)
+        measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):
-            metrics |= validate(learner.student, held_out, settings, world)
-        _log(run, metrics)
-        if step == run.last_step or _is_due(step, settings.checkpoint_every):
-            _save(run, step)
+            measured = validate(learner.student, held_out, settings, world)
+        loss = measured.get("validation/loss")
+        done = replace(run.state(step), validation_loss=loss, teacher_revision=source.revision)
+        is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
+        taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
+        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts)
+        if taken:
+            saver.start(taken)
             report(metrics)
 
 
-def _resume(run: Run) -> int:
-    """Steps already done: those of the newest intact checkpoint.
+def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
+    """This worker's share of the next step; UserError also where the last checkpoint could not be written."""
+    saver.check()
+    return next(steps)
+
+
+def _save_last(run: Run, saver: Saver, done: State) -> None:
+    """Write the checkpoint of the last whole step, if it isn't there, before the run ends."""
+    if saver.saved < done.step:
+        taken, _ = saver.take(run.learner, done)
+        saver.start(taken)
+    log.info("ending after step %d", done.step)
+
+
+def _answer_held_out(run: Run, source: Source) -> list[Example]:
+    """This worker's examples of the held-out slice, once all workers have theirs."""
+    rows = held_out_rows(run.settings, run.world)
+    examples, _ = agree(run.world, lambda: source.answer_rows(rows), _tell_nothing)
+    return examples
+
+
+def _resume(run: Run) -> State:
+    """Where the newest intact checkpoint stands, whose state the learner takes over; files are cut back to it.
 
     Raises UserError when checkpoints are there but none is intact, or the data are not those that they were made with.
     """
     folder = run.settings.run_folder
-    newest = checkpoint.newest_intact(checkpoints_of(folder))
-    done = 0
-    if newest:
-        state = checkpoint.load(newest, run.learner)
-        done = state.step
-        _check_same_data(state, _state(run, done), run.settings)
+    found = checkpoint.resume(run.storage, run.learner, run.world)
+    done = found or run.state(0)
+    _check_same_data(done, run.state(done.step), run.settings)
     if run.world.leads:
-        cut_metrics(folder, done if newest else -1)
-        ledger.cut_back(folder, done)
-        if newest:
-            log.info("resuming after step %d from %s", done, newest)
-    run.world.wait_for_all()
+        cut_metrics(folder, done.step if found else -1)
+        ledger.cut_back(folder, done.step)
     return done
 
 
@@ -124,6 +187,18 @@ def _check_same_data(found: State, expected: State, settings: TrainSettings) -> 
             f"the data behind data.train changed: {settings.data.train} has {expected.rows} rows, the checkpoint after "
             f"step {found.step} was made with {found.rows}; restore the data, or choose a new run_folder"
         )
+
+
+def _check_same_teacher(done: State, source: Source, settings: TrainSettings) -> None:
+    before, now = done.teacher_revision, source.revision
+    if settings.teacher is None or before is None or now is None or before == now:
+        return
+    if settings.teacher.on_new_revision == "stop":
+        raise UserError(
+            f"the teacher's revision is {now}, the checkpoint after step {done.step} was made with {before}; serve "
+            "that one again, or set teacher.on_new_revision: accept"
+        )
+    log.warning("the teacher's revision was %s until step %d, now it is %s", before, done.step, now)
 
 
 def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:
@@ -141,20 +216,26 @@ def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> Non
         )  # fmt: skip
 
 
-def _save(run: Run, step: int) -> None:
-    folder = checkpoints_of(run.settings.run_folder)
-    checkpoint.save(folder, run.learner, _state(run, step), run.settings.keep_checkpoints, run.world)
-
-
-def _state(run: Run, step: int) -> State:
-    """Where the run stands after `step`."""
-    rows = len(run.stream)
-    return State(step, *next_position(step, rows, run.settings.batch_size), rows)
+def _write_down(run: Run, metrics: Metrics, prompts: list[Entry]) -> None:
+    """What a step measured, and what became of its prompts."""
+    if run.world.leads:
+        ledger.append(run.settings.run_folder, metrics["progress/step"], prompts)
+    _log(run, metrics)
 
 
 def _log(run: Run, metrics: Metrics) -> None:
     if run.world.leads:
         append_metrics(run.settings.run_folder, metrics)
+
+
+def _finish(run: Run) -> None:
+    with run.storage.opened(run.last_step) as newest:
+        write_student(run.settings, newest)
+    write_summary(run.settings.run_folder)
+
+
+def _tell_nothing(_: object) -> list[None]:
+    return []
 
 
 def _is_due(step: int, every: int | None) -> bool:

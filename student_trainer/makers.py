@@ -6,8 +6,7 @@ from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.toolbench.rows import PromptRow
 from student_trainer.answers import Answers
-from student_trainer.examples import Example
-from student_trainer.ledger import Unused
+from student_trainer.examples import Example, Unused
 from student_trainer.questions import Questioner, learn
 from student_trainer.record import Key
 

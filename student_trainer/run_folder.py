@@ -7,6 +7,7 @@ run_folder/
   adapter/            the finished student, in PEFT's own format; model/, whole, where every weight learnt
   not_finite/step-N/  a step that stopped the run, see failed_step.py
   summary.json        the run in a few numbers
+  stop                asks the run to write a checkpoint and end; `touch` does, the next start removes it
 """
 
 import json
@@ -18,22 +19,20 @@ import yaml
 from pydantic import ValidationError
 
 from common.errors import UserError
+from student_trainer import lines
 from student_trainer.learning_settings import StudentSettings
 from student_trainer.settings import TrainSettings
+from student_trainer.storage import open_storage
 
 FREE = (
     "run_folder", "workers", "micro_batch_size", "micro_batch_tokens", "validate_every", "checkpoint_every",
     "keep_checkpoints", "data.validation", "data.validation_rows", "student.gradient_checkpointing", "teacher.url",
     "teacher.token_file", "teacher.source", "teacher.record_folder", "teacher.window", "teacher.timeout_s",
-    "teacher.attempts",
+    "teacher.attempts", "teacher.on_new_revision", "keep_best",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they move where and how fast, not what is learnt."""
 
 Metrics = dict[str, Any]
-
-
-def checkpoints_of(run_folder: Path) -> Path:
-    return run_folder / "checkpoints"
 
 
 def metrics_of(run_folder: Path) -> Path:
@@ -54,6 +53,11 @@ def log_of(run_folder: Path) -> Path:
     return run_folder / "log.txt"
 
 
+def stop_of(run_folder: Path) -> Path:
+    """The file that asks a run to write a checkpoint and end."""
+    return run_folder / "stop"
+
+
 def write_log(run_folder: Path) -> None:
     """Send what this process has to say to the run's log, whose new lines the progress shows."""
     handler = logging.FileHandler(log_of(run_folder))
@@ -67,28 +71,31 @@ def write_log(run_folder: Path) -> None:
 def prepare(settings: TrainSettings) -> None:
     """Create the run folder and write `config.yaml`.
 
-    Raises UserError naming each setting that would change the training of a run that has checkpoints.
+    Raises UserError naming each setting that would change the training of a run that has checkpoints, or when its
+    checkpoints can't be reached.
     """
     config = settings.run_folder / "config.yaml"
-    if config.exists() and checkpoints_of(settings.run_folder).exists():
-        _check_same(_with_defaults(yaml.safe_load(config.read_text())), _as_written(settings), config)
+    open_storage(settings.run_folder, settings.checkpoint_storage)
+    if config.exists():
+        before = _with_defaults(yaml.safe_load(config.read_text()))
+        if open_storage(settings.run_folder, before.get("checkpoint_storage")).steps():
+            _check_same(before, _as_written(settings), config)
     try:
         settings.run_folder.mkdir(parents=True, exist_ok=True)
-        config.write_text(yaml.safe_dump(_as_written(settings), sort_keys=False))
+        lines.replace(config, yaml.safe_dump(_as_written(settings), sort_keys=False).encode())
+        stop_of(settings.run_folder).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"run_folder: can't write {config}: {error.strerror}; choose another run_folder") from None
 
 
 def append_metrics(run_folder: Path, metrics: Metrics) -> None:
-    with metrics_of(run_folder).open("a") as stream:
-        stream.write(json.dumps(metrics) + "\n")
+    """Add a line; UserError when it can't be written."""
+    lines.append(metrics_of(run_folder), [metrics])
 
 
 def read_metrics(run_folder: Path) -> list[Metrics]:
     """All whole lines so far; a line torn by a crash is left out."""
-    path = metrics_of(run_folder)
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return lines.read(metrics_of(run_folder))
 
 
 def newest_step(run_folder: Path) -> int:
@@ -98,10 +105,7 @@ def newest_step(run_folder: Path) -> int:
 
 def cut_metrics(run_folder: Path, step: int) -> None:
     """Drop the metrics of steps after `step`: they will be made again."""
-    kept = [metrics for metrics in read_metrics(run_folder) if metrics["progress/step"] <= step]
-    draft = run_folder / ".metrics.partial"
-    draft.write_text("".join(json.dumps(metrics) + "\n" for metrics in kept))
-    draft.rename(metrics_of(run_folder))
+    lines.cut_back(metrics_of(run_folder), "progress/step", step)
 
 
 def summarise(metrics: list[Metrics]) -> Metrics:

@@ -63,6 +63,8 @@ class TeacherSettings(Settings):
     """Longest wait for one answer."""
     attempts: int = Field(default=6, ge=1)
     """Tries of one request, with exponential backoff, before the run stops."""
+    on_new_revision: Literal["stop", "accept"] = "stop"
+    """What to do when the teacher's weights change while the run goes on."""
 
 
 class WorkerSettings(Settings):
@@ -132,7 +134,13 @@ class TrainSettings(Settings):
     validate_every: int | None = Field(default=None, ge=1)
     """Steps between validations; null validates before the first and after the last step only."""
     checkpoint_every: int = Field(default=100, ge=1)
+    checkpoint_storage: str | None = None
+    """URI or folder, as `storage_path` of Ray Train; a folder there, named like the run folder, holds the checkpoints.
+    null: the run folder holds them."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the newest checkpoints to keep."""
+    keep_best: int = Field(default=1, ge=0)
+    """How many to keep besides for their validation loss; those made without a validation don't compete."""
 
     @model_validator(mode="before")
     @classmethod

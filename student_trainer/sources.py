@@ -15,11 +15,10 @@ from common.client import TeacherClient, read_token
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.toolbench.rows import PromptRow
-from student_trainer import ledger
+from student_trainer.agreement import unless_stopped
 from student_trainer.answers import Answers, Teacher
-from student_trainer.examples import Example, StepExamples, StepPlan
+from student_trainer.examples import Example, StepExamples, StepPlan, Unused
 from student_trainer.handshake import Reader, shake_hands
-from student_trainer.ledger import Unused
 from student_trainer.makers import AnsweredMaker, Maker, RecordedMaker
 from student_trainer.questions import Questioner
 from student_trainer.record import Key, RecordReader, RecordWriter
@@ -37,7 +36,10 @@ log = logging.getLogger(__name__)
 
 
 class Source:
-    """An open source of examples. Every call may raise UserError: teacher down, request refused, record incomplete."""
+    """An open source of examples.
+
+    Every call may raise UserError (teacher down, request refused, record incomplete), or StopAsked while it waits.
+    """
 
     revision: str | None
     """Revision of the live teacher's weights; None where no teacher is asked."""
@@ -72,7 +74,7 @@ class Source:
         Rows that don't fit, that the teacher refuses, or whose completion was cut by length, are left out and logged.
         """
         examples = []
-        for outcome in self._portal.call(self._make_all, rows):
+        for outcome in self._portal.call(unless_stopped, self._run_folder, self._make_all, rows):
             if isinstance(outcome, Example):
                 examples.append(outcome)
             else:
@@ -82,7 +84,7 @@ class Source:
     def _iterate(self, plans: Iterator[StepPlan], window: Window[Key, Outcome]) -> Iterator[StepExamples]:
         while True:
             began = time.perf_counter()
-            taken = self._portal.call(_take, plans, window)
+            taken = self._portal.call(unless_stopped, self._run_folder, _take, plans, window)
             if taken is None:
                 return
             plan, outcomes = taken
@@ -90,10 +92,8 @@ class Source:
 
     def _step(self, plan: StepPlan, outcomes: list[Outcome], waited_s: float) -> StepExamples:
         unused = [outcome for outcome in outcomes if isinstance(outcome, Unused)]
-        ledger.append_unused(self._run_folder, plan.step, unused)
-        cut = sum(prompt.kind == "cut_by_length" for prompt in unused)
         examples = [outcome for outcome in outcomes if isinstance(outcome, Example)]
-        return StepExamples(plan, examples, waited_s, len(unused) - cut, cut)
+        return StepExamples(plan, examples, waited_s, unused)
 
     async def _open(self, keys: Iterable[Key]) -> Window[Key, Outcome]:
         return Window(keys, self._make, self._size)
@@ -143,7 +143,8 @@ def open_source(
             teacher = stack.enter_context(portal.wrap_async_context_manager(connect(settings.teacher)))
             prompts = _probe_prompts(stream, renderer)
             reader = Reader(renderer.fingerprint, vocabulary_size, settings.data.max_length)
-            revision = portal.call(shake_hands, teacher, settings.teacher, reader, prompts).revision
+            asked = (teacher, settings.teacher, reader, prompts)
+            revision = portal.call(unless_stopped, settings.run_folder, shake_hands, *asked).revision
         record, writer = _open_record(settings, settings.teacher, rank, stack)
         answers = Answers(record, teacher, writer, vocabulary_size, revision)
         questioner = Questioner(settings, settings.teacher, renderer)

@@ -35,6 +35,8 @@ def with_absolute_paths(settings: TrainSettings) -> TrainSettings:
         holder = values[section] if section else values
         if holder and holder[key] is not None:
             holder[key] = str(Path(holder[key]).expanduser().resolve())
+    if settings.checkpoint_storage and "://" not in settings.checkpoint_storage:
+        values["checkpoint_storage"] = str(Path(settings.checkpoint_storage).expanduser().resolve())
     model = Path(settings.student.model).expanduser()
     if model.is_dir():
         values["student"]["model"] = str(model.resolve())

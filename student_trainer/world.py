@@ -4,10 +4,13 @@ import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class World:
         distributed.all_reduce(most, distributed.ReduceOp.MAX)
         return float(most)
 
-    def joined(self, names: list[str]) -> list[str]:
-        """The `names` of all workers, in the order of ranks."""
+    def joined(self, items: list[Item]) -> list[Item]:
+        """The `items` of all workers, in the order of ranks; they are pickled."""
         if self.size == 1:
-            return names
-        each: list[list[str]] = [[] for _ in range(self.size)]
-        distributed.all_gather_object(each, names)
-        return [name for some in each for name in some]
+            return items
+        each: list[list[Item]] = [[] for _ in range(self.size)]
+        distributed.all_gather_object(each, items)
+        return [item for some in each for item in some]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every worker rank 0's values."""

@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from student_trainer.checkpoint import State, snapshot
 from student_trainer.learning_settings import StudentSettings
+from student_trainer.saver import prune
 from student_trainer.settings import TrainSettings
+from student_trainer.step import Learner
+from student_trainer.storage import Storage, open_storage
 from student_trainer.world import World
 from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, make_settings
 
@@ -33,6 +37,21 @@ def student_settings(folder: Path, **changes: Any) -> StudentSettings:
     if not folder.exists():
         save_student(folder)
     return StudentSettings.model_validate({"model": str(folder), "dtype": "float32", "lora": {"rank": 4}} | changes)
+
+
+def save(
+    storage: Storage, learner: Learner, state: State, world: World = ALONE, keep: int = 9, keep_best: int = 0
+) -> None:
+    """Write a checkpoint at once; every worker must call it."""
+    taken = snapshot(learner, state, world)
+    if world.leads:
+        storage.add(state.step, taken.write)
+        prune(storage, state.step, keep, keep_best)
+
+
+def storage_at(folder: Path) -> Storage:
+    """The storage of a run in `folder` that keeps its checkpoints itself."""
+    return open_storage(folder, None)
 
 
 def short_run(tmp_path: Path, **changes: Any) -> TrainSettings:

@@ -149,7 +149,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.Monkey
 def test_a_run_of_an_earlier_release_goes_on_with_the_defaults_of_settings_that_came_since(tmp_path: Path):
     settings = make_settings(tmp_path)
     run_folder.prepare(settings)
-    run_folder.checkpoints_of(settings.run_folder).mkdir()
+    (settings.run_folder / "checkpoints" / "step-1").mkdir(parents=True)
     config = settings.run_folder / "config.yaml"
     written = yaml.safe_load(config.read_text())
     del written["shuffle"], written["student"]["lora"]["use_dora"]

@@ -14,7 +14,7 @@ from student_trainer.settings import TrainSettings
 from student_trainer.step import Learner, make_learner
 from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
-from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run, student_settings
+from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, save, short_run, storage_at, student_settings
 
 FSDP = WORKERS | {"parallelism": "fsdp"}
 
@@ -50,13 +50,13 @@ def pass_on(world: World, settings: TrainSettings, source: Path | None, folder: 
     if source:
         assert checkpoint.load(source, learner) == State(2, 0, 2, 20)
     for step in (1, 2):
-        checkpoint.save(folder, learner, State(step, 0, step, 20), 9, world)
+        save(storage_at(folder), learner, State(step, 0, step, 20), world)
         move(learner)
 
 
-def hashes(checkpoint_folder: Path) -> dict[str, str]:
+def hashes(folder: Path, step: int) -> dict[str, str]:
     """Of all files but the step's own number."""
-    found: dict[str, str] = json.loads((checkpoint_folder / "manifest.json").read_text())
+    found: dict[str, str] = json.loads((folder / "checkpoints" / f"step-{step}" / "manifest.json").read_text())
     return {name: each for name, each in found.items() if name != "state.json"}
 
 
@@ -67,11 +67,11 @@ def test_each_kind_of_run_goes_on_from_the_others_checkpoints_to_the_bit(tmp_pat
     ddp, fsdp = (short_run(tmp_path, student=student, workers=workers, **SFT) for workers in (WORKERS, FSDP))
     pass_on(ALONE, ddp, None, tmp_path / "0")
     for number, settings in enumerate((ddp, fsdp, ddp), start=1):
-        run_pair(pass_on, settings, tmp_path / str(number - 1) / "step-2", tmp_path / str(number))
-    pass_on(ALONE, ddp, tmp_path / "3" / "step-2", tmp_path / "4")
+        run_pair(pass_on, settings, tmp_path / str(number - 1) / "checkpoints" / "step-2", tmp_path / str(number))
+    pass_on(ALONE, ddp, tmp_path / "3" / "checkpoints" / "step-2", tmp_path / "4")
     for number in range(4):
-        assert hashes(tmp_path / str(number) / "step-2") == hashes(tmp_path / str(number + 1) / "step-1"), number
-    assert hashes(tmp_path / "4" / "step-2") != hashes(tmp_path / "4" / "step-1")
+        assert hashes(tmp_path / str(number), 2) == hashes(tmp_path / str(number + 1), 1), number
+    assert hashes(tmp_path / "4", 2) != hashes(tmp_path / "4", 1)
 
 
 def test_what_cannot_be_sharded_is_refused_by_name(tmp_path: Path):

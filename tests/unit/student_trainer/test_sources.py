@@ -1,6 +1,5 @@
 """Sources: every planned prompt is used, quarantined or dropped; answers come in the global order, verified."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from common.client import TeacherRefused
 from common.errors import UserError
 from common.render import Renderer
 from common.wire import TeacherAnswer
-from student_trainer.examples import StepExamples, plan_steps
+from student_trainer.examples import StepExamples, Unused, plan_steps
 from student_trainer.settings import TrainSettings
 from student_trainer.sources import Source, open_source
 from student_trainer.stream import PromptStream
@@ -50,9 +49,8 @@ def ids(steps: list[StepExamples]) -> list[str]:
     return [example.sequence.id for step in steps for example in step.examples]
 
 
-def quarantined(settings: TrainSettings) -> list[dict]:
-    file = settings.run_folder / "quarantine.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def unused(steps: list[StepExamples]) -> list[Unused]:
+    return [prompt for step in steps for prompt in step.unused]
 
 
 def test_sft_takes_recorded_completions_in_the_global_order(tmp_path: Path):
@@ -130,8 +128,8 @@ def test_completions_cut_by_length_are_dropped_and_counted(tmp_path: Path):
     dropped = sum(step.dropped_by_length for step in steps)
     assert 0 < dropped < 20
     assert len(ids(steps)) + dropped == 20
-    assert {line["kind"] for line in quarantined(settings)} == {"cut_by_length"}
-    assert sorted(ids(steps) + [line["id"] for line in quarantined(settings)]) == sorted(f"row-{i}" for i in range(20))
+    assert {prompt.kind for prompt in unused(steps)} == {"cut_by_length"}
+    assert sorted(ids(steps) + [prompt.id for prompt in unused(steps)]) == sorted(f"row-{i}" for i in range(20))
 
 
 def test_writers_mix_by_fraction(tmp_path: Path):
@@ -165,14 +163,12 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
     steps = take(settings, teacher)
     assert sorted(ids(steps)) == ["row-0", "row-1", "row-3", "row-6", "row-7"]
     assert sum(step.quarantined for step in steps) == 3
-    reasons = {line["id"]: line["reason"] for line in quarantined(settings)}
+    reasons = {prompt.id: prompt.reason for prompt in unused(steps)}
     assert "together more than 128" in reasons["row-2"]
     assert "422" in reasons["row-4"]
     assert reasons["row-5"] == "poison"
     assert teacher.asked("row-4") == 1
-    for line in quarantined(settings):
-        (step,) = (step for step in steps if line["position"] in step.plan.positions)
-        assert (line["step"], line["epoch"], step.quarantined > 0) == (step.plan.step, 0, True)
+    assert all(prompt.position in step.plan.positions for step in steps for prompt in step.unused)
 
 
 def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
@@ -188,8 +184,8 @@ def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
     steps = take(settings, StandInTeacher(spoil))
     assert seen == {"row-1": 2, "row-6": 3}
     assert sorted({f"row-{i}" for i in range(20)} - set(ids(steps))) == ["row-6"]
-    (line,) = quarantined(settings)
-    assert "tail_logprob has NaN" in line["reason"]
+    (prompt,) = unused(steps)
+    assert "tail_logprob has NaN" in prompt.reason
 
 
 def test_a_refusal_of_the_whole_run_stops_it(tmp_path: Path):
