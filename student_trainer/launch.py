@@ -110,7 +110,8 @@ class _Trainer(TorchTrainer):
 
     def __init__(self, settings: TrainSettings, signals: Signals) -> None:
         workers = settings.workers
-        callbacks: list[Any] = [Recovery(settings.run_folder, workers.max_failures)]  # typed for observers alone
+        recovery = Recovery(settings.run_folder, settings.checkpoint_storage, workers.max_failures)
+        callbacks: list[Any] = [recovery]  # typed for observers alone
         super().__init__(
             _work,
             train_loop_config=settings.model_dump(mode="json"),

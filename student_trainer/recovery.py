@@ -26,6 +26,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 
 from common.errors import UserError
 from student_trainer.run_folder import newest_step, stop_of, write_log
+from student_trainer.storage import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class StoppedBeforeWork(Exception):
 class Recovery(ControllerCallback, WorkerGroupCallback):
     """Judges each failure of the workers of one run, and says in the run's log what happens."""
 
-    def __init__(self, run_folder: Path, max_failures: int) -> None:
-        self._run_folder, self._max_failures = run_folder, max_failures
+    def __init__(self, run_folder: Path, checkpoint_storage: str | None, max_failures: int) -> None:
+        self._run_folder, self._checkpoint_storage, self._max_failures = run_folder, checkpoint_storage, max_failures
         self._failures, self._furthest, self._news = 0, 0, ""
         self._group: WorkerGroup | None = None
 
@@ -59,7 +60,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         if self._news:
             number = len(worker_group)
             workers = f"{number} worker{'s' if number > 1 else ''}"
-            log.warning("%s; going on from the newest checkpoint with %s", self._news, workers)
+            log.warning("%s; going on from %s with %s", self._news, self._newest_checkpoint(), workers)
         self._news, self._group = "", worker_group
 
     def after_controller_state_update(
@@ -91,6 +92,13 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         if self._failures > self._max_failures:
             raise failure
         self._news = describe(causes)
+
+    def _newest_checkpoint(self) -> str:
+        try:
+            newest = open_storage(self._run_folder, self._checkpoint_storage).latest()
+        except (OSError, UserError):
+            return "the newest checkpoint"  # the workers, who need it, say what is wrong with it
+        return newest.strip().replace("-", " ") if newest else "the start"
 
     def _let_workers_save(self) -> None:
         """Stop the running workers as `ray job stop` does, so that those that follow lose no step."""

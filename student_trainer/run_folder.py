@@ -44,11 +44,6 @@ def student_of(run_folder: Path, student: StudentSettings) -> Path:
     return run_folder / ("model" if student.lora is None else "adapter")
 
 
-def stop_of(run_folder: Path) -> Path:
-    """The file that asks the workers to write a checkpoint and stop."""
-    return run_folder / "stop"
-
-
 def log_of(run_folder: Path) -> Path:
     return run_folder / "log.txt"
 

@@ -26,7 +26,7 @@ def failed(*causes: Exception) -> WorkerGroupError:
 
 
 def test_only_failures_without_a_step_further_count(tmp_path: Path):
-    recovery = Recovery(tmp_path, max_failures=2)
+    recovery = Recovery(tmp_path, None, max_failures=2)
     for step in (1, 2, 3):
         append_metrics(tmp_path, {"progress/step": step})
         recovery.judge(failed(DEATH))
@@ -38,7 +38,9 @@ def test_only_failures_without_a_step_further_count(tmp_path: Path):
 
 def test_the_users_mistake_ends_the_run_whoever_failed_with_it(tmp_path: Path):
     with pytest.raises(UserError, match="no such model"):
-        Recovery(tmp_path, max_failures=9).judge(failed(RuntimeError("connection closed"), UserError("no such model")))
+        Recovery(tmp_path, None, max_failures=9).judge(
+            failed(RuntimeError("connection closed"), UserError("no such model"))
+        )
 
 
 def test_failures_are_described_by_their_cause():
