@@ -50,7 +50,7 @@ class CallFailed(Exception):
 
 
 class TeacherCalls:
-    """Calls the teacher at `base_url` (its route prefix included). Used as `async with TeacherCalls(...) as teacher`."""
+    """Calls the teacher at `base_url`, its route prefix included. Used as `async with TeacherCalls(...) as teacher`."""
 
     def __init__(
         self, base_url: str, token: str, timeout_s: float = 120, transport: httpx.AsyncBaseTransport | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
+from student_trainer.teacher_news import NO_NEWS, TeacherNews
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class StepExamples:
     """Seconds the caller was blocked for these answers."""
     quarantined: int
     dropped_by_length: int
+    news: TeacherNews = NO_NEWS
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:

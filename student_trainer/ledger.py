@@ -16,6 +16,13 @@ USED = "used.jsonl"
 QUARANTINE = "quarantine.jsonl"
 
 
+Kind = Literal["does_not_fit", "refused", "bad_answer", "failed", "cut_by_length"]
+"""Why a prompt gave no example: too long for the run, the teacher's own word, its answers could not be used, no answer
+while others got one, a completion without an end."""
+UNANSWERED: tuple[Kind, ...] = ("refused", "bad_answer", "failed")
+"""Kinds that are the teacher's doing."""
+
+
 @dataclass(frozen=True)
 class Unused:
     """A prompt without an example, and why."""
@@ -23,7 +30,7 @@ class Unused:
     id: str
     epoch: int
     position: int
-    kind: Literal["quarantined", "cut_by_length"]
+    kind: Kind
     reason: str
 
 

@@ -33,6 +33,7 @@ from student_trainer.settings import TrainSettings
 from student_trainer.sources import Connect, Source, connect, open_source
 from student_trainer.step import Learner, make_learner, train_step
 from student_trainer.stream import PromptStream
+from student_trainer.teacher_news import QuarantineLimit
 from student_trainer.validation import held_out_rows, validate
 from student_trainer.world import World, make_deterministic
 
@@ -82,6 +83,7 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
 
 def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
     settings, world, learner = run.settings, run.world, run.learner
+    limit = QuarantineLimit(settings)
     held_out = source.answer_rows(held_out_rows(settings, world))
     if done == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured)
@@ -92,6 +94,7 @@ def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
         if step == run.last_step or _is_due(step, settings.validate_every):
             metrics |= validate(learner.student, held_out, settings, world)
         _log(run, metrics)
+        limit.judge(examples.news, metrics, world.joined)
         if step == run.last_step or _is_due(step, settings.checkpoint_every):
             _save(run, step)
             report(metrics)

@@ -9,7 +9,7 @@ from student_trainer.ledger import QUARANTINE, USED, Unused, append_unused, appe
 
 
 def make_unused(position: int) -> Unused:
-    return Unused(f"row-{position}", 0, position, "quarantined", "zu lang für\nalle")
+    return Unused(f"row-{position}", 0, position, "does_not_fit", "zu lang für\nalle")
 
 
 def steps(folder: Path, file: str = QUARANTINE) -> list[int]:
