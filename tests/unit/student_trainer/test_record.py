@@ -179,11 +179,17 @@ def test_an_empty_record_is_named(tmp_path: Path):
         take(with_source(make_settings(tmp_path), "record"))
 
 
-def test_answers_of_two_revisions_never_mix(tmp_path: Path):
+def test_answers_of_two_revisions_mix_only_where_that_is_accepted(tmp_path: Path):
     settings = make_settings(tmp_path)
     take(settings)
     with pytest.raises(UserError, match="got revision r1 of teacher, the run began with r2"):
         take(with_source(settings, "live+record"), StandInTeacher(revision="r2"))
+    replaced = StandInTeacher(revision="r2")
+    assert settings.teacher is not None
+    accepting = settings.teacher.model_copy(update={"on_new_revision": "accept"})
+    steps = take(with_source(settings.model_copy(update={"teacher": accepting}), "live+record"), replaced)
+    assert {example.answer.revision for example in flat(steps) if example.answer} == {"r1"}
+    assert len(replaced.requests) == 2  # to probe
 
 
 def test_a_record_of_two_revisions_is_refused_without_a_teacher_too(tmp_path: Path):
