@@ -35,9 +35,11 @@ class Handshake:
     token ids of rendered prompts. Until `begun` is set, the run has not begun: all must serve the same revision.
     """
 
-    def __init__(self, settings: TeacherSettings, reader: Reader, prompts: Iterable[Sequence[int]]) -> None:
+    def __init__(
+        self, settings: TeacherSettings, reader: Reader, prompts: Iterable[Sequence[int]], revisions: Revisions
+    ) -> None:
         self._settings, self._reader, self._prompts = settings, reader, list(prompts)
-        self.revisions = Revisions(settings.on_new_revision)
+        self._revisions = revisions
         self.begun = False
         self._met: dict[str, str] = {}  # url → revision
         self._aligned: set[tuple[str, str]] = set()
@@ -53,7 +55,7 @@ class Handshake:
         served = next(model.revision for model in card.models if model.name == self._settings.model)
         self._check_all_the_same(url, served)
         for each in (served, revision or served):
-            self.revisions.check(each, self._settings.model)
+            self._revisions.check(each, self._settings.model)
         probed = {(url, served), (url, revision or served)}
         if not probed <= self._aligned:
             await self._probe(url, teacher, card)

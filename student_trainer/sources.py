@@ -27,7 +27,7 @@ from student_trainer.pool import Connect as Connect
 from student_trainer.pool import TeacherPool, open_pool
 from student_trainer.questions import Questioner
 from student_trainer.record import Key, RecordReader, RecordWriter
-from student_trainer.revisions import Revisions
+from student_trainer.revisions import Revisions, recall, remember
 from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.stream import PromptStream
 from student_trainer.teacher_news import NO_COUNTS, NO_NEWS, Counts, Newsagent, TeacherNews
@@ -152,14 +152,16 @@ def open_source(
         if settings.teacher is None:
             yield Source(settings, stream, portal, stack, RecordedMaker(renderer), None)
             return
-        teacher, revisions = None, Revisions(settings.teacher.on_new_revision)
+        teacher, revision = None, None
+        revisions = Revisions(settings.teacher.on_new_revision, recall(settings.run_folder))
         if settings.teacher.source != "record":
             reader = Reader(renderer.fingerprint, vocabulary_size, settings.data.max_length)
-            handshake = Handshake(settings.teacher, reader, _probe_prompts(stream, renderer))
+            handshake = Handshake(settings.teacher, reader, _probe_prompts(stream, renderer), revisions)
             pool = open_pool(settings.teacher, connect, handshake.check)
             teacher = stack.enter_context(portal.wrap_async_context_manager(pool))
-            handshake.begun, revisions = True, handshake.revisions
-        revision = revisions.first
+            handshake.begun, revision = True, revisions.newest
+            if rank == 0 and revisions.first is not None:
+                remember(settings.run_folder, revisions.first)
         record, writer = _open_record(settings, settings.teacher, rank, stack)
         answers = Answers(record, teacher, writer, vocabulary_size, revisions)
         questioner = Questioner(settings, settings.teacher, renderer)

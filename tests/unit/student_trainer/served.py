@@ -13,6 +13,7 @@ from common.render import tokenizer_fingerprint
 from common.wire import encode
 from student_trainer.handshake import Handshake, Reader
 from student_trainer.pool import TeacherPool, open_pool
+from student_trainer.revisions import Revisions
 from student_trainer.settings import TeacherSettings
 from tests.unit.student_trainer.stand_in import TOKENIZER, TOP_K, VOCABULARY_SIZE, StandInTeacher
 
@@ -90,7 +91,7 @@ async def pool_over(served: dict[str, Served], **changes: Any) -> AsyncIterator[
         return TeacherCalls(url, "token", transport=httpx.MockTransport(served[url]))
 
     teacher = settings(url=list(served), **changes)
-    handshake = Handshake(teacher, READER, [list(range(20, 60))])
+    handshake = Handshake(teacher, READER, [list(range(20, 60))], Revisions(teacher.on_new_revision))
     async with open_pool(teacher, connect, handshake.check) as pool:
         handshake.begun = True
         yield pool
