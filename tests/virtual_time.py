@@ -1,4 +1,7 @@
-"""An event loop whose clock jumps to the next timer when nothing is ready: minutes of waiting pass at once."""
+"""An event loop whose clock jumps to the next timer when nothing is ready: minutes of waiting pass at once.
+
+What is computed takes no time on it, so that a busy machine changes nothing.
+"""
 
 import asyncio
 import selectors
@@ -29,7 +32,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._skipping)
 
     def time(self) -> float:
-        return super().time() + self._skipping.skipped
+        return self._skipping.skipped
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

