@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from common.api import DistillRequest, DistillSequence
-from common.wire import MASS_TOLERANCE, TeacherAnswer
+from common.wire import MASS_TOLERANCE, SCHEMA_VERSION, TeacherAnswer
 
 ABOVE_ZERO = 1e-6
 """How far above 0 a logprob may stand."""
@@ -34,6 +34,8 @@ def verify(answer: TeacherAnswer, request: DistillRequest, vocabulary_size: int)
 
 
 def _identity_problems(answer: TeacherAnswer, request: DistillRequest) -> Iterator[str]:
+    if answer.schema_version != SCHEMA_VERSION:
+        yield f"got schema version {answer.schema_version}, expected {SCHEMA_VERSION}"
     if answer.model != request.model:
         yield f"got model {answer.model!r}, expected {request.model!r}"
     if answer.error is not None:

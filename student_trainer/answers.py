@@ -5,17 +5,25 @@ from typing import Protocol
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
-from common.client import TeacherRefused
+from common.calls import TeacherRefused
 from common.errors import UserError
 from common.verify import BadAnswer, verify
+from student_trainer.examples import Kind
 from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.revisions import Revisions
 
 ASKED_AT_MOST = 3
 """Times a request is sent while its answers are bad."""
+BAD_ANSWER, FAILED = "answered badly", "failed"
+"""How reasons begin that are not the teacher's own word."""
 ABOUT_THE_PROMPT = (400, 413, 422)
 """Refusals that concern one prompt; any other concerns the whole run."""
 
 log = logging.getLogger(__name__)
+
+
+class PromptFailed(Exception):
+    """One request can't be answered, by a teacher that answers others."""
 
 
 class Teacher(Protocol):
@@ -25,11 +33,14 @@ class Teacher(Protocol):
         """What it says about itself."""
 
     async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
-        """Its answers, in the request's order."""
+        """Its answers, in the request's order; PromptFailed where this request alone can't be answered."""
 
 
 class Answers:
-    """Answers from `record`, then from `teacher`, whichever are there; all of one `revision`, the first's if None."""
+    """Answers from `record`, then from `teacher`, whichever are there, of `revisions` that the run takes.
+
+    `rejected` counts answers of the teacher that could not be used.
+    """
 
     def __init__(
         self,
@@ -37,10 +48,11 @@ class Answers:
         teacher: Teacher | None,
         writer: RecordWriter,
         vocabulary_size: int,
-        revision: str | None,
+        revisions: Revisions,
     ) -> None:
         self._record, self._teacher, self._writer = record, teacher, writer
-        self._vocabulary_size, self._revision = vocabulary_size, revision
+        self._vocabulary_size, self._revisions = vocabulary_size, revisions
+        self.rejected = 0
 
     async def get(self, key: Key, request: DistillRequest) -> wire.TeacherAnswer:
         """The answer to the single sequence of `request`: verified, or with `error` saying why there is none.
@@ -82,25 +94,31 @@ class Answers:
                     verify(answer, request, self._vocabulary_size)
                 return answer
             except BadAnswer as error:
-                reason = f"answered badly {ASKED_AT_MOST} times; the last: {error}"
+                reason = f"{BAD_ANSWER} {ASKED_AT_MOST} times; the last: {error}"
+                self.rejected += 1
                 log.warning("rejected, asking again: %s", error)
             except TeacherRefused as error:
                 if error.status not in ABOUT_THE_PROMPT:
                     raise
                 reason = str(error)
                 break
+            except PromptFailed as error:
+                reason = f"{FAILED}: {error}"
+                log.warning("%s is set aside: %s", request.sequences[0].id, error)
+                break
         return self._failed(request, reason)
 
     def _check_revision(self, answer: wire.TeacherAnswer) -> None:
-        if answer.error is not None:
-            return
-        self._revision = self._revision or answer.revision
-        if answer.revision != self._revision:
-            raise UserError(
-                f"got an answer of revision {answer.revision} of {answer.model}, the run began with {self._revision}; "
-                "start again from the last checkpoint with teacher.source: live, or serve the first revision again"
-            )
+        if answer.error is None:
+            self._revisions.check(answer.revision, answer.model)
 
     def _failed(self, request: DistillRequest, reason: str) -> wire.TeacherAnswer:
-        id, revision = request.sequences[0].id, self._revision or ""
+        id, revision = request.sequences[0].id, self._revisions.first or ""
         return wire.failed(id, request.model, revision, reason, request.top_k, request.logprob_dtype)
+
+
+def kind_of(error: str) -> Kind:
+    """What the `error` of an answer, recorded ones included, says of its prompt."""
+    if error.startswith(BAD_ANSWER):
+        return "bad_answer"
+    return "failed" if error.startswith(f"{FAILED}: ") else "refused"

@@ -42,7 +42,7 @@ from student_trainer.world import World
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)
-"""2 lacks the validation loss and the teacher's revision."""
+"""2 lacks the validation loss."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -56,7 +56,6 @@ class State:
     rows: int
     validation_loss: float | None = field(default=None, compare=False)
     """Measured after `step`, if it was."""
-    teacher_revision: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,13 @@ from typing import Literal
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
+from student_trainer.teacher_news import NO_NEWS, TeacherNews
+
+Kind = Literal["does_not_fit", "refused", "bad_answer", "failed", "cut_by_length"]
+"""Why a prompt gave no example: too long for the run, the teacher's own word, its answers could not be used, no answer
+while others got one, a completion without an end."""
+UNANSWERED: tuple[Kind, ...] = ("refused", "bad_answer", "failed")
+"""Kinds that are the teacher's doing."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Unused:
     id: str
     epoch: int
     position: int
-    kind: Literal["quarantined", "cut_by_length"]
+    kind: Kind
     reason: str
 
 
@@ -47,10 +54,11 @@ class StepExamples:
     waited_s: float
     """Seconds the caller was blocked for these answers."""
     unused: list[Unused]
+    news: TeacherNews = NO_NEWS
 
     @property
     def quarantined(self) -> int:
-        return sum(prompt.kind == "quarantined" for prompt in self.unused)
+        return sum(prompt.kind != "cut_by_length" for prompt in self.unused)
 
     @property
     def dropped_by_length(self) -> int:

@@ -1,13 +1,14 @@
-"""The handshake: before the first step, teacher and run must mean the same by a token, and by a position."""
+"""The handshake: before it is asked, teacher and run must mean the same by a token, and by a position."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from common.api import ServedModel, TeacherCard
+from common.api import TeacherCard
 from common.errors import UserError
 from common.wire import SCHEMA_VERSION
 from student_trainer.answers import Teacher
 from student_trainer.probe import Misaligned, probe_alignment
+from student_trainer.revisions import Revisions
 from student_trainer.settings import TeacherSettings
 
 
@@ -27,25 +28,55 @@ class Reader:
     """Most tokens of prompt and completion together."""
 
 
-async def shake_hands(
-    teacher: Teacher, settings: TeacherSettings, reader: Reader, prompts: Iterable[Sequence[int]]
-) -> ServedModel:
-    """Compare the teacher's card with the run, then probe the alignment of its positions after rendered prompts.
+class Handshake:
+    """What each endpoint of the teacher must pass, when it is first met and whenever it may have been replaced.
 
-    Returns the served model, whose revision every answer must have.
-    Raises HandshakeError saying all that differs, or TeacherUnavailable.
+    Its card must fit the run, its revision be one that the run takes, and its positions be aligned after `prompts`,
+    token ids of rendered prompts. Until `begun` is set, the run has not begun: all must serve the same revision.
     """
-    card = await teacher.teacher()
-    differences = list(_differences(card, settings, reader))
-    if differences:
-        raise HandshakeError(f"the teacher at {settings.url} doesn't fit this run: {'; '.join(differences)}")
-    try:
-        await probe_alignment(teacher, settings, card, prompts)
-    except Misaligned as error:
-        raise HandshakeError(
-            f"the teacher at {settings.url} is not aligned with its own words: {error}; check its version"
-        ) from None
-    return next(model for model in card.models if model.name == settings.model)
+
+    def __init__(
+        self, settings: TeacherSettings, reader: Reader, prompts: Iterable[Sequence[int]], revisions: Revisions
+    ) -> None:
+        self._settings, self._reader, self._prompts = settings, reader, list(prompts)
+        self._revisions = revisions
+        self.begun = False
+        self._met: dict[str, str] = {}  # url → revision
+        self._aligned: set[tuple[str, str]] = set()
+
+    async def check(self, url: str, teacher: Teacher, card: TeacherCard, revision: str | None = None) -> None:
+        """Compare `card`, of the teacher at `url`, with the run, then probe what wasn't probed yet.
+
+        `revision` is that of an answer it gave, where this is why it is looked at. Raises HandshakeError saying all
+        that differs, UserError for a revision that the run doesn't take, CallFailed.
+        """
+        if differences := list(_differences(card, self._settings, self._reader)):
+            raise HandshakeError(f"the teacher at {url} doesn't fit this run: {'; '.join(differences)}")
+        served = next(model.revision for model in card.models if model.name == self._settings.model)
+        self._check_all_the_same(url, served)
+        for each in (served, revision or served):
+            self._revisions.check(each, self._settings.model)
+        probed = {(url, served), (url, revision or served)}
+        if not probed <= self._aligned:
+            await self._probe(url, teacher, card)
+            self._aligned |= probed
+
+    def _check_all_the_same(self, url: str, revision: str) -> None:
+        self._met[url] = revision
+        for other, found in self._met.items():
+            if not self.begun and found != revision:
+                raise HandshakeError(
+                    f"got revision {revision} of {self._settings.model} from {url} and {found} from {other}, expected "
+                    "the same: serve the same weights at every address of teacher.url"
+                )
+
+    async def _probe(self, url: str, teacher: Teacher, card: TeacherCard) -> None:
+        try:
+            await probe_alignment(teacher, self._settings, card, self._prompts)
+        except Misaligned as error:
+            raise HandshakeError(
+                f"the teacher at {url} is not aligned with its own words: {error}; check its version"
+            ) from None
 
 
 def _differences(card: TeacherCard, settings: TeacherSettings, reader: Reader) -> Iterator[str]:

@@ -39,6 +39,7 @@ from student_trainer.sources import Connect, Source, connect, open_source
 from student_trainer.step import Learner, make_learner, train_step
 from student_trainer.storage import Storage, open_storage
 from student_trainer.stream import PromptStream
+from student_trainer.teacher_news import QuarantineLimit
 from student_trainer.validation import held_out_rows, validate
 from student_trainer.world import World, make_deterministic
 
@@ -113,13 +114,13 @@ def _train_on(run: Run, done: State, report: Report, connect: Connect) -> None:
     opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, connect)
     with ExitStack() as stack:
         source, _ = agree(world, lambda: stack.enter_context(opening), _tell_nothing)
-        _check_same_teacher(done, source, settings)
         with Saver(settings, run.storage, world, done.step) as saver:
             _run_steps(run, source, done, saver, report)
 
 
 def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Report) -> None:
     settings, world, learner = run.settings, run.world, run.learner
+    limit = QuarantineLimit(settings)
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured)
@@ -132,11 +133,12 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Repo
             raise
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
+        limit.judge(examples.news, metrics, world.joined)
         measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):
             measured = validate(learner.student, held_out, settings, world)
         loss = measured.get("validation/loss")
-        done = replace(run.state(step), validation_loss=loss, teacher_revision=source.revision)
+        done = replace(run.state(step), validation_loss=loss)
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts)
@@ -178,6 +180,7 @@ def _resume(run: Run) -> State:
     if run.world.leads:
         cut_metrics(folder, done.step if found else -1)
         ledger.cut_back(folder, done.step)
+    run.world.wait_for_all()
     return done
 
 
@@ -187,18 +190,6 @@ def _check_same_data(found: State, expected: State, settings: TrainSettings) -> 
             f"the data behind data.train changed: {settings.data.train} has {expected.rows} rows, the checkpoint after "
             f"step {found.step} was made with {found.rows}; restore the data, or choose a new run_folder"
         )
-
-
-def _check_same_teacher(done: State, source: Source, settings: TrainSettings) -> None:
-    before, now = done.teacher_revision, source.revision
-    if settings.teacher is None or before is None or now is None or before == now:
-        return
-    if settings.teacher.on_new_revision == "stop":
-        raise UserError(
-            f"the teacher's revision is {now}, the checkpoint after step {done.step} was made with {before}; serve "
-            "that one again, or set teacher.on_new_revision: accept"
-        )
-    log.warning("the teacher's revision was %s until step %d, now it is %s", before, done.step, now)
 
 
 def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:

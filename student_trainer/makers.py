@@ -5,7 +5,7 @@ from typing import Protocol
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.toolbench.rows import PromptRow
-from student_trainer.answers import Answers
+from student_trainer.answers import Answers, kind_of
 from student_trainer.examples import Example, Unused
 from student_trainer.questions import Questioner, learn
 from student_trainer.record import Key
@@ -34,7 +34,7 @@ class RecordedMaker:
         try:
             return Example(self._renderer.sequence(row), None, *key)
         except DoesNotFit as error:
-            return Unused(row.id, *key, "quarantined", str(error))
+            return Unused(row.id, *key, "does_not_fit", str(error))
 
 
 class AnsweredMaker:
@@ -48,10 +48,10 @@ class AnsweredMaker:
         try:
             question = self._questioner.pose(key, row)
         except DoesNotFit as error:
-            return Unused(row.id, *key, "quarantined", str(error))
+            return Unused(row.id, *key, "does_not_fit", str(error))
         answer = await self._answers.get(key, question.request)
         if answer.error is not None:
-            return Unused(row.id, *key, "quarantined", answer.error)
+            return Unused(row.id, *key, kind_of(answer.error), answer.error)
         if answer.finish_reason == "length" and not self._keep_length_cut:
             return Unused(row.id, *key, "cut_by_length", f"no end within {len(answer)} tokens")
         return learn(question, answer)

@@ -28,7 +28,8 @@ FREE = (
     "run_folder", "workers", "micro_batch_size", "micro_batch_tokens", "validate_every", "checkpoint_every",
     "keep_checkpoints", "data.validation", "data.validation_rows", "student.gradient_checkpointing", "teacher.url",
     "teacher.token_file", "teacher.source", "teacher.record_folder", "teacher.window", "teacher.timeout_s",
-    "teacher.attempts", "teacher.on_new_revision", "keep_best",
+    "teacher.attempts", "teacher.patience_s", "teacher.on_new_revision", "teacher.quarantine_limit",
+    "keep_best",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they move where and how fast, not what is learnt."""
 

@@ -45,8 +45,8 @@ class CompletionSettings(Settings):
 class TeacherSettings(Settings):
     """The live teacher, and the record of what it said."""
 
-    url: str
-    """Base address, e.g. http://teacher:8000."""
+    url: str | list[str]
+    """Base address, e.g. http://teacher:8000/teacher; or several of the same teacher, none of them twice."""
     model: str
     """Name of the served model or adapter."""
     token_file: Path | None = None
@@ -62,9 +62,26 @@ class TeacherSettings(Settings):
     timeout_s: float = Field(default=120, gt=0)
     """Longest wait for one answer."""
     attempts: int = Field(default=6, ge=1)
-    """Tries of one request, with exponential backoff, before the run stops."""
+    """Tries of one request, with exponential backoff, before its prompt is set aside, if others are answered."""
+    patience_s: float = Field(default=600, ge=0, allow_inf_nan=False)
+    """How long training waits while no teacher answers, before the run ends."""
     on_new_revision: Literal["stop", "accept"] = "stop"
-    """What to do when the teacher's weights change while the run goes on."""
+    """When the teacher's weights change during the run: end it, or learn from both and say so in the log."""
+    quarantine_limit: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of prompts that the teacher may refuse or fail to answer before the run stops, judged from the
+    50th on."""
+
+    @property
+    def urls(self) -> list[str]:
+        """All addresses."""
+        return [self.url] if isinstance(self.url, str) else self.url
+
+    @model_validator(mode="after")
+    def _different_urls(self) -> "TeacherSettings":
+        bare = [url.rstrip("/") for url in self.urls]
+        if not bare or len(set(bare)) < len(bare):
+            raise ValueError(f"got url {self.url}, expected at least one address, each different")
+        return self
 
 
 class WorkerSettings(Settings):

@@ -5,32 +5,37 @@ An event loop in a thread of its own reads rows, renders them and asks ahead, wh
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import tee
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from common.client import TeacherClient, read_token
+from common.calls import TeacherCalls
+from common.client import read_token
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.toolbench.rows import PromptRow
 from student_trainer.agreement import unless_stopped
-from student_trainer.answers import Answers, Teacher
-from student_trainer.examples import Example, StepExamples, StepPlan, Unused
-from student_trainer.handshake import Reader, shake_hands
+from student_trainer.answers import Answers
+from student_trainer.examples import UNANSWERED, Example, StepExamples, StepPlan, Unused
+from student_trainer.handshake import Handshake, Reader
 from student_trainer.makers import AnsweredMaker, Maker, RecordedMaker
+from student_trainer.pool import Connect as Connect
+from student_trainer.pool import TeacherPool, open_pool
 from student_trainer.questions import Questioner
 from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.revisions import Revisions, recall, remember
 from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.stream import PromptStream
+from student_trainer.teacher_news import NO_COUNTS, NO_NEWS, Counts, Newsagent, TeacherNews
 from student_trainer.window import Window
 
 VALIDATION_EPOCH = -1
 PROBE_PROMPTS = 8
 """Most prompts that the alignment is probed on; the first is enough unless the teacher ends its completion early."""
 Outcome = Example | Unused
-Connect = Callable[[TeacherSettings], AbstractAsyncContextManager[Teacher]]
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +57,13 @@ class Source:
         stack: ExitStack,
         maker: Maker,
         revision: str | None,
+        newsagent: Newsagent | None = None,
     ) -> None:
         self._stream, self._portal, self._stack, self._maker = stream, portal, stack, maker
         self._run_folder = settings.run_folder
         self._size = settings.teacher.window if settings.teacher else settings.batch_size
         self.revision = revision
+        self._newsagent = newsagent
 
     def steps(self, plans: Iterable[StepPlan]) -> Iterator[StepExamples]:
         """One StepExamples per plan. Asking begins at once and goes on while the caller computes; plans are consumed
@@ -93,7 +100,14 @@ class Source:
     def _step(self, plan: StepPlan, outcomes: list[Outcome], waited_s: float) -> StepExamples:
         unused = [outcome for outcome in outcomes if isinstance(outcome, Unused)]
         examples = [outcome for outcome in outcomes if isinstance(outcome, Example)]
-        return StepExamples(plan, examples, waited_s, unused)
+        return StepExamples(plan, examples, waited_s, unused, self._news(len(examples), unused))
+
+    def _news(self, used: int, unused: list[Unused]) -> TeacherNews:
+        if self._newsagent is None:
+            return NO_NEWS
+        unanswered = tuple(prompt.reason for prompt in unused if prompt.kind in UNANSWERED)
+        cut = sum(prompt.kind == "cut_by_length" for prompt in unused)
+        return TeacherNews(used + cut + len(unanswered), unanswered, self._newsagent.news())
 
     async def _open(self, keys: Iterable[Key]) -> Window[Key, Outcome]:
         return Window(keys, self._make, self._size)
@@ -110,9 +124,10 @@ class Source:
             await window.aclose()
 
 
-def connect(settings: TeacherSettings) -> TeacherClient:
-    """The client of the teacher that the settings name."""
-    return TeacherClient(settings.url, read_token(settings.token_file), settings.timeout_s, settings.attempts)
+def connect(settings: TeacherSettings) -> TeacherCalls:
+    """What asks the endpoint that the settings name, once per call."""
+    (url,) = settings.urls
+    return TeacherCalls(url, read_token(settings.token_file), settings.timeout_s)
 
 
 @contextmanager
@@ -139,17 +154,20 @@ def open_source(
             yield Source(settings, stream, portal, stack, RecordedMaker(renderer), None)
             return
         teacher, revision = None, None
+        revisions = Revisions(settings.teacher.on_new_revision, recall(settings.run_folder))
         if settings.teacher.source != "record":
-            teacher = stack.enter_context(portal.wrap_async_context_manager(connect(settings.teacher)))
-            prompts = _probe_prompts(stream, renderer)
             reader = Reader(renderer.fingerprint, vocabulary_size, settings.data.max_length)
-            asked = (teacher, settings.teacher, reader, prompts)
-            revision = portal.call(unless_stopped, settings.run_folder, shake_hands, *asked).revision
+            handshake = Handshake(settings.teacher, reader, _probe_prompts(stream, renderer), revisions)
+            pool = open_pool(settings.teacher, settings.run_folder, connect, handshake.check)
+            teacher = stack.enter_context(portal.wrap_async_context_manager(pool))
+            handshake.begun, revision = True, revisions.newest
+            if rank == 0 and revisions.first is not None:
+                remember(settings.run_folder, revisions.first)
         record, writer = _open_record(settings, settings.teacher, rank, stack)
-        answers = Answers(record, teacher, writer, vocabulary_size, revision)
+        answers = Answers(record, teacher, writer, vocabulary_size, revisions)
         questioner = Questioner(settings, settings.teacher, renderer)
         maker = AnsweredMaker(questioner, answers, settings.completion.keep_length_cut)
-        yield Source(settings, stream, portal, stack, maker, revision)
+        yield Source(settings, stream, portal, stack, maker, revision, Newsagent(partial(_counts, teacher, answers)))
 
 
 def _open_record(
@@ -170,6 +188,11 @@ def _open_record(
             "of a finished run, or teacher.source: live"
         )
     return record, writer
+
+
+def _counts(teacher: TeacherPool | None, answers: Answers) -> Counts:
+    counts = teacher.counts() if teacher else NO_COUNTS
+    return counts | {"rejected": counts["rejected"] + answers.rejected}
 
 
 async def _take(plans: Iterator[StepPlan], window: Window[Key, Outcome]) -> tuple[StepPlan, list[Outcome]] | None:

@@ -126,6 +126,7 @@ def _usage(step: StepExamples, batches: list[Batch], seconds: float, world: Worl
             "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
+            **step.news.metrics(),
         }
     )
     waited_s = min(world.largest(step.waited_s), seconds)

@@ -123,7 +123,7 @@ def test_the_record_replays_to_the_same_bits(cluster: ClusterHandle, live: Path,
 
 def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterHandle, live: Path, folder: Path) -> None:
     code, lines = train(
-        cluster, folder, "lost", "--teacher.url", "http://127.0.0.1:9/teacher", "--teacher.attempts", "1"
+        cluster, folder, "lost", "--teacher.url", "http://127.0.0.1:9/teacher", "--teacher.patience_s", "0"
     )
     assert code != 0
     assert len([line for line in lines if line.startswith("error: ")]) == 1, lines

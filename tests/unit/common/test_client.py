@@ -131,6 +131,7 @@ async def test_reads_the_card():
         httpx.Response(200, content=b"no arrow"),
         httpx.Response(200, content=stream("a")),
         httpx.Response(200, content=stream("a", "b", "c")),
+        httpx.Response(200, content=stream("a", "b", "a")),
     ],
 )
 async def test_tries_again_what_may_pass(waits: list[float], failure: httpx.Response | Exception):

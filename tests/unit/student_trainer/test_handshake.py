@@ -10,7 +10,8 @@ import pytest
 from common.api import ServedModel
 from common.render import tokenizer_fingerprint
 from common.wire import TeacherAnswer
-from student_trainer.handshake import HandshakeError, Reader, shake_hands
+from student_trainer.handshake import Handshake, HandshakeError, Reader
+from student_trainer.revisions import Revisions
 from student_trainer.settings import TeacherSettings
 from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, Spoil, StandInTeacher
 
@@ -19,13 +20,19 @@ READER = Reader(tokenizer_fingerprint(TOKENIZER), VOCABULARY_SIZE, max_length=12
 SETTINGS: dict[str, Any] = {"url": "http://stand-in", "model": "teacher", "top_k": 8}
 
 
-def greet(teacher: StandInTeacher, reader: Reader = READER, **changes: Any) -> ServedModel:
-    return asyncio.run(shake_hands(teacher, TeacherSettings(**(SETTINGS | changes)), reader, PROMPTS))
+def greet(teacher: StandInTeacher, reader: Reader = READER, **changes: Any) -> Revisions:
+    async def check() -> None:
+        await handshake.check("http://stand-in", teacher, await teacher.teacher())
+
+    revisions = Revisions("stop")
+    handshake = Handshake(TeacherSettings(**(SETTINGS | changes)), reader, PROMPTS, revisions)
+    asyncio.run(check())
+    return revisions
 
 
-def test_a_fitting_teacher_is_accepted_and_its_revision_returned():
+def test_a_fitting_teacher_is_accepted_and_its_revision_is_the_runs():
     teacher = StandInTeacher(revision="abc")
-    assert greet(teacher) == ServedModel(name="teacher", adapter=False, revision="abc")
+    assert greet(teacher).first == "abc"
     written, scored = (request.sequences[0] for request in teacher.requests)
     assert written.generate is not None
     assert (written.generate.temperature, written.generate.max_tokens) == (0, 32)

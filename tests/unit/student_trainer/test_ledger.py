@@ -13,7 +13,7 @@ from student_trainer.ledger import QUARANTINE, USED, Used, append, cut_back
 
 
 def make_unused(position: int) -> Unused:
-    return Unused(f"row-{position}", 0, position, "quarantined", "zu lang für\nalle\u2028")
+    return Unused(f"row-{position}", 0, position, "does_not_fit", "zu lang für\nalle\u2028")
 
 
 def steps(folder: Path, file: str = QUARANTINE) -> list[int]:

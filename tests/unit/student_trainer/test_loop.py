@@ -24,7 +24,7 @@ class Interrupted(Exception):
     """Stands for the end of a process."""
 
 
-def run(settings: TrainSettings, stop_at: int | None = None) -> list[Metrics]:
+def run(settings: TrainSettings, stop_at: int | None = None, revision: str = "r1") -> list[Metrics]:
     """Train on the stand-in teacher; `stop_at` interrupts right after that step's checkpoint."""
 
     def report(metrics: Metrics) -> None:
@@ -32,7 +32,7 @@ def run(settings: TrainSettings, stop_at: int | None = None) -> list[Metrics]:
             raise Interrupted
 
     run_folder.prepare(settings)
-    train(settings, ALONE, report, connect_to(StandInTeacher()))
+    train(settings, ALONE, report, connect_to(StandInTeacher(revision=revision)))
     return read_metrics(settings.run_folder)
 
 
@@ -132,6 +132,26 @@ def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):
     write_rows(tmp_path / "data", [make_row(number) for number in range(21)], rows_per_file=8, row_group=3)
     with pytest.raises(UserError, match=r"data\.train changed: .*data has 21 rows, .*after step 2 was made with 20"):
         run(short_run(tmp_path, **changes))
+
+
+def test_a_teacher_replaced_between_two_starts_is_noticed(tmp_path: Path):
+    changes: dict[str, Any] = {"checkpoint_every": 2, "max_steps": 4}
+    with pytest.raises(Interrupted):
+        run(short_run(tmp_path, **changes), stop_at=2)
+    with pytest.raises(UserError, match="got revision r2 of teacher, the run began with r1"):
+        run(short_run(tmp_path, **changes), revision="r2")
+    teacher = short_run(tmp_path).teacher.model_dump() | {"on_new_revision": "accept"}
+    lines = run(short_run(tmp_path, teacher=teacher, **changes), revision="r2")
+    assert [line["teacher/asked"] for line in lines if "progress/used" in line] == [4] * 4
+
+
+def test_a_teacher_that_refuses_too_much_ends_the_run(tmp_path: Path):
+    settings = short_run(tmp_path, epochs=4)
+    run_folder.prepare(settings)
+    teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id in ("row-3", "row-5") else None)
+    with pytest.raises(UserError, match=r"left \d of \d\d prompts without an answer, .*: \d times: .*no to row-…;"):
+        train(settings, ALONE, lambda metrics: None, connect_to(teacher))
+    assert len(read_metrics(settings.run_folder)) >= 50 / 4
 
 
 def test_alpha_zero_is_supervised_fine_tuning(tmp_path: Path):

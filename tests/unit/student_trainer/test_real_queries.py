@@ -8,7 +8,7 @@ from common.api import DistillSequence
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from student_trainer.examples import plan_steps
-from student_trainer.ledger import QUARANTINE, USED, append_used
+from student_trainer.ledger import QUARANTINE, USED, append, entries_of
 from student_trainer.settings import TrainSettings
 from student_trainer.stream import PromptStream
 from tests.unit.student_trainer.stand_in import StandInTeacher
@@ -47,7 +47,7 @@ def consume(settings: TrainSettings, teacher: StandInTeacher, rank: int, world: 
     rows = len(PromptStream(settings.data.train, settings.shuffle_seed))
     with opened(settings, teacher, rank) as source:
         for step in source.steps(plan_steps(rows, settings.batch_size, 2, None, rank, world)):
-            append_used(settings.run_folder, step.plan.step, step.examples)
+            append(settings.run_folder, step.plan.step, entries_of(step))
 
 
 def read_ids(file: Path) -> Counter[tuple[str, int]]:

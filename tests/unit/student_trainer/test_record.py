@@ -13,6 +13,7 @@ from common.wire import TeacherAnswer, encode, failed
 from student_trainer.answers import Answers
 from student_trainer.examples import Example
 from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.revisions import Revisions
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE, StandInTeacher, make_row, make_settings
 from tests.unit.student_trainer.test_sources import ids, opened, take, unused
@@ -129,7 +130,7 @@ def test_replay_gives_the_same_examples_without_a_teacher(tmp_path: Path):
         refuse=lambda sequence: 413 if sequence.id == "row-9" else None,
     )
     live = take(settings, teacher, epochs=2)
-    assert {prompt.kind for prompt in unused(live)} == {"quarantined", "cut_by_length"}
+    assert {prompt.kind for prompt in unused(live)} == {"refused", "cut_by_length"}
 
     replay = with_source(settings, "record", settings.run_folder / "record")
     replay = replay.model_copy(update={"run_folder": tmp_path / "replay"})
@@ -178,11 +179,17 @@ def test_an_empty_record_is_named(tmp_path: Path):
         take(with_source(make_settings(tmp_path), "record"))
 
 
-def test_answers_of_two_revisions_never_mix(tmp_path: Path):
+def test_answers_of_two_revisions_mix_only_where_that_is_accepted(tmp_path: Path):
     settings = make_settings(tmp_path)
     take(settings)
-    with pytest.raises(UserError, match="got an answer of revision r1 of teacher, the run began with r2"):
+    with pytest.raises(UserError, match="got revision r1 of teacher, the run began with r2"):
         take(with_source(settings, "live+record"), StandInTeacher(revision="r2"))
+    replaced = StandInTeacher(revision="r2")
+    assert settings.teacher is not None
+    accepting = settings.teacher.model_copy(update={"on_new_revision": "accept"})
+    steps = take(with_source(settings.model_copy(update={"teacher": accepting}), "live+record"), replaced)
+    assert {example.answer.revision for example in flat(steps) if example.answer} == {"r1"}
+    assert len(replaced.requests) == 2  # to probe
 
 
 def test_a_record_of_two_revisions_is_refused_without_a_teacher_too(tmp_path: Path):
@@ -192,7 +199,7 @@ def test_a_record_of_two_revisions_is_refused_without_a_teacher_too(tmp_path: Pa
     }
     write(tmp_path / "mixed", recorded)
     writer = RecordWriter(tmp_path / "own", 0, 2, "float16")
-    answers = Answers(RecordReader([tmp_path / "mixed"]), None, writer, VOCABULARY_SIZE, revision=None)
+    answers = Answers(RecordReader([tmp_path / "mixed"]), None, writer, VOCABULARY_SIZE, Revisions("stop"))
     assert asyncio.run(answers.get(Key(0, 0), REQUEST)).revision == "r1"
     with pytest.raises(UserError, match="revision r2 of m, the run began with r1"):
         asyncio.run(answers.get(Key(0, 1), REQUEST))

@@ -167,6 +167,9 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
     assert "together more than 128" in reasons["row-2"]
     assert "422" in reasons["row-4"]
     assert reasons["row-5"] == "poison"
+    kinds = {prompt.id: prompt.kind for prompt in unused(steps)}
+    assert kinds == {"row-2": "does_not_fit", "row-4": "refused", "row-5": "refused"}
+    assert [sum(step.news.asked for step in steps), sum(len(step.news.unanswered) for step in steps)] == [7, 2]
     assert teacher.asked("row-4") == 1
     assert all(prompt.position in step.plan.positions for step in steps for prompt in step.unused)
 
@@ -186,6 +189,8 @@ def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
     assert sorted({f"row-{i}" for i in range(20)} - set(ids(steps))) == ["row-6"]
     (prompt,) = unused(steps)
     assert "tail_logprob has NaN" in prompt.reason
+    assert prompt.kind == "bad_answer"
+    assert sum(step.news.counts["rejected"] for step in steps) == 4
 
 
 def test_a_refusal_of_the_whole_run_stops_it(tmp_path: Path):
@@ -198,6 +203,8 @@ def test_another_revision_in_midrun_stops_it(tmp_path: Path):
     teacher = StandInTeacher(lambda answer: replace(answer, revision="r2") if answer.id == "row-9" else answer)
     with pytest.raises(UserError, match="revision r2 of teacher, the run began with r1"):
         take(make_settings(tmp_path), teacher)
+    accepting = make_settings(tmp_path).teacher.model_dump() | {"on_new_revision": "accept"}
+    assert len(ids(take(make_settings(tmp_path, teacher=accepting), teacher))) == 20
 
 
 def test_a_rank_without_prompts_gets_empty_steps(tmp_path: Path):

@@ -1,0 +1,98 @@
+"""Stand-in teachers behind HTTP that fail as they are told, and a pool over them, on a clock that skips waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from common.api import DistillRequest, DistillSequence
+from common.calls import TeacherCalls
+from common.render import tokenizer_fingerprint
+from common.wire import encode
+from student_trainer.handshake import Handshake, Reader
+from student_trainer.pool import TeacherPool, open_pool
+from student_trainer.revisions import Revisions
+from student_trainer.settings import TeacherSettings
+from tests.unit.student_trainer.stand_in import TOKENIZER, TOP_K, VOCABULARY_SIZE, StandInTeacher
+
+A, B = "http://a/teacher", "http://b/teacher"
+REFUSED = httpx.ConnectError("connection refused")
+READER = Reader(tokenizer_fingerprint(TOKENIZER), VOCABULARY_SIZE, max_length=128)
+Fault = httpx.Response | Exception | None
+
+
+class Served:
+    """`fault` says what a request for a sequence meets instead of its answer ("" is the card); answers take a second.
+
+    `asked` are the sequences asked for, with the time of each.
+    """
+
+    def __init__(self, fault: Callable[[str], Fault] = lambda id: None, **teacher: Any) -> None:
+        self.fault, self.teacher = fault, StandInTeacher(**teacher)
+        self.asked: list[tuple[str, float]] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        asked = DistillRequest.model_validate_json(request.content) if request.method == "POST" else None
+        id = asked.sequences[0].id if asked else ""
+        self.asked.append((id, asyncio.get_running_loop().time()))
+        if (met := self.fault(id)) is not None:
+            return self.raised(met)
+        if asked is None:
+            return httpx.Response(200, text=(await self.teacher.teacher()).model_dump_json())
+        await asyncio.sleep(1)
+        if (met := self.fault(id)) is not None:
+            return self.raised(met)
+        return httpx.Response(200, content=encode(await self.teacher.distill(asked), TOP_K, asked.logprob_dtype))
+
+    def raised(self, met: Fault) -> httpx.Response:
+        if isinstance(met, httpx.Response):
+            return httpx.Response(met.status_code, headers=met.headers, content=met.content)
+        assert met is not None
+        raise met
+
+    def times(self, id: str) -> list[float]:
+        """When the sequence was asked for."""
+        return [time for asked, time in self.asked if asked == id]
+
+    def prompts(self) -> list[str]:
+        """Ids of the prompts asked for, cards and probes apart."""
+        return [id for id, _ in self.asked if id.startswith("row-")]
+
+
+class Outages:
+    """A fault: down from one second to another, counted from the first request on."""
+
+    def __init__(self, *spans: tuple[float, float], met: Fault = REFUSED) -> None:
+        self._spans, self._met, self._start = spans, met, None
+
+    def __call__(self, id: str) -> Fault:
+        now = asyncio.get_running_loop().time()
+        self._start = now if self._start is None else self._start
+        return self._met if any(start <= now - self._start < end for start, end in self._spans) else None
+
+
+def settings(**changes: Any) -> TeacherSettings:
+    return TeacherSettings.model_validate({"url": A, "model": "teacher", "top_k": TOP_K, "attempts": 4} | changes)
+
+
+def ask(number: int) -> DistillRequest:
+    sequence = DistillSequence(id=f"row-{number}", prompt_token_ids=[1, number], completion_token_ids=[2, 3])
+    return DistillRequest(model="teacher", top_k=TOP_K, sequences=[sequence])
+
+
+@asynccontextmanager
+async def pool_over(served: dict[str, Served], **changes: Any) -> AsyncIterator[TeacherPool]:
+    """A pool over the endpoints `served` by url."""
+
+    def connect(settings: TeacherSettings) -> TeacherCalls:
+        (url,) = settings.urls
+        return TeacherCalls(url, "token", transport=httpx.MockTransport(served[url]))
+
+    teacher = settings(url=list(served), **changes)
+    handshake = Handshake(teacher, READER, [list(range(20, 60))], Revisions(teacher.on_new_revision))
+    async with open_pool(teacher, Path("no-run"), connect, handshake.check) as pool:
+        handshake.begun = True
+        yield pool
