@@ -115,10 +115,12 @@ class Renderer:
         return self._encode(turn) + closing[: closing.index(self._terminator) + 1]
 
     def _encode(self, segments: Iterable[Segment]) -> list[int]:
+        """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
         ids: list[int] = []
         for segment in segments:
             backend = self._trusted if segment.trusted else self._untrusted
-            ids += backend.encode(segment.text, add_special_tokens=False).ids
+            (encoding,) = backend.encode_batch_fast([segment.text], add_special_tokens=False)
+            ids += encoding.ids
         return ids
 
     def _find_terminator(self) -> int:

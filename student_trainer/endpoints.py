@@ -38,14 +38,17 @@ class Endpoint:
         self.rests_until = 0.0
         self.in_flight = self.asked = 0
         self.last_answered: DistillRequest | None = None
+        self.replicas: int | None = None
 
     async def teacher(self) -> TeacherCard:
         """Its card; raises CallFailed or UserError."""
         try:
             async with asyncio.timeout(PROBE_S):
-                return await self._teacher.teacher()
+                card = await self._teacher.teacher()
         except TimeoutError:
             raise CallFailed(f"GET /v1/teacher got no answer in {PROBE_S:.0f} s") from None
+        self.replicas = card.replicas
+        return card
 
     async def distill(self, request: DistillRequest) -> list[TeacherAnswer]:
         """Its answers; raises CallFailed or UserError."""
@@ -109,6 +112,11 @@ class Endpoints:
         """Whether an endpoint outside `failures` can be asked at once."""
         ready = (e for e in self._all if not e.breaker.is_open and e.rests_until <= _now())
         return any(endpoint not in failures for endpoint in ready)
+
+    def replicas(self) -> int | None:
+        """Of all of them, as their cards say; None where one doesn't."""
+        each = [endpoint.replicas for endpoint in self._all]
+        return None if None in each else sum(filter(None, each))
 
     def last_answered(self) -> DistillRequest | None:
         """A request that was answered."""

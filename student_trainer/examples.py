@@ -46,14 +46,37 @@ class StepPlan:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """How far this rank's asking was ahead of a step: counts as the step began, and what its answers took."""
+
+    window: int
+    window_limit: int
+    """The size that the window may not exceed: `teacher.window`, or `teacher.max_window` where it sizes itself."""
+    in_flight: int
+    ready: int
+    latency_s: float
+    """Seconds from asking to having the slowest of the step's answers."""
+    staleness: int
+    """How many steps before this one the first of its answers was asked for."""
+    replicas: int | None
+    """Of the teacher, where it says so."""
+
+
+@dataclass(frozen=True)
 class StepExamples:
     """A step's examples of one rank, in the global order, and its prompts that gave none."""
 
     plan: StepPlan
     examples: list[Example]
-    waited_s: float
-    """Seconds the caller was blocked for these answers."""
     unused: list[Unused]
+    began: float
+    """When the caller asked for them, by `time.perf_counter`."""
+    waited_s: float
+    """Seconds the caller was blocked for them."""
+    stream_s: float
+    """Seconds spent on reading and rendering rows, in the background, since the step before."""
+    ahead: Ahead | None = None
+    """None where no teacher is asked."""
     news: TeacherNews = NO_NEWS
 
     @property

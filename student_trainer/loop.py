@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.render import Renderer, load_tokenizer
 from student_trainer import checkpoint, ledger
 from student_trainer.agreement import StopAsked, agree
+from student_trainer.bottleneck import Watch
 from student_trainer.checkpoint import State
 from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
 from student_trainer.finished import write_student
@@ -111,7 +112,7 @@ def _train_on(run: Run, done: State, report: Report, connect: Connect) -> None:
     """
     settings, world, vocabulary_size = run.settings, run.world, run.learner.student.vocabulary_size
     _warn_of_approximation(settings, vocabulary_size)
-    opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, connect)
+    opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, world.size, connect)
     with ExitStack() as stack:
         source, _ = agree(world, lambda: stack.enter_context(opening), _tell_nothing)
         with Saver(settings, run.storage, world, done.step) as saver:
@@ -120,7 +121,7 @@ def _train_on(run: Run, done: State, report: Report, connect: Connect) -> None:
 
 def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Report) -> None:
     settings, world, learner = run.settings, run.world, run.learner
-    limit = QuarantineLimit(settings)
+    limit, watch = QuarantineLimit(settings), Watch()
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured)
@@ -134,6 +135,7 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Repo
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
         limit.judge(examples.news, metrics, world.joined)
+        source.see(metrics)
         measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):
             measured = validate(learner.student, held_out, settings, world)
@@ -141,7 +143,7 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Repo
         done = replace(run.state(step), validation_loss=loss)
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
-        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts)
+        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
         if taken:
             saver.start(taken)
             report(metrics)
@@ -207,10 +209,11 @@ def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> Non
         )  # fmt: skip
 
 
-def _write_down(run: Run, metrics: Metrics, prompts: list[Entry]) -> None:
+def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch) -> None:
     """What a step measured, and what became of its prompts."""
     if run.world.leads:
         ledger.append(run.settings.run_folder, metrics["progress/step"], prompts)
+        watch.see(metrics)
     _log(run, metrics)
 
 

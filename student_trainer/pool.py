@@ -65,6 +65,10 @@ class TeacherPool:
         opened, outage_s = self._endpoints.times_opened, self._endpoints.outage.seconds
         return {"retries": self._retries, "rejected": self._garbled, "opened": opened, "outage_s": outage_s}
 
+    def replicas(self) -> int | None:
+        """How many replicas answer, where every endpoint says so."""
+        return self._endpoints.replicas()
+
     async def teacher(self) -> TeacherCard:
         """The card of an endpoint that is well. Raises CallFailed or UserError."""
         return await (await self._endpoints.choose({})).teacher()

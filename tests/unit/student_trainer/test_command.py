@@ -52,6 +52,11 @@ def test_an_unknown_command_is_refused_with_the_known_ones():
             "or equal to 2",
         ),
         ("run_folder: r\ndata: {train: d}\nteacher: {top_k: 5000}\n", [], "or equal to 4096"),
+        (
+            "run_folder: r\ndata: {train: d}\nteacher: {url: u, model: m, window: 300}\n",
+            [],
+            "window 300 above max_window 256; raise max_window",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str | None, overrides: list[str], message: str):
@@ -104,6 +109,8 @@ def test_the_progress_line():
     assert describe([line_of(1), line_of(2)], 10, "teacher") == (
         "step 2/10  loss 2.5000  1,000 tokens/s  waited for the teacher 25%"
     )
+    ahead = line_of(2) | {"pipeline/window": 48.0, "pipeline/ready": 17.0}
+    assert describe([ahead], 10, "teacher").endswith("waited for the teacher 25%  window 48, 17 answers ready")
     without_loss = {name: value for name, value in line_of(3).items() if name != "train/loss"}
     assert describe([without_loss], 10, "data") == "step 3/10  no prompt used  1,000 tokens/s  waited for the data 25%"
 
