@@ -118,7 +118,7 @@ def _work(values: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
-    train(TrainSettings.model_validate(values), world, ray.train.report)
+    train(TrainSettings.model_validate(values), world)
 
 
 def _raise_mendable(error: WorkerGroupError) -> NoReturn:

@@ -16,9 +16,13 @@ def main(arguments: list[str]) -> int:
     settings = with_absolute_paths(common_settings.load(TrainSettings, options.config, overrides))
 
     from student_trainer.launch import launch
+    from student_trainer.run_folder import is_finished
 
     launch(settings)
-    print(f"done: student and summary are in {settings.run_folder}")
+    if is_finished(settings.run_folder, settings.student):
+        print(f"done: student and summary are in {settings.run_folder}")
+    else:
+        print(f"stopped as asked: the same command goes on with the run in {settings.run_folder}")
     return 0
 
 
