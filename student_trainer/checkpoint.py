@@ -12,15 +12,12 @@ float32 12 bytes each. To load, each worker maps the files and copies its part.
                                                         the teacher's revision, versions
       manifest.json                                     sha256 of each file above
 
-On load every file is checked against the manifest; a checkpoint that fails is passed over for the one before, and that
-is said. Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
+Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
 """
 
 import hashlib
 import json
-import logging
 import platform
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -32,14 +29,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from common.errors import UserError
-from student_trainer.agreement import agree
 from student_trainer.sharding import gathered, shard_like
 from student_trainer.step import Learner
-from student_trainer.storage import MANIFEST, STEP, Storage
+from student_trainer.storage import MANIFEST
 from student_trainer.student import Student
 from student_trainer.world import World
 
-log = logging.getLogger(__name__)
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)
 """2 lacks the validation loss."""
@@ -76,7 +71,7 @@ class Snapshot:
         _save(self.states, folder / "optimizer.pt")
         about = {"format_version": FORMAT_VERSION, **asdict(self.state), "versions": _versions()}
         (folder / "state.json").write_text(json.dumps(about, indent=2))
-        hashes = {file.name: _hash(file) for file in sorted(folder.iterdir())}
+        hashes = {file.name: hash_of(file) for file in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(json.dumps(hashes, indent=2))
 
     @property
@@ -90,73 +85,6 @@ def snapshot(learner: Learner, state: State, world: World) -> Snapshot:
     states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
     weights = gathered(learner.student.weights(), world)
     return Snapshot(state, learner.student, weights, gathered(states, world))
-
-
-def resume(storage: Storage, learner: Learner, world: World) -> State | None:
-    """Put `learner` into the state of the newest intact checkpoint; None where there is no checkpoint at all.
-
-    Every worker must call it; rank 0 chooses. Those passed over are named in the log. Raises UserError on all of them
-    when there are some, all damaged, when another version of the format wrote it, or when it doesn't fit this student.
-    """
-    with ExitStack() as stack:
-        newest, steps = agree(world, lambda: _newest_intact(storage, stack) if world.leads else None, _step_of)
-        if not steps:
-            return None
-        folder, _ = agree(world, lambda: newest[1] if newest else _copied(storage, steps[0], stack), lambda _: [])
-        state, _ = agree(world, lambda: load(folder, learner), lambda _: [])
-        if world.leads:
-            log.info("resuming after step %d from %s", state.step, storage)
-    return state
-
-
-def _newest_intact(storage: Storage, stack: ExitStack) -> tuple[int, Path] | None:
-    """The newest checkpoint whose files are all as written, open as long as `stack` is."""
-    steps, problem = _candidates(storage), ""
-    for step in steps:
-        try:
-            folder = stack.enter_context(storage.opened(step))
-            problem = find_damage(folder) or ""
-        except OSError as error:
-            problem = str(error)
-        if not problem:
-            return step, folder
-        log.warning(
-            "checkpoint %s%d in %s is damaged (%s); falling back to the one before", STEP, step, storage, problem
-        )
-    if steps:
-        raise UserError(
-            f"no checkpoint in {storage} is intact ({len(steps)} damaged, the last: {problem}); restore one, or choose "
-            "a new run_folder"
-        )
-    return None
-
-
-def _candidates(storage: Storage) -> list[int]:
-    """Steps whose checkpoints agree with the ledger, newest first: none later than the one that `latest` names."""
-    steps, named = storage.steps(), storage.latest()
-    if named is None:  # made by an earlier release, or ended before its first one was whole
-        return steps
-    newest = [step for step in steps if f"{STEP}{step}" == named.strip()]
-    if not newest:
-        log.warning("%s/latest names %r, which is not there; taking the newest intact checkpoint", storage, named)
-        return steps
-    return [step for step in steps if step <= newest[0]]
-
-
-def _step_of(newest: tuple[int, Path] | None) -> list[int]:
-    return [newest[0]] if newest else []
-
-
-def _copied(storage: Storage, step: int, stack: ExitStack) -> Path:
-    """Files that rank 0 found intact, for another worker, whose copy of them is checked too."""
-    try:
-        folder = stack.enter_context(storage.opened(step))
-        problem = None if storage.is_local else find_damage(folder)
-    except OSError as error:
-        problem = str(error)
-    if problem:
-        raise UserError(f"can't read the checkpoint of step {step} in {storage}: {problem}; see to the storage, resume")
-    return folder
 
 
 def load(checkpoint: Path, learner: Learner) -> State:
@@ -175,16 +103,6 @@ def load(checkpoint: Path, learner: Learner) -> State:
     learner.optimizer.load_state_dict(_own_part(states["optimizer"], learner.optimizer))
     learner.schedule.load_state_dict(states["schedule"])
     return State(**{each.name: about[each.name] for each in fields(State) if each.name in about})
-
-
-def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, if anything is."""
-    try:
-        hashes = json.loads((checkpoint / MANIFEST).read_text())
-        broken = [name for name, expected in hashes.items() if _hash(checkpoint / name) != expected]
-    except (OSError, ValueError) as error:
-        return str(error)
-    return f"hash of {', '.join(broken)} differs" if broken else None
 
 
 def _own_part(states: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
@@ -213,7 +131,8 @@ def _nbytes(state: Any) -> int:
     return state.nbytes if isinstance(state, Tensor) else 0
 
 
-def _hash(file: Path) -> str:
+def hash_of(file: Path) -> str:
+    """Its SHA-256."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

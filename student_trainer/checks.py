@@ -3,6 +3,7 @@
 All workers find the same and raise the same: none is left waiting for the others.
 """
 
+import logging
 import math
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from student_trainer.measure import alpha_of, distils
 from student_trainer.settings import TrainSettings
 from student_trainer.student import Student
 from student_trainer.world import World
+
+log = logging.getLogger(__name__)
 
 
 def check_masks(examples: list[Example], settings: TrainSettings, world: World) -> None:
@@ -60,3 +63,19 @@ def check_finite(
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" ({len(names)} in all)" if len(names) > 3 else "")
+
+
+def warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:
+    """Say in the log where the loss leaves out, or only estimates, what the teacher gives outside its k best."""
+    if settings.teacher is None or settings.teacher.top_k >= vocabulary_size:
+        return
+    if settings.loss.tail == "renormalise":
+        log.warning(
+            "loss.tail renormalise with top_k %d of %d ids: what the student puts outside them costs nothing",
+            settings.teacher.top_k, vocabulary_size,
+        )  # fmt: skip
+    elif settings.loss.temperature != 1:
+        log.warning(
+            "loss.temperature %g with top_k %d of %d ids: the tempered tail is an approximation, T = 1 is exact",
+            settings.loss.temperature, settings.teacher.top_k, vocabulary_size,
+        )  # fmt: skip

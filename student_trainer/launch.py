@@ -155,6 +155,6 @@ def _work(values: dict[str, Any]) -> None:
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size(), get_device())
     try:
-        train(TrainSettings.model_validate(values), world, ray.train.report)
+        train(TrainSettings.model_validate(values), world)
     except UserError as error:
         raise UserError(str(error)) from None  # a subclass may not survive the way to the driver, which only shows it

@@ -12,23 +12,24 @@ the files. Where one worker can't go on, or a stop is asked for, all write a che
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
-from student_trainer import checkpoint, ledger
+from student_trainer import ledger
 from student_trainer.agreement import StopAsked, agree
 from student_trainer.bottleneck import Watch
 from student_trainer.checkpoint import State
+from student_trainer.checks import warn_of_approximation
 from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
 from student_trainer.finished import write_student
 from student_trainer.ledger import Entry
+from student_trainer.resumption import check_same_data, cut_back, resume
 from student_trainer.run_folder import (
     Metrics,
     append_metrics,
-    cut_metrics,
     is_finished,
     write_log,
     write_summary,
@@ -45,8 +46,6 @@ from student_trainer.validation import held_out_rows, validate
 from student_trainer.world import World, make_deterministic
 
 log = logging.getLogger(__name__)
-Report = Callable[[Metrics], None]
-"""Tells Ray Train about a checkpoint; every worker calls it at the same steps."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Run:
         return State(step, *next_position(step, rows, self.settings.batch_size), rows)
 
 
-def train(settings: TrainSettings, world: World, report: Report, connect: Connect = connect) -> None:
+def train(settings: TrainSettings, world: World, connect: Connect = connect) -> None:
     """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
 
     Raises UserError for whatever the user can mend: on every worker the same, where it comes up while they train.
@@ -88,9 +87,10 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
         if done.step == run.last_step and is_finished(settings.run_folder, settings.student):
             return
         try:
-            _train_on(run, done, report, connect)
+            _train_on(run, done, connect)
         except StopAsked:
-            log.info("stopped as asked; start the run again to go on")
+            if world.leads:
+                log.info("stopped as asked; start the run again to go on")
             return
         if world.leads:
             _finish(run)
@@ -105,21 +105,21 @@ def _prepare(settings: TrainSettings, world: World) -> Run:
     return Run(settings, world, renderer, stream, learner, storage, last_step)
 
 
-def _train_on(run: Run, done: State, report: Report, connect: Connect) -> None:
+def _train_on(run: Run, done: State, connect: Connect) -> None:
     """Train from `done` to the last step, whose checkpoint is whole at the end.
 
     Raises StopAsked, or UserError, once a checkpoint of the last whole step is written.
     """
     settings, world, vocabulary_size = run.settings, run.world, run.learner.student.vocabulary_size
-    _warn_of_approximation(settings, vocabulary_size)
+    warn_of_approximation(settings, vocabulary_size)
     opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, world.size, connect)
     with ExitStack() as stack:
         source, _ = agree(world, lambda: stack.enter_context(opening), _tell_nothing)
         with Saver(settings, run.storage, world, done.step) as saver:
-            _run_steps(run, source, done, saver, report)
+            _run_steps(run, source, done, saver)
 
 
-def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Report) -> None:
+def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
     settings, world, learner = run.settings, run.world, run.learner
     limit, watch = QuarantineLimit(settings), Watch()
     held_out = _answer_held_out(run, source)
@@ -146,7 +146,6 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver, report: Repo
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
         if taken:
             saver.start(taken)
-            report(metrics)
 
 
 def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
@@ -160,7 +159,8 @@ def _save_last(run: Run, saver: Saver, done: State) -> None:
     if saver.saved < done.step:
         taken, _ = saver.take(run.learner, done)
         saver.start(taken)
-    log.info("ending after step %d", done.step)
+    if run.world.leads:
+        log.info("ending after step %d", done.step)
 
 
 def _answer_held_out(run: Run, source: Source) -> list[Example]:
@@ -173,40 +173,14 @@ def _answer_held_out(run: Run, source: Source) -> list[Example]:
 def _resume(run: Run) -> State:
     """Where the newest intact checkpoint stands, whose state the learner takes over; files are cut back to it.
 
-    Raises UserError when checkpoints are there but none is intact, or the data are not those that they were made with.
+    Raises UserError when none of them is intact, or the data are not those that it was made with.
     """
     folder = run.settings.run_folder
-    found = checkpoint.resume(run.storage, run.learner, run.world)
+    found = resume(run.storage, run.learner, run.world)
     done = found or run.state(0)
-    _check_same_data(done, run.state(done.step), run.settings)
-    if run.world.leads:
-        cut_metrics(folder, done.step if found else -1)
-        ledger.cut_back(folder, done.step)
-    run.world.wait_for_all()
+    check_same_data(done, run.state(done.step), run.settings)
+    agree(run.world, lambda: cut_back(folder, run.storage, found) if run.world.leads else None, _tell_nothing)
     return done
-
-
-def _check_same_data(found: State, expected: State, settings: TrainSettings) -> None:
-    if found != expected:
-        raise UserError(
-            f"the data behind data.train changed: {settings.data.train} has {expected.rows} rows, the checkpoint after "
-            f"step {found.step} was made with {found.rows}; restore the data, or choose a new run_folder"
-        )
-
-
-def _warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:
-    if settings.teacher is None or settings.teacher.top_k >= vocabulary_size:
-        return
-    if settings.loss.tail == "renormalise":
-        log.warning(
-            "loss.tail renormalise with top_k %d of %d ids: what the student puts outside them costs nothing",
-            settings.teacher.top_k, vocabulary_size,
-        )  # fmt: skip
-    elif settings.loss.temperature != 1:
-        log.warning(
-            "loss.temperature %g with top_k %d of %d ids: the tempered tail is an approximation, T = 1 is exact",
-            settings.loss.temperature, settings.teacher.top_k, vocabulary_size,
-        )  # fmt: skip
 
 
 def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch) -> None:

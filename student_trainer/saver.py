@@ -69,17 +69,20 @@ class Saver:
             ledger.flush(self._settings.run_folder)
             lines.flush(metrics_of(self._settings.run_folder))
             self._storage.add(taken.state.step, taken.write)
-            prune(self._storage, taken.state.step, self._settings.keep_checkpoints, self._settings.keep_best)
         except OSError as error:
             raise UserError(self._what_failed(taken, error)) from None
+        try:
+            prune(self._storage, taken.state.step, self._settings.keep_checkpoints, self._settings.keep_best)
+        except OSError as error:
+            log.warning("can't remove old checkpoints in %s, trying again after the next: %s", self._storage, error)
 
     def _what_failed(self, taken: Snapshot, error: OSError) -> str:
         drafts = self._settings.run_folder if self._storage.is_local else Path(tempfile.gettempdir())
         free = shutil.disk_usage(drafts).free
         return (
             f"can't write the checkpoint after step {taken.state.step} to {self._storage}: {error}; it takes about "
-            f"{taken.nbytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free in {drafts}; the checkpoint before is intact: "
-            "free space and resume"
+            f"{taken.nbytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free in {drafts}; those before it are as they "
+            "were: free space and resume"
         )
 
 

@@ -74,13 +74,19 @@ class Storage:
         """
         if self.is_local:
             self._rename_into_place(step, write)
-            lines.replace(Path(self._root) / LATEST, _name(step).encode())
         else:
             with TemporaryDirectory(prefix="checkpoint-") as folder:
                 write(Path(folder))
                 self._copy_into_place(step, Path(folder))
-            with self._fs.open_output_stream(f"{self._root}/{LATEST}") as stream:
-                stream.write(_name(step).encode())
+        self.point_to(step)
+
+    def point_to(self, step: int) -> None:
+        """Let `latest` name the checkpoint of `step`."""
+        if self.is_local:
+            lines.replace(Path(self._root) / LATEST, _name(step).encode())
+            return
+        with self._fs.open_output_stream(f"{self._root}/{LATEST}") as stream:
+            stream.write(_name(step).encode())
 
     def _rename_into_place(self, step: int, write: Callable[[Path], None]) -> None:
         root, target = Path(self._root), Path(self._at(step))

@@ -77,7 +77,7 @@ def test_two_workers_on_ray_match_one_without_it(cluster: ClusterHandle, config:
     assert any(line.startswith("step 5/5  loss ") for line in lines)
     settings = load(TrainSettings, config, ["--run_folder", str(config.parent / "one")])
     run_folder.prepare(settings)
-    train(settings, World(0, 1, torch.device("cpu")), lambda metrics: None)
+    train(settings, World(0, 1, torch.device("cpu")))
     alone, together = (read_metrics(config.parent / run) for run in ("one", "two"))
     assert [line["progress/step"] for line in alone] == [0, 1, 2, 3, 4, 5]
     for one, two in zip(alone, together, strict=True):

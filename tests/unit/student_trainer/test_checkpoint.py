@@ -11,7 +11,8 @@ from pyarrow.fs import FileSystem
 
 from common.errors import UserError
 from student_trainer import checkpoint
-from student_trainer.checkpoint import Snapshot, State, resume
+from student_trainer.checkpoint import Snapshot, State
+from student_trainer.resumption import cut_back, resume
 from student_trainer.saver import Saver
 from student_trainer.settings import TrainSettings
 from student_trainer.step import Learner, make_learner
@@ -99,8 +100,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
     else:
         file.write_bytes(data[:-3])
     with caplog.at_level(logging.WARNING):
-        assert resume(storage, learner, ALONE) == State(4, 0, 4, 20)
+        found = resume(storage, learner, ALONE)
+    assert found == State(4, 0, 4, 20)
     assert "step-10" in caplog.text
+    cut_back(tmp_path / "run", storage, found)
+    assert storage.latest() == "step-4"
     save(storage, learner, State(6, 0, 6, 20), keep=1)  # damaged later ones and drafts don't push it out
     assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-6"]
 

@@ -94,7 +94,7 @@ def test_a_replayed_step_is_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_numbers_that_grow_out_of_bounds_stop_a_run(tmp_path: Path):
     settings = prepared(tmp_path, optimizer={"learning_rate": 1e30}, **SFT)
     with pytest.raises(UserError, match=r"step 2: loss nan.*row-\d+, row-\d+"):
-        train(settings, ALONE, lambda metrics: None)
+        train(settings, ALONE)
     assert not any(math.isfinite(each.loss) for each in replay(folder_of(settings.run_folder, 2), CPU))
 
 
@@ -136,4 +136,4 @@ def test_a_parameter_without_gradient_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("student_trainer.step.load_student", load_with_idle_parameter)
     settings = prepared(tmp_path)
     with pytest.raises(UserError, match=r"no gradient reaches idle: .*student\.lora\.target_modules"):
-        train(settings, ALONE, lambda metrics: None, connect_to(StandInTeacher()))
+        train(settings, ALONE, connect_to(StandInTeacher()))

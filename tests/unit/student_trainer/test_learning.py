@@ -60,7 +60,7 @@ def test_every_weight_gets_the_plain_models_gradient(tmp_path: Path, tied: bool)
 
 
 def train_whole(world: World, settings: TrainSettings) -> None:
-    train(settings, world, lambda metrics: None)
+    train(settings, world)
 
 
 def test_two_workers_learn_every_weight_as_one_does(tmp_path: Path):

@@ -12,27 +12,19 @@ from safetensors.torch import load_file
 from common.client import TeacherUnavailable
 from common.errors import UserError
 from common.toolbench.rows import write_rows
-from student_trainer import run_folder
+from student_trainer import loop, run_folder
 from student_trainer.loop import train
 from student_trainer.run_folder import Metrics, read_metrics
 from student_trainer.settings import TeacherSettings, TrainSettings
+from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
 
-class Interrupted(Exception):
-    """Stands for the end of a process."""
-
-
-def run(settings: TrainSettings, stop_at: int | None = None, revision: str = "r1") -> list[Metrics]:
-    """Train on the stand-in teacher; `stop_at` interrupts right after that step's checkpoint."""
-
-    def report(metrics: Metrics) -> None:
-        if metrics["progress/step"] == stop_at:
-            raise Interrupted
-
+def run(settings: TrainSettings, revision: str = "r1") -> list[Metrics]:
+    """Train on the stand-in teacher."""
     run_folder.prepare(settings)
-    train(settings, ALONE, report, connect_to(StandInTeacher(revision=revision)))
+    train(settings, ALONE, connect_to(StandInTeacher(revision=revision)))
     return read_metrics(settings.run_folder)
 
 
@@ -59,7 +51,7 @@ def test_training_lowers_the_validation_loss(tmp_path: Path, mode: dict[str, Any
 ADAPTERS = {"lora": {"rank": 4, "dropout": 0.3}}
 
 
-@pytest.mark.parametrize(("mode", "learning"), [({}, ADAPTERS), (SFT, ADAPTERS), (SFT, {"lora": None})])
+@pytest.mark.parametrize(("mode", "learning"), [({}, ADAPTERS), (SFT, {"lora": None})])
 def test_interrupted_and_resumed_ends_bit_equal(tmp_path: Path, mode: dict[str, Any], learning: dict[str, Any]):
     """From recorded answers, with dropout, cut inside an epoch, twice."""
     student = short_run(tmp_path).student.model_dump() | learning
@@ -70,9 +62,9 @@ def test_interrupted_and_resumed_ends_bit_equal(tmp_path: Path, mode: dict[str, 
         replay = whole.teacher.model_dump() | {"source": "record", "record_folder": tmp_path / "whole" / "record"}
         changes = changes | {"teacher": replay}
     broken = short_run(tmp_path, run_folder=tmp_path / "broken", **changes)
-    for stop_at in (2, 6):
-        with pytest.raises(Interrupted):
-            run(broken, stop_at)
+    for steps in (3, 5):  # the second time beginning with the third
+        with interrupted_at(loop, "train_step", steps):
+            run(broken)
     resumed = run(broken)
     assert [line["train/loss"] for line in resumed if "train/loss" in line] == [
         line["train/loss"] for line in undisturbed if "train/loss" in line
@@ -96,7 +88,7 @@ def test_steps_whose_prompts_were_all_set_aside_change_nothing(tmp_path: Path):
     settings = short_run(tmp_path, data=data)
     run_folder.prepare(settings)
     teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id.startswith("row-") else None)
-    train(settings, ALONE, lambda metrics: None, connect_to(teacher))
+    train(settings, ALONE, connect_to(teacher))
     lines = read_metrics(settings.run_folder)
     assert [line["progress/quarantined"] for line in lines if "progress/used" in line] == [4] * 5
     assert not any("train/loss" in line or "validation/loss" in line for line in lines)
@@ -118,16 +110,16 @@ def test_a_finished_run_needs_no_teacher(tmp_path: Path):
     def refuse(teacher: TeacherSettings) -> Any:
         raise TeacherUnavailable("down")
 
-    train(settings, ALONE, lambda metrics: None, refuse)
+    train(settings, ALONE, refuse)
     (settings.run_folder / "summary.json").unlink()
     with pytest.raises(TeacherUnavailable):
-        train(settings, ALONE, lambda metrics: None, refuse)
+        train(settings, ALONE, refuse)
 
 
 def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):
     changes = SFT | {"checkpoint_every": 2}
-    with pytest.raises(Interrupted):
-        run(short_run(tmp_path, **changes), stop_at=2)
+    with interrupted_at(loop, "train_step", 3):
+        run(short_run(tmp_path, **changes))
     shutil.rmtree(tmp_path / "data")
     write_rows(tmp_path / "data", [make_row(number) for number in range(21)], rows_per_file=8, row_group=3)
     with pytest.raises(UserError, match=r"data\.train changed: .*data has 21 rows, .*after step 2 was made with 20"):
@@ -136,8 +128,8 @@ def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):
 
 def test_a_teacher_replaced_between_two_starts_is_noticed(tmp_path: Path):
     changes: dict[str, Any] = {"checkpoint_every": 2, "max_steps": 4}
-    with pytest.raises(Interrupted):
-        run(short_run(tmp_path, **changes), stop_at=2)
+    with interrupted_at(loop, "train_step", 3):
+        run(short_run(tmp_path, **changes))
     with pytest.raises(UserError, match="got revision r2 of teacher, the run began with r1"):
         run(short_run(tmp_path, **changes), revision="r2")
     teacher = short_run(tmp_path).teacher.model_dump() | {"on_new_revision": "accept"}
@@ -150,7 +142,7 @@ def test_a_teacher_that_refuses_too_much_ends_the_run(tmp_path: Path):
     run_folder.prepare(settings)
     teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id in ("row-3", "row-5") else None)
     with pytest.raises(UserError, match=r"left \d of \d\d prompts without an answer, .*: \d times: .*no to row-…;"):
-        train(settings, ALONE, lambda metrics: None, connect_to(teacher))
+        train(settings, ALONE, connect_to(teacher))
     assert len(read_metrics(settings.run_folder)) >= 50 / 4
 
 

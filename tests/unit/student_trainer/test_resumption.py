@@ -25,10 +25,11 @@ from student_trainer.run_lock import locked
 from student_trainer.settings import TrainSettings
 from student_trainer.stream import PromptStream
 from student_trainer.world import World
+from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
-from tests.unit.student_trainer.students import ALONE, WORKERS, short_run, storage_at
-from tests.unit.student_trainer.test_loop import SFT, Interrupted, student_hash
+from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run, storage_at
+from tests.unit.student_trainer.test_loop import student_hash
 
 STEPS, ROWS = 5, 20
 DROPOUT = {"rank": 4, "dropout": 0.3}
@@ -36,28 +37,12 @@ DROPOUT = {"rank": 4, "dropout": 0.3}
 
 def start(settings: TrainSettings, world: World = ALONE, teacher: StandInTeacher | None = None) -> None:
     run_folder.prepare(settings)
-    train(settings, world, lambda metrics: None, connect_to(teacher or StandInTeacher()))
+    train(settings, world, connect_to(teacher or StandInTeacher()))
 
 
 def ids(settings: TrainSettings, file: str = USED) -> list[str]:
     path = settings.run_folder / file
     return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
-
-
-@contextmanager
-def interrupted_at(owner: Any, name: str, count: int) -> Iterator[None]:
-    """In here the call `owner.name` is interrupted at the time `count`, which must come."""
-    call, calls = getattr(owner, name), iter(range(1, count + 1))
-
-    def interrupt(*arguments: Any, **options: Any) -> Any:
-        if next(calls, 0) == count:
-            raise Interrupted
-        return call(*arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(owner, name, interrupt)
-        with pytest.raises(Interrupted):
-            yield
 
 
 STORE = "fsspec+memory://ended"
@@ -149,14 +134,14 @@ class Faltering(StandInTeacher):
 def falter(world: World, settings: TrainSettings, id: str, stop: Path | None) -> None:
     """Both workers must end: with the same error, or quietly."""
     if stop:
-        train(settings, world, lambda metrics: None, connect_to(Faltering(id, stop)))
+        train(settings, world, connect_to(Faltering(id, stop)))
     else:
         with pytest.raises(UserError, match=rf"\(401\): no to {id}"):
-            train(settings, world, lambda metrics: None, connect_to(Faltering(id, stop)))
+            train(settings, world, connect_to(Faltering(id, stop)))
 
 
 def go_on(world: World, settings: TrainSettings) -> None:
-    train(settings, world, lambda metrics: None, connect_to(StandInTeacher()))
+    train(settings, world, connect_to(StandInTeacher()))
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["stop", "failure"])

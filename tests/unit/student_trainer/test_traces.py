@@ -139,7 +139,7 @@ def test_a_run_on_whole_traces_learns_the_same_and_says_what_it_saved(tmp_path: 
     def run(**changes: Any) -> list[dict[str, Any]]:
         settings = make(**changes)
         run_folder.prepare(settings)
-        train(settings, ALONE, lambda metrics: None)
+        train(settings, ALONE)
         return run_folder.read_metrics(settings.run_folder)
 
     merged = run(run_folder=tmp_path / "merged", micro_batch_size=None, micro_batch_tokens=300)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from student_trainer import run_folder
+from student_trainer import loop, run_folder
 from student_trainer.loop import train
-from student_trainer.run_folder import Metrics, read_metrics
+from student_trainer.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
 from student_trainer.world import World
+from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
 from tests.unit.student_trainer.students import ALONE, WORKERS, save_student, short_run, student_settings
@@ -20,24 +21,12 @@ ROWS = 9
 """With batches of 4 the third step has a single row: one worker has nothing. Of three held-out rows one has two."""
 
 
-class Interrupted(Exception):
-    """Stands for the end of a run."""
-
-
-def train_until(world: World, settings: TrainSettings, stop_at: int | None = None) -> None:
-    def report(metrics: Metrics) -> None:
-        if metrics["progress/step"] == stop_at:
-            raise Interrupted
-
-    train(settings, world, report, connect_to(StandInTeacher()))
-
-
 def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
     """A step with each of `turns`, the last of which goes on to the end."""
-    for step, settings in enumerate(turns[:-1], start=1):
-        with pytest.raises(Interrupted):
-            train_until(world, settings, stop_at=step)
-    train_until(world, turns[-1])
+    for settings in turns[:-1]:
+        with interrupted_at(loop, "train_step", 2):
+            train(settings, world, connect_to(StandInTeacher()))
+    train(turns[-1], world, connect_to(StandInTeacher()))
 
 
 ADAPTERS: dict[str, Any] = {"rank": 3}
@@ -70,7 +59,7 @@ def test_two_workers_match_one(tmp_path: Path, ways: str, lora: dict[str, Any] |
     run_folder.prepare(turns[0])
     run_pair(train_in_turns, turns)
     run_folder.prepare(one)
-    train_until(ALONE, one)
+    train(one, ALONE, connect_to(StandInTeacher()))
 
     alone, together = read_metrics(one.run_folder), read_metrics(tmp_path / "two")
     assert [line["progress/step"] for line in together] == [0, 1, 2, 3]
