@@ -39,7 +39,19 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where `up` wrote its cluster down, until `down`."""
     path = tmp_path_factory.mktemp("up") / "cluster.json"
-    up = command("up", "--state", str(path), "--dashboard_port", "0", "--serve_port", "0", "--student.slots", "3")
+    up = command(
+        "up",
+        "--state",
+        str(path),
+        "--dashboard_port",
+        "0",
+        "--serve_port",
+        "0",
+        "--student.slots",
+        "3",
+        "--student.nodes",
+        "2",
+    )
     assert up.returncode == 0, up.stderr
     handle = read_handle(path)
     assert f"export RAY_AUTH_TOKEN_PATH={handle.folder}/token" in up.stdout
@@ -61,7 +73,7 @@ def test_a_failing_job_sees_both_pools_and_shows_its_last_words_once(cluster: Cl
     assert submit_job(cluster, ["python", "-c", JOB], lines.append) == 1
     (pools,) = [line for line in lines if line.startswith("POOLS")]
     assert "('teacher_pool', 1.0)" in pools
-    assert "('student_pool', 3.0)" in pools
+    assert "('student_pool', 6.0)" in pools
 
 
 def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
@@ -91,6 +103,17 @@ def test_nobody_without_the_token_is_let_in(cluster: ClusterHandle, headers: dic
 def test_the_token_is_its_owners_alone(cluster: ClusterHandle):
     assert (cluster.folder / "token").stat().st_mode & 0o777 == 0o600
     assert cluster.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lost_node_takes_its_processes_along_and_the_others_stay(cluster: ClusterHandle):
+    node = psutil.Process(cluster.nodes["student-2"])
+    below = node.children(recursive=True)
+    assert below
+    node.kill()
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert not alive
+    assert all(psutil.pid_exists(process) for name, process in cluster.nodes.items() if name != "student-2")
+    cluster.get("/api/jobs/")  # raises unless the head answers
 
 
 def test_a_cluster_that_is_up_is_not_started_twice(state: Path, cluster: ClusterHandle):
