@@ -66,7 +66,7 @@ def test_each_step_says_where_its_time_went_and_how_far_ahead_it_was_asked(tmp_p
     teacher = {"url": "http://stand-in", "model": "teacher", "top_k": TOP_K, "max_window": 12}
     settings = short_run(tmp_path, teacher=teacher, epochs=3)
     run_folder.prepare(settings)
-    train(settings, ALONE, lambda metrics: None, connect_to(StandInTeacher(replicas=2)))
+    train(settings, ALONE, connect_to(StandInTeacher(replicas=2)))
     used = [json.loads(entry) for entry in (settings.run_folder / "used.jsonl").read_text().splitlines()]
     assert [entry["position"] for entry in used] == 3 * list(range(20))
     lines = [line for line in read_metrics(settings.run_folder) if "progress/used" in line]
