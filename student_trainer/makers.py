@@ -33,9 +33,9 @@ class RecordedMaker:
                 "remove such rows from data.train, or set mode: kd with the teacher as writer"
             )
         try:
-            return Example(self._renderer.sequence(row), None, *key)
+            return Example(self._renderer.sequence(row), None, key.epoch, key.position)
         except DoesNotFit as error:
-            return Unused(row.id, *key, "quarantined", str(error))
+            return Unused(row.id, key.epoch, key.position, "quarantined", str(error))
 
 
 class AnsweredMaker:
@@ -49,10 +49,10 @@ class AnsweredMaker:
         try:
             question = self._questioner.pose(key, row)
         except DoesNotFit as error:
-            return Unused(row.id, *key, "quarantined", str(error))
+            return Unused(row.id, key.epoch, key.position, "quarantined", str(error))
         answer = await self._answers.get(key, question.request)
         if answer.error is not None:
-            return Unused(row.id, *key, "quarantined", answer.error)
+            return Unused(row.id, key.epoch, key.position, "quarantined", answer.error)
         if answer.finish_reason == "length" and not self._keep_length_cut:
-            return Unused(row.id, *key, "cut_by_length", f"no end within {len(answer)} tokens")
+            return Unused(row.id, key.epoch, key.position, "cut_by_length", f"no end within {len(answer)} tokens")
         return learn(question, answer)
