@@ -6,7 +6,6 @@ well, alignment would not matter, and the run would prove nothing.
 Legend: T = positions of a completion, k = entries per position.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from common.errors import UserError
+from student_trainer.record import RecordReader
+from student_trainer.segments import segment_name
 
 DISTRIBUTION = ("topk_ids", "topk_logprobs", "tail_logprob")
 
@@ -24,22 +25,18 @@ def permute_record(record: Path, out: Path) -> int:
     Answers outside the stream (the held-out slice, epoch -1) and failures are copied as they are. Raises UserError when
     there aren't two answers to permute.
     """
-    segments = sorted(record.glob("*.arrows"))
-    batches = [batch for segment in segments for batch in _read(segment)]
+    reader = RecordReader([record])
+    batches = list(reader.batches())
+    reader.close()
     trained = [index for index, batch in enumerate(batches) if _has_distribution(batch)]
     if len(trained) < 2:
         raise UserError(f"the record {record} holds {len(trained)} answers, expected at least 2 to permute")
     donors = dict(zip(trained, trained[1:] + trained[:1], strict=True))
     out.mkdir(parents=True)
-    with pa.ipc.new_stream(out / segments[0].name, batches[0].schema) as writer:
+    with pa.ipc.new_stream(out / segment_name(start=1), batches[0].schema) as writer:
         for index, batch in enumerate(batches):
             writer.write_batch(_with_distribution(batch, batches[donors[index]]) if index in donors else batch)
     return len(trained)
-
-
-def _read(segment: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(segment)) as file, pa.ipc.open_stream(file) as reader:
-        yield from reader
 
 
 def _has_distribution(batch: pa.RecordBatch) -> bool:

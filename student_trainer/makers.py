@@ -34,9 +34,9 @@ class RecordedMaker:
             )
         try:
             with self._rendering:
-                return Example(self._renderer.sequence(row), None, *key)
+                return Example(self._renderer.sequence(row), None, key.epoch, key.position)
         except DoesNotFit as error:
-            return Unused(row.id, *key, "does_not_fit", str(error))
+            return Unused(row.id, key.epoch, key.position, "does_not_fit", str(error))
 
 
 class AnsweredMaker:
@@ -52,10 +52,10 @@ class AnsweredMaker:
             with self._rendering:
                 question = self._questioner.pose(key, row)
         except DoesNotFit as error:
-            return Unused(row.id, *key, "does_not_fit", str(error))
+            return Unused(row.id, key.epoch, key.position, "does_not_fit", str(error))
         answer = await self._answers.get(key, question.request)
         if answer.error is not None:
-            return Unused(row.id, *key, kind_of(answer.error), answer.error)
+            return Unused(row.id, key.epoch, key.position, kind_of(answer.error), answer.error)
         if answer.finish_reason == "length" and not self._keep_length_cut:
-            return Unused(row.id, *key, "cut_by_length", f"no end within {len(answer)} tokens")
+            return Unused(row.id, key.epoch, key.position, "cut_by_length", f"no end within {len(answer)} tokens")
         return learn(question, answer)

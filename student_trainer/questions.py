@@ -42,7 +42,7 @@ class Questioner:
 
     def _writer(self, key: Key) -> Provenance:
         """Who writes: drawn by the prompt's place alone."""
-        share, seen = draw("writer", self._settings.seed, *key) / DRAWS, 0.0
+        share, seen = draw("writer", self._settings.seed, key.epoch, key.position) / DRAWS, 0.0
         writers = {writer: part for writer, part in self._settings.completion.writer.items() if part}
         for writer in sorted(writers):
             seen += writers[writer]
@@ -70,7 +70,7 @@ class Questioner:
             max_tokens=min(writing.max_new_tokens, self._settings.data.max_length - len(prompt_ids)),
             temperature=writing.temperature,
             top_p=writing.top_p,
-            seed=draw("sampling", self._settings.seed, *key, 0),
+            seed=draw("sampling", self._settings.seed, *key),
             stop_token_ids=self._renderer.stop_token_ids,
         )
         sequence = DistillSequence(id=row.id, prompt_token_ids=prompt_ids, generate=options)
@@ -94,4 +94,4 @@ def learn(question: Question, answer: TeacherAnswer) -> Example:
         "teacher",
         "length" if answer.finish_reason == "length" else "stop",
     )
-    return Example(sequence, answer, *question.key)
+    return Example(sequence, answer, question.key.epoch, question.key.position)

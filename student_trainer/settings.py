@@ -52,7 +52,8 @@ class TeacherSettings(Settings):
     token_file: Path | None = None
     """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
     source: Literal["live", "record", "live+record"] = "live"
-    """Ask the teacher, replay `record_folder`, or replay what is recorded and ask for the rest."""
+    """live asks the teacher, but not again for what this run folder's own record holds of the same request and
+    revision, as after a crash; record replays `record_folder`; live+record replays what it holds, asks for the rest."""
     record_folder: Path | None = None
     """Record to replay; the run's own by default."""
     top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)

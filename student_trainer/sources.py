@@ -198,7 +198,7 @@ def open_source(
             handshake.begun, revision = True, revisions.newest
             if rank == 0 and revisions.first is not None:
                 remember(settings.run_folder, revisions.first)
-        record, writer = _open_record(settings, settings.teacher, rank, stack)
+        record, writer = _open_record(settings, settings.teacher, revision, rank, stack)
         answers = Answers(record, teacher, writer, vocabulary_size, revisions)
         questioner = Questioner(settings, settings.teacher, renderer)
         maker = AnsweredMaker(questioner, answers, settings.completion.keep_length_cut, reading)
@@ -207,16 +207,13 @@ def open_source(
 
 
 def _open_record(
-    settings: TrainSettings, teacher: TeacherSettings, rank: int, stack: ExitStack
-) -> tuple[RecordReader | None, RecordWriter]:
-    """What is replayed, if anything, and where answers of this run go: into its own record."""
-    own = settings.run_folder / "record"
-    writer = RecordWriter(own, rank, teacher.top_k, teacher.logprob_dtype)
-    stack.callback(writer.close)
-    if teacher.source == "live":
-        return None, writer
-    folders = [own] if teacher.record_folder is None else [teacher.record_folder, own]
-    record = RecordReader(folders)
+    settings: TrainSettings, teacher: TeacherSettings, revision: str | None, rank: int, stack: ExitStack
+) -> tuple[RecordReader, RecordWriter]:
+    """What is replayed, and where answers of this run go: into its own record, which a live run begins with too."""
+    own, live = settings.run_folder / "record", teacher.source == "live"
+    writer = stack.enter_context(RecordWriter(own, rank, teacher.top_k, teacher.logprob_dtype))
+    folders = [own] if live or teacher.record_folder is None else [teacher.record_folder, own]
+    record = RecordReader(folders, revision, only_same=live)
     stack.callback(record.close)
     if teacher.source == "record" and not len(record):
         raise UserError(

@@ -1,19 +1,23 @@
 """The record: whole answers survive any cut, and a replay gives the same examples to the bit."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
 from common.wire import TeacherAnswer, encode, failed
 from student_trainer.answers import Answers
-from student_trainer.examples import Example
-from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.examples import Example, plan_steps
+from student_trainer.record import Key, RecordReader, RecordWriter, digest
 from student_trainer.revisions import Revisions
+from student_trainer.segments import record_schema
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE, StandInTeacher, make_row, make_settings
 from tests.unit.student_trainer.test_sources import ids, opened, take, unused
@@ -55,12 +59,21 @@ def assert_same(one: list[Example], other: list[Example]) -> None:
         assert as_bytes(left.answer) == as_bytes(right.answer)
 
 
-def write(folder: Path, answers: dict[Key, TeacherAnswer], rank: int = 0) -> Path:
+def write(folder: Path, answers: dict[Key, TeacherAnswer], rank: int = 0, compact: bool = True) -> Path:
     writer = RecordWriter(folder, rank, 2, "float16")
     for key, answer in answers.items():
         writer.append(key, REQUEST, answer)
-    writer.close()
+    writer.close(compact)
     return max(folder.glob(f"*rank-{rank:05d}*"))
+
+
+def interrupted(settings: TrainSettings) -> tuple[list[Example], Path]:
+    """All examples of an epoch, and the segment that is left because the run broke off then."""
+    with suppress(KeyboardInterrupt), opened(settings) as source:
+        examples = flat(list(source.steps(plan_steps(20, settings.batch_size, 1, None, 0, 1))))
+        raise KeyboardInterrupt
+    (segment,) = (settings.run_folder / "record").glob("*.arrows")
+    return examples, segment
 
 
 def test_answers_are_found_while_the_segment_is_still_open(tmp_path: Path):
@@ -81,9 +94,9 @@ def test_answers_are_found_while_the_segment_is_still_open(tmp_path: Path):
 
 
 def test_a_segment_cut_anywhere_keeps_its_whole_answers(tmp_path: Path):
-    path = write(tmp_path, {Key(0, number): make_answer(number) for number in range(3)})
+    path = write(tmp_path, {Key(0, number): make_answer(number) for number in range(3)}, compact=False)
     whole, found = path.read_bytes(), []
-    for cut in range(0, len(whole) + 1, 8):
+    for cut in (*range(0, len(whole), 28), len(whole)):
         path.write_bytes(whole[:cut])
         record = RecordReader([tmp_path])
         found.append(len(record))
@@ -93,9 +106,10 @@ def test_a_segment_cut_anywhere_keeps_its_whole_answers(tmp_path: Path):
     assert set(found) == {0, 1, 2, 3}
 
 
-def test_a_later_start_counts_over_an_earlier_one_whatever_the_rank(tmp_path: Path):
-    write(tmp_path, {Key(0, 0): make_answer(1), Key(0, 1): make_answer(1)}, rank=1)
-    write(tmp_path, {Key(0, 0): make_answer(2)}, rank=0)
+@pytest.mark.parametrize("compact", [True, False])
+def test_a_later_start_counts_over_an_earlier_one_whatever_the_rank(tmp_path: Path, compact: bool):
+    write(tmp_path, {Key(0, 0): make_answer(1), Key(0, 1): make_answer(1)}, rank=1, compact=compact)
+    write(tmp_path, {Key(0, 0): make_answer(2)}, rank=0, compact=not compact)
     record = RecordReader([tmp_path])
     numbers = [answer.topk_ids[0, 0] for key in (Key(0, 0), Key(0, 1)) if (answer := record.find(key, REQUEST))]
     assert numbers == [2, 1]
@@ -108,12 +122,39 @@ def test_the_answer_to_another_request_is_refused(tmp_path: Path):
         RecordReader([tmp_path]).find(Key(0, 0), other)
 
 
-def test_a_record_of_another_version_is_refused(tmp_path: Path):
-    path = write(tmp_path, {Key(0, 0): make_answer(1)})
+def test_a_record_of_another_version_is_refused_and_kept(tmp_path: Path):
+    path = write(tmp_path, {Key(0, 0): make_answer(1)}, compact=False)
     assert path.read_bytes().count(b"record") == 1
     path.write_bytes(path.read_bytes().replace(b"record", b"recorb"))
-    with pytest.raises(UserError, match="is a record of version none, this reader knows 1"):
+    with pytest.raises(UserError, match="is a record of version none, this reader knows 2 and 1"):
         RecordReader([tmp_path])
+    write(tmp_path, {Key(0, 1): make_answer(1)})
+    assert path.exists()
+
+
+def test_the_record_of_an_earlier_release_is_read_and_compacted(tmp_path: Path):
+    columns = wire.to_batch(make_answer(3), wire.schema(2, "float16")).columns
+    schema = record_schema(wire.schema(2, "float16"), version="1")
+    key = [pa.array([value], field.type) for value, field in zip((0, 7, digest(REQUEST)), schema, strict=False)]
+    with pa.ipc.new_stream(tmp_path / "start-000001-rank-00000.arrows", schema) as stream:
+        stream.write_batch(pa.RecordBatch.from_arrays(key + columns, schema=schema))
+    for _ in range(2):
+        found = RecordReader([tmp_path]).find(Key(0, 7, 0), REQUEST)
+        assert found is not None
+        assert as_bytes(found) == as_bytes(make_answer(3))
+        RecordWriter(tmp_path, 0, 2, "float16").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["start-000001-rank-00000.parquet"]
+
+
+def test_of_two_revisions_the_teachers_own_counts_and_without_one_the_latest(tmp_path: Path):
+    for revision in ("r1", "r2"):
+        write(tmp_path, {Key(0, 0): replace(make_answer(1), revision=revision)})
+    for wanted, got in ((None, "r2"), ("r1", "r1"), ("r2", "r2"), ("r3", "r2")):
+        found = RecordReader([tmp_path], wanted).find(Key(0, 0), REQUEST)
+        assert found is not None
+        assert found.revision == got
+    assert RecordReader([tmp_path], "r3", only_same=True).find(Key(0, 0), REQUEST) is None
+    assert RecordReader([tmp_path], "r1", only_same=True).find(Key(0, 0), REQUEST) is not None
 
 
 def test_an_unwritable_record_is_one_clear_line(tmp_path: Path):
@@ -152,19 +193,34 @@ def test_validation_is_replayed_too(tmp_path: Path):
         assert source.revision is None
 
 
-def test_only_what_is_missing_is_asked(tmp_path: Path):
+@pytest.mark.parametrize("source", ["live", "live+record"])
+def test_only_what_is_missing_is_asked(tmp_path: Path, source: str):
     settings = make_settings(tmp_path, completion=WRITES | {"keep_length_cut": True})
-    whole = flat(take(settings))
-    (segment,) = (settings.run_folder / "record").iterdir()
+    whole, segment = interrupted(settings)
     segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
     recorded = len(RecordReader([segment.parent]))
     assert 0 < recorded < 20
 
     teacher = StandInTeacher()
-    steps = take(with_source(settings, "live+record"), teacher)
+    steps = take(with_source(settings, source), teacher)
     assert_same(flat(steps), whole)
     assert len(teacher.requests) == 2 + 20 - recorded  # two to probe
     assert_same(flat(take(with_source(settings, "record"))), whole)  # now complete
+    assert {path.suffix for path in segment.parent.iterdir()} == {".parquet"}
+
+
+def test_a_live_run_reads_no_answers_of_another_run_teacher_or_request(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    take(settings)
+    elsewhere = with_source(settings, "live", settings.run_folder / "record")
+    for other, revision in (
+        (elsewhere.model_copy(update={"run_folder": tmp_path / "other"}), "r1"),
+        (settings, "r2"),
+        (make_settings(tmp_path, teacher=settings.teacher.model_dump() | {"top_k": 4}), "r1"),
+    ):
+        teacher = StandInTeacher(revision=revision)
+        take(other, teacher)
+        assert len(teacher.requests) == 2 + 20
 
 
 def test_a_gap_in_the_record_names_its_place(tmp_path: Path):
@@ -208,13 +264,12 @@ def test_a_record_of_two_revisions_is_refused_without_a_teacher_too(tmp_path: Pa
 
 def test_a_recorded_answer_that_contradicts_itself_is_asked_again(tmp_path: Path):
     settings = make_settings(tmp_path)
-    whole = take(settings)
-    (segment,) = (settings.run_folder / "record").iterdir()
-    example = flat(whole)[0]
+    whole, segment = interrupted(settings)
+    example = whole[0]
     assert example.answer is not None
     good = example.answer.tail_logprob.tobytes()
     assert segment.read_bytes().count(good) == 1
     segment.write_bytes(segment.read_bytes().replace(good, np.full(len(example.answer), np.nan, np.float32).tobytes()))
     teacher = StandInTeacher()
-    assert ids(take(with_source(settings, "live+record"), teacher)) == ids(whole)
+    assert sorted(ids(take(with_source(settings, "live"), teacher))) == sorted(example.sequence.id for example in whole)
     assert [request.sequences[0].id for request in teacher.requests[2:]] == [example.sequence.id]

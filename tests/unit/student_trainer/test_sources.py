@@ -101,7 +101,7 @@ def test_an_abandoned_source_closes(tmp_path: Path):
 def test_written_completions_follow_the_key_and_not_the_order_of_asking(tmp_path: Path):
     options = {"completion": TEACHER_WRITES | {"keep_length_cut": True}}
     steps = take(make_settings(tmp_path, **options))
-    again = take(make_settings(tmp_path, **options, batch_size=10))
+    again = take(make_settings(tmp_path, **options, batch_size=10, run_folder=tmp_path / "again"))
     one, other = ({e.sequence.id: e.sequence for step in run for e in step.examples} for run in (steps, again))
     assert one == other
     assert len(one) == 20
