@@ -134,7 +134,6 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
             raise
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
-        limit.judge(examples.news, metrics, world.joined)
         source.see(metrics)
         measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):
@@ -144,6 +143,7 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
+        limit.judge(examples.news, metrics, world.joined)
         if taken:
             saver.start(taken)
 

@@ -166,17 +166,6 @@ def ids_in_order(folder: Path) -> list[str]:
     return [row.id for _, row in PromptStream(settings.data.train, settings.shuffle_seed).rows(0, range(ROWS))]
 
 
-def test_another_revision_of_the_teacher_is_named_when_a_run_goes_on(tmp_path: Path):
-    settings = short_run(tmp_path, checkpoint_every=2)
-    with interrupted_at(loop, "train_step", 4):
-        start(settings)
-    with pytest.raises(UserError, match="revision is r2, the checkpoint after step 2 was made with r1; serve that one"):
-        start(settings, teacher=StandInTeacher(revision="r2"))
-    accepting = settings.teacher.model_copy(update={"on_new_revision": "accept"})
-    start(settings.model_copy(update={"teacher": accepting}), teacher=StandInTeacher(revision="r2"))
-    assert "was r1 until step 2, now it is r2" in (settings.run_folder / "log.txt").read_text()
-
-
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "optimizer.pt"])
 def test_a_disk_without_room_is_one_line_and_the_run_goes_on_once_there_is_some(tmp_path: Path, file: str):
     """A limit on the size of files stands for the disk: it fails the same calls."""
