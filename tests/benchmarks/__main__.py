@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "report", "serving", "timing", "trl_json"}
+NOT_BENCHMARKS = {"__init__", "__main__", "report", "serving", "timing", "trl_json", "trl_run", "workload"}
 
 
 def main() -> int:
