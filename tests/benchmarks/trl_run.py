@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def run(
     client.get_sequence_logprobs = watch.timed("teacher", client.get_sequence_logprobs)
     trainer.add_callback(watch)
     trainer.train()
-    steps = [end - begin for begin, end in zip(watch.ends, watch.ends[1:], strict=False)]
+    steps = [end - begin for begin, end in pairwise(watch.ends)]
     return {"step": steps} | {part: seconds[1:] for part, seconds in watch.parts.items()}
 
 
