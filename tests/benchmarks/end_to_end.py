@@ -120,7 +120,7 @@ def figures_of(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, fl
 def run_ours(job: Job, cluster: ClusterHandle, url: str, number: int) -> dict[str, float]:
     """Seconds of a step: of all of it, and of waiting for the teacher."""
     run = job.folder / f"run-{number}"
-    values = run_settings(job.folder, job.student, TOP_K, BATCH, STEPS) | {"run_folder": str(run)}
+    values = run_settings(job.folder, job.student, PROMPT + COMPLETION, TOP_K, BATCH, STEPS) | {"run_folder": str(run)}
     values["teacher"] |= {"url": url, "token_file": str(job.token_file)}
     config = job.folder / "kd.yaml"
     config.write_text(yaml.safe_dump(TrainSettings.model_validate(values).model_dump(mode="json", exclude_unset=True)))

@@ -149,7 +149,7 @@ def train(folder: Path, url: str, rank: int, trainers: int, watch: Watch) -> Tra
 
 
 def settings_of(folder: Path, url: str, rank: int, trainers: int) -> TrainSettings:
-    values = run_settings(folder, folder / "student", TOP_K, BATCH * trainers, 1000)
+    values = run_settings(folder, folder / "student", PROMPT + COMPLETION, TOP_K, BATCH * trainers, 1000)
     values["run_folder"] = tempfile.mkdtemp(prefix=f"run-{rank}-", dir=folder)
     values["teacher"] |= {"url": url, "token_file": str(folder / "token")}
     return TrainSettings.model_validate(values)

@@ -78,7 +78,7 @@ class Bench:
         student = self.folder / f"student-{layers}"
         if not student.exists():
             serving.save_model(student, VOCABULARY, num_hidden_layers=layers, seed=1, **STUDENT)
-        values = run_settings(self.folder, student, TOP_K, BATCH, steps)
+        values = run_settings(self.folder, student, PROMPT + COMPLETION, TOP_K, BATCH, steps)
         values["run_folder"] = tempfile.mkdtemp(dir=self.folder)
         values["teacher"] |= {"url": self.url, "token_file": str(self.token_file)}
         seconds = self._run({"settings": values, "ahead": ahead})

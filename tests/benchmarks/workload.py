@@ -36,11 +36,13 @@ def save_rows(
     return [list(sequence.prompt_ids) for sequence in sequences]
 
 
-def run_settings(folder: Path, student: Path, top_k: int, batch_size: int, steps: int) -> dict[str, Any]:
+def run_settings(
+    folder: Path, student: Path, max_length: int, top_k: int, batch_size: int, steps: int
+) -> dict[str, Any]:
     """Of a run on the rows in `folder`/data: a float32 student in one micro-batch a step, on one thread."""
     return {
         "run_folder": str(folder / "run"),
-        "data": {"train": str(folder / "data")},
+        "data": {"train": str(folder / "data"), "max_length": max_length},
         "student": {"model": str(student), "dtype": "float32"},
         "teacher": {"url": "http://unset", "model": "teacher", "top_k": top_k},
         "loss": {"alpha": 1.0},
