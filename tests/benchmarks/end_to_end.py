@@ -13,8 +13,8 @@ Not alike: TRL's student writes every completion before it is scored. That time 
 apart; our completions are recorded ones of the same length. Its teacher then waits for its trainer, and its trainer for
 its teacher; ours work at the same time. Ours also runs a cluster, keeps a ledger and a record of all answers, and
 verifies each; TRL logs every few steps. A step of either is the time from the end of the step before it, whatever
-fills it; of ours, the first and last EDGE steps are left out: at its start a run has answers in hand, at its end its
-teacher has no more to do.
+fills it; of ours, FIRST and LAST steps are left out: at its start a run has answers in hand, at its end its teacher
+has no more to do.
 """
 
 import json
@@ -49,7 +49,9 @@ TRL = "trl==1.16.0"
 BATCH, PROMPT, COMPLETION, TOP_K, VOCABULARY = 4, 384, 128, 64, 4096
 STUDENT = {"num_hidden_layers": 4, "hidden_size": 256, "intermediate_size": 1024, "head_dim": 64}
 TEACHER = {"num_hidden_layers": 6, "hidden_size": 512, "intermediate_size": 2048, "head_dim": 128}
-ROUNDS, STEPS, TRL_STEPS, EDGE = 2, 40, 11, 8
+ROUNDS, STEPS, TRL_STEPS = 2, 44, 11
+FIRST, LAST = 14, 6
+"""Of our steps, those that are left out: until the window has its size, and after the last prompt was asked."""
 ENGINE = EngineSettings(
     dtype="float32",
     max_length=PROMPT + COMPLETION + 64,
@@ -132,7 +134,7 @@ def run_ours(job: Job, cluster: ClusterHandle, url: str, number: int) -> dict[st
         raise RuntimeError("the run failed:\n" + "\n".join(lines[-20:]))
     steps = [line for line in read_metrics(run) if "progress/used" in line]
     assert [step["progress/used"] for step in steps] == [BATCH] * STEPS
-    counted = range(EDGE, STEPS - EDGE)
+    counted = range(FIRST, STEPS - LAST)
     waited = statistics.fmean(steps[number]["time/waited_s"] for number in counted)
     seconds = arrivals.at(counted.stop - 1) - arrivals.at(counted.start - 1)
     return {"step": seconds / len(counted), "waited": waited}

@@ -10,7 +10,7 @@ Overlapped: the window asks ahead, as wide as it finds right. The figures are
 
     of_bound = (t + s) / overlapped  ÷  (t + s) / max(t, s)
 
-from means over the steps but the first and last EDGE of each run. Of t the last answer's way home is a part, which no
+from means over steps, but the first and last few of each run. Of t the last answer's way home is a part, which no
 teacher that is asked ahead waits for: where the teacher is the slower one, the bound can be passed.
 """
 
@@ -39,7 +39,9 @@ BATCH, PROMPT, COMPLETION, TOP_K, VOCABULARY = 4, 384, 128, 64, 4096
 TEACHER = {"num_hidden_layers": 4, "hidden_size": 512, "intermediate_size": 2048, "head_dim": 128}
 STUDENT = {"hidden_size": 128, "intermediate_size": 512, "head_dim": 32}
 RATIOS, CALIBRATION_LAYERS = (0.5, 1.0, 2.0), (2, 12)
-CALIBRATION_STEPS, SEQUENTIAL_STEPS, OVERLAPPED_STEPS, EDGE = 8, 16, 34, 6
+CALIBRATION_STEPS, SEQUENTIAL_STEPS, OVERLAPPED_STEPS = 8, 16, 44
+WARM_UP, WARM_UP_AHEAD, LAST = 2, 14, 4
+"""Steps left out: first ones, of a run that asks ahead until its window has its size, and its last ones too."""
 ENGINE = EngineSettings(
     dtype="float32",
     max_length=PROMPT + COMPLETION + 64,
@@ -73,8 +75,8 @@ class Bench:
     token_file: Path
     core: int
 
-    def train(self, layers: int, steps: int, ahead: bool, edge: int) -> Times:
-        """Train a student of so many layers, and leave `edge` steps out at both ends."""
+    def train(self, layers: int, steps: int, ahead: bool) -> Times:
+        """Train a student of so many layers."""
         student = self.folder / f"student-{layers}"
         if not student.exists():
             serving.save_model(student, VOCABULARY, num_hidden_layers=layers, seed=1, **STUDENT)
@@ -82,7 +84,7 @@ class Bench:
         values["run_folder"] = tempfile.mkdtemp(dir=self.folder)
         values["teacher"] |= {"url": self.url, "token_file": str(self.token_file)}
         seconds = self._run({"settings": values, "ahead": ahead})
-        counted = slice(edge, len(seconds["step"]) - edge)
+        counted = slice(WARM_UP_AHEAD, -LAST) if ahead else slice(WARM_UP, None)
         step, waited = (statistics.fmean(seconds[part][counted]) for part in ("step", "waited"))
         return Times(waited, step - waited)
 
@@ -112,14 +114,16 @@ def main() -> None:
 def measure(folder: Path, cluster: ClusterHandle, teacher_core: int, student_core: int) -> dict[str, float]:
     """The figures of all ratios."""
     settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), ENGINE)
-    save_rows(folder / "data", AutoTokenizer.from_pretrained(settings.model), BATCH * 8, PROMPT, COMPLETION)
+    save_rows(
+        folder / "data", AutoTokenizer.from_pretrained(settings.model), BATCH * OVERLAPPED_STEPS, PROMPT, COMPLETION
+    )
     url = serving.serve_teachers(cluster, teacher=settings)["teacher"]
     for process in psutil.Process(cluster.keeper).children(recursive=True):
         assert process.cpu_affinity() == [teacher_core], process
     assert settings.token_file is not None
     bench = Bench(folder, url, settings.token_file, student_core)
     few, many = CALIBRATION_LAYERS
-    students = {layers: bench.train(layers, CALIBRATION_STEPS, ahead=False, edge=1) for layers in (few, many)}
+    students = {layers: bench.train(layers, CALIBRATION_STEPS, ahead=False) for layers in (few, many)}
     print(f"calibration, layers of the student: {students}", flush=True)
     per_layer = (students[many].rest - students[few].rest) / (many - few)
     asked = statistics.fmean(times.waited for times in students.values())
@@ -132,8 +136,8 @@ def measure(folder: Path, cluster: ClusterHandle, teacher_core: int, student_cor
 
 def compare(bench: Bench, ratio: float, layers: int) -> dict[str, float]:
     """The figures of a student of so many layers, whose t/s should be `ratio`."""
-    alone = bench.train(layers, SEQUENTIAL_STEPS, ahead=False, edge=2)
-    ahead = bench.train(layers, OVERLAPPED_STEPS, ahead=True, edge=EDGE)
+    alone = bench.train(layers, SEQUENTIAL_STEPS, ahead=False)
+    ahead = bench.train(layers, OVERLAPPED_STEPS, ahead=True)
     bound = alone.step / max(alone.waited, alone.rest)
     speedup = alone.step / ahead.step
     print(f"t/s {ratio:g}: {layers} layers, sequential {alone}, overlapped {ahead}", flush=True)

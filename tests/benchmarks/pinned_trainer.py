@@ -8,10 +8,10 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from unittest.mock import patch
 
@@ -19,8 +19,8 @@ import torch
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
-from common.client import TeacherClient
 from student_trainer import loop, run_folder, sources
+from student_trainer.answers import Teacher
 from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.world import World
 from tests.benchmarks.workload import ROW
@@ -32,29 +32,23 @@ Step = Callable[..., dict[str, float]]
 class OnDemand:
     """A teacher that gets a step's questions when the step waits for them, however many were begun before.
 
-    Requests pass in the order in which they come, `batch_size` for each step.
+    Rows pass in the order in which they come, `batch_size` for each step; what is asked again passes at once. Made in
+    the event loop where it is asked.
     """
 
-    def __init__(self, teacher: TeacherClient, batch_size: int) -> None:
+    def __init__(self, teacher: Teacher, batch_size: int) -> None:
         self._teacher, self._batch_size = teacher, batch_size
-        self._places = asyncio.Semaphore(batch_size)
-
-    async def __aenter__(self) -> "OnDemand":
-        self._loop = asyncio.get_running_loop()
-        await self._teacher.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._teacher.__aexit__(kind, error, trace)
+        self._loop, self._places = asyncio.get_running_loop(), asyncio.Semaphore(batch_size)
+        self._passed: set[str] = set()
 
     async def teacher(self) -> TeacherCard:
         return await self._teacher.teacher()
 
     async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
-        if request.sequences[0].id.startswith(ROW):  # the handshake's own questions pass
+        (sequence,) = request.sequences
+        if sequence.id.startswith(ROW) and sequence.id not in self._passed:  # the handshake's own questions pass
             await self._places.acquire()
+            self._passed.add(sequence.id)
         return await self._teacher.distill(request)
 
     def next_step(self) -> None:
@@ -66,7 +60,8 @@ class OnDemand:
 def train(settings: TrainSettings, ahead: bool) -> Steps:
     """Train by the project's own loop. Seconds of every step but the first: of all of it, and of waiting.
 
-    With `ahead` the source asks as far ahead as it likes; without, nothing is asked while the student computes.
+    With `ahead` the source asks as far ahead as it likes; without, nothing is asked while the student computes. No row
+    may come twice.
     """
     ends: list[float] = []
     waits: list[float] = []
@@ -81,12 +76,14 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
             gate.next_step()
         return metrics
 
-    def connect(teacher: TeacherSettings) -> Any:
-        client = sources.connect(teacher)
-        if ahead:
-            return client
-        gates.append(OnDemand(client, settings.batch_size))
-        return gates[0]
+    @asynccontextmanager
+    async def connect(settings_of_teacher: TeacherSettings) -> AsyncIterator[Teacher]:
+        async with sources.connect(settings_of_teacher) as teacher:
+            if ahead:
+                yield teacher
+            else:
+                gates.append(OnDemand(teacher, settings.batch_size))
+                yield gates[0]
 
     run_folder.prepare(settings)
     with patch.object(loop, "train_step", timed):
