@@ -29,12 +29,12 @@ from threading import Event, Thread
 from typing import Any
 
 import yaml
-from transformers import AutoTokenizer
 
 from cluster.handle import ClusterHandle
 from cluster.jobs import submit_job
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
+from common.render import load_tokenizer
 from student_trainer.learning_settings import LoraSettings
 from student_trainer.run_folder import metrics_of, read_metrics
 from student_trainer.settings import TrainSettings
@@ -86,7 +86,7 @@ def compare(folder: Path, python: Path) -> dict[str, float]:
     """The figures, from runs that take turns while both teachers are up."""
     settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), ENGINE)
     student = serving.save_model(folder / "student", VOCABULARY, seed=1, **STUDENT)
-    tokenizer = AutoTokenizer.from_pretrained(student)
+    tokenizer = load_tokenizer(student)
     prompts = save_rows(folder / "data", tokenizer, BATCH * STEPS, PROMPT, COMPLETION)
     assert settings.token_file is not None
     job, ours, theirs = Job(folder, student, prompts, settings.token_file), [], []

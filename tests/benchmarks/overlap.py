@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from transformers import AutoTokenizer
 
 from cluster.handle import ClusterHandle
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
+from common.render import load_tokenizer
 from teacher_server.settings import EngineSettings
 from tests.benchmarks import serving
 from tests.benchmarks.report import finish
@@ -114,9 +114,7 @@ def main() -> None:
 def measure(folder: Path, cluster: ClusterHandle, teacher_core: int, student_core: int) -> dict[str, float]:
     """The figures of all ratios."""
     settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), ENGINE)
-    save_rows(
-        folder / "data", AutoTokenizer.from_pretrained(settings.model), BATCH * OVERLAPPED_STEPS, PROMPT, COMPLETION
-    )
+    save_rows(folder / "data", load_tokenizer(settings.model), BATCH * OVERLAPPED_STEPS, PROMPT, COMPLETION)
     url = serving.serve_teachers(cluster, teacher=settings)["teacher"]
     for process in psutil.Process(cluster.keeper).children(recursive=True):
         assert process.cpu_affinity() == [teacher_core], process

@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,11 +22,11 @@ from common.api import DistillRequest, TeacherCard
 from student_trainer import loop, run_folder, sources
 from student_trainer.answers import Teacher
 from student_trainer.settings import TeacherSettings, TrainSettings
+from student_trainer.step import train_step
 from student_trainer.world import World
 from tests.benchmarks.workload import ROW
 
 Steps = dict[str, list[float]]
-Step = Callable[..., dict[str, float]]
 
 
 class OnDemand:
@@ -66,7 +66,6 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
     ends: list[float] = []
     waits: list[float] = []
     gates: list[OnDemand] = []
-    train_step: Step = loop.train_step
 
     def timed(learner: Any, examples: Any, *rest: Any) -> dict[str, float]:
         waits.append(examples.waited_s)
