@@ -113,3 +113,5 @@ class TeacherCard(Body):
     abilities: list[Literal["score", "generate"]]
     dtype: str
     versions: dict[str, str]
+    replicas: int | None = None
+    """How many share the work, all endpoints together; null where their number changes by itself."""

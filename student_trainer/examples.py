@@ -27,15 +27,38 @@ class StepPlan:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """How far this rank's asking was ahead of a step: counts as the step began, and what its answers took."""
+
+    window: int
+    window_limit: int
+    """The size that the window may not exceed: `teacher.window`, or `teacher.max_window` where it sizes itself."""
+    in_flight: int
+    ready: int
+    latency_s: float
+    """Seconds from asking to having the slowest of the step's answers."""
+    staleness: int
+    """How many steps before this one the first of its answers was asked for."""
+    replicas: int | None
+    """Of the teacher, where it says so."""
+
+
+@dataclass(frozen=True)
 class StepExamples:
     """A step's examples of one rank, in the global order; fewer than planned where prompts were quarantined."""
 
     plan: StepPlan
     examples: list[Example]
+    began: float
+    """When the caller asked for them, by `time.perf_counter`."""
     waited_s: float
-    """Seconds the caller was blocked for these answers."""
+    """Seconds the caller was blocked for them."""
+    stream_s: float
+    """Seconds spent on reading and rendering rows, in the background, since the step before."""
     quarantined: int
     dropped_by_length: int
+    ahead: Ahead | None = None
+    """None where no teacher is asked."""
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
 from student_trainer import checkpoint, ledger
+from student_trainer.bottleneck import Watch
 from student_trainer.checkpoint import State
 from student_trainer.examples import StepPlan, next_position, plan_steps, total_steps
 from student_trainer.finished import write_student
@@ -73,7 +74,9 @@ def train(settings: TrainSettings, world: World, report: Report, connect: Connec
     if done == last_step and is_finished(settings.run_folder, settings.student):
         return
     _warn_of_approximation(settings, run.learner.student.vocabulary_size)
-    with open_source(settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, connect) as source:
+    with open_source(
+        settings, stream, renderer, run.learner.student.vocabulary_size, world.rank, world.size, connect
+    ) as source:
         _run_steps(run, source, done, report)
     if world.leads:
         write_student(settings, checkpoints_of(settings.run_folder) / f"step-{last_step}")
@@ -85,13 +88,17 @@ def _run_steps(run: Run, source: Source, done: int, report: Report) -> None:
     held_out = source.answer_rows(held_out_rows(settings, world))
     if done == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured)
+    watch = Watch()
     for examples in source.steps(run.plans(done)):
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
+        source.see(metrics)
         ledger.append_used(settings.run_folder, step, examples.examples)
         if step == run.last_step or _is_due(step, settings.validate_every):
             metrics |= validate(learner.student, held_out, settings, world)
         _log(run, metrics)
+        if world.leads:
+            watch.see(metrics)
         if step == run.last_step or _is_due(step, settings.checkpoint_every):
             _save(run, step)
             report(metrics)

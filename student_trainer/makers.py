@@ -10,6 +10,7 @@ from student_trainer.examples import Example
 from student_trainer.ledger import Unused
 from student_trainer.questions import Questioner, learn
 from student_trainer.record import Key
+from student_trainer.stopwatch import Stopwatch
 
 
 class Maker(Protocol):
@@ -22,8 +23,8 @@ class Maker(Protocol):
 class RecordedMaker:
     """Recorded completions alone, without a teacher."""
 
-    def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
+    def __init__(self, renderer: Renderer, rendering: Stopwatch) -> None:
+        self._renderer, self._rendering = renderer, rendering
 
     async def make(self, key: Key, row: PromptRow) -> Example | Unused:
         """The recorded completion of `row`; UserError where it has none."""
@@ -33,7 +34,8 @@ class RecordedMaker:
                 "remove such rows from data.train, or set mode: kd with the teacher as writer"
             )
         try:
-            return Example(self._renderer.sequence(row), None, *key)
+            with self._rendering:
+                return Example(self._renderer.sequence(row), None, *key)
         except DoesNotFit as error:
             return Unused(row.id, *key, "quarantined", str(error))
 
@@ -41,13 +43,15 @@ class RecordedMaker:
 class AnsweredMaker:
     """Completions with what the teacher says about them."""
 
-    def __init__(self, questioner: Questioner, answers: Answers, keep_length_cut: bool) -> None:
-        self._questioner, self._answers, self._keep_length_cut = questioner, answers, keep_length_cut
+    def __init__(self, questioner: Questioner, answers: Answers, keep_length_cut: bool, rendering: Stopwatch) -> None:
+        self._questioner, self._answers, self._rendering = questioner, answers, rendering
+        self._keep_length_cut = keep_length_cut
 
     async def make(self, key: Key, row: PromptRow) -> Example | Unused:
         """`row` as the teacher answered it; Unused where it doesn't fit, failed, or was cut by length."""
         try:
-            question = self._questioner.pose(key, row)
+            with self._rendering:
+                question = self._questioner.pose(key, row)
         except DoesNotFit as error:
             return Unused(row.id, *key, "quarantined", str(error))
         answer = await self._answers.get(key, question.request)

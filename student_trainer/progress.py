@@ -85,5 +85,12 @@ def describe(metrics: list[Metrics], steps: int, source: str) -> str:
     loss = f"loss {newest['train/loss']:.4f}" if "train/loss" in newest else "no prompt used"
     return (
         f"step {newest['progress/step']}/{steps}  {loss}  {tokens / seconds:,.0f} tokens/s  "
-        f"waited for the {source} {waited / seconds:.0%}"
+        f"waited for the {source} {waited / seconds:.0%}{_ahead(newest)}"
     )
+
+
+def _ahead(line: Metrics) -> str:
+    """How far a worker asked ahead when the step began; empty where no teacher is asked."""
+    if "pipeline/window" not in line:
+        return ""
+    return f"  window {line['pipeline/window']:.0f}, {line['pipeline/ready']:.0f} answers ready"

@@ -18,18 +18,21 @@ import yaml
 from pydantic import ValidationError
 
 from common.errors import UserError
+from student_trainer.bottleneck import verdict
 from student_trainer.learning_settings import StudentSettings
 from student_trainer.settings import TrainSettings
 
 FREE = (
     "run_folder", "workers", "micro_batch_size", "micro_batch_tokens", "validate_every", "checkpoint_every",
     "keep_checkpoints", "data.validation", "data.validation_rows", "student.gradient_checkpointing", "teacher.url",
-    "teacher.token_file", "teacher.source", "teacher.record_folder", "teacher.window", "teacher.timeout_s",
-    "teacher.attempts",
+    "teacher.token_file", "teacher.source", "teacher.record_folder", "teacher.window", "teacher.max_window",
+    "teacher.timeout_s", "teacher.attempts",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they move where and how fast, not what is learnt."""
 
 Metrics = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 def checkpoints_of(run_folder: Path) -> Path:
@@ -98,8 +101,9 @@ def summarise(metrics: list[Metrics]) -> Metrics:
     """The run in a few numbers, from the lines of its metrics file."""
     steps = [line for line in metrics if "progress/used" in line]
     checks = [_validation(line) for line in metrics if "validation/loss" in line]
-    seconds = sum(line["time/step_s"] for line in steps)
-    waited = sum(line["time/waited_s"] for line in steps)
+    parts = ("step", "waited", "stream", "compute", "optimizer", "checkpoint")
+    times = {part: sum(line.get(f"time/{part}_s", 0.0) for line in steps) for part in parts}
+    seconds = times["step"]
     names = ("used", "quarantined", "dropped_by_length", "tokens", "positions")
     totals = {name: int(sum(line[f"progress/{name}"] for line in steps)) for name in names}
     answer_bytes = sum(line["progress/answer_bytes"] for line in steps)
@@ -109,7 +113,10 @@ def summarise(metrics: list[Metrics]) -> Metrics:
         "bytes_per_position": round(answer_bytes / max(totals["positions"], 1), 1),
         "seconds": round(seconds, 3),
         "tokens_per_s": round(totals["tokens"] / max(seconds, 1e-9), 1),
-        "waited_fraction": round(waited / max(seconds, 1e-9), 4),
+        "waited_fraction": round(times["waited"] / max(seconds, 1e-9), 4),
+        "times_s": {part: round(total, 3) for part, total in times.items()},
+        "staleness": max((line.get("pipeline/staleness", 0) for line in steps), default=0),
+        "verdict": verdict(steps),
         "validation_before": checks[0] if checks else None,
         "validation_after": checks[-1] if checks else None,
     }
@@ -122,6 +129,7 @@ def _validation(line: Metrics) -> Metrics:
 
 def write_summary(run_folder: Path) -> None:
     summary = summarise(read_metrics(run_folder))
+    log.info("%s", summary["verdict"])
     (run_folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 

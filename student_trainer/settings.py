@@ -57,12 +57,23 @@ class TeacherSettings(Settings):
     """Record to replay; the run's own by default."""
     top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
     logprob_dtype: Literal["float16", "float32"] = "float16"
-    window: int = Field(default=32, ge=1)
-    """Most requests in flight per worker."""
+    window: int | None = Field(default=None, ge=1)
+    """Prompts that a worker has asked about and not used; null sizes it by latency and step time (`window_size.py`)."""
+    max_window: int = Field(default=256, ge=1)
+    """Most that the window may be, and most answers that a worker holds."""
     timeout_s: float = Field(default=120, gt=0)
     """Longest wait for one answer."""
     attempts: int = Field(default=6, ge=1)
     """Tries of one request, with exponential backoff, before the run stops."""
+
+    @model_validator(mode="after")
+    def _window_within_bounds(self) -> "TeacherSettings":
+        if self.window is not None and self.window > self.max_window:
+            raise ValueError(
+                f"got window {self.window} above max_window {self.max_window}; raise max_window to it, or set window: "
+                "null, so that it sizes itself"
+            )
+        return self
 
 
 class WorkerSettings(Settings):

@@ -1,6 +1,5 @@
 """One optimizer step: weights, micro-batches, gradient, update, metrics."""
 
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from student_trainer.measure import alpha_of, batches_of, means, shared_weights,
 from student_trainer.optimizer import make_optimizer, make_schedule
 from student_trainer.settings import TrainSettings
 from student_trainer.sharding import clip_gradients, is_sharded, loading_device, shard
+from student_trainer.step_times import StepClock, counts_of, times_of
 from student_trainer.student import Student, load_student
 from student_trainer.world import World, seed_step
 
@@ -59,14 +59,16 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     Raises UserError on every worker, with the student unchanged, when the loss or its gradient is not finite, an
     example carries no loss, or a parameter has no gradient.
     """
-    started = time.perf_counter()
+    clock = StepClock()
     seed_step(settings.seed, step.plan.step, world.rank)
     check_masks(step.examples, settings, world)
     weights = shared_weights(step.examples, settings, world)
+    clock.meet()
     shares = shares_of(weights, alpha_of(settings))
     batches = batches_of(step.examples, settings, world)
     sums = _accumulate_gradient(learner, batches, shares, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
+    clock.compute()
     grad_norm = clip_gradients(learner.student.trainable(), settings.optimizer.max_grad_norm)
     check_gradients(learner.student, settings)
     part = StepPart(step.plan.step, world.rank, shares, [example.sequence.id for example in step.examples], batches)
@@ -81,7 +83,8 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
         **{f"train/{name}": value for name, value in metrics.items()},
         "optim/learning_rate": learning_rate,
         "optim/grad_norm": grad_norm,
-        **_usage(step, batches, step.waited_s + time.perf_counter() - started, world),
+        **_usage(step, batches, world),
+        **times_of(step, clock, world),
     }
 
 
@@ -111,13 +114,10 @@ def _detached(sums: LossSums) -> LossSums:
     return LossSums(sums.loss.detach(), sums.metrics)
 
 
-def _usage(step: StepExamples, batches: list[Batch], seconds: float, world: World) -> dict[str, float]:
-    """What the step took: counts over all workers, and `seconds` of this one's computing and waiting.
-
-    All wait for the worker that waits longest for its answers: here, or in the exchange of gradients.
-    """
+def _usage(step: StepExamples, batches: list[Batch], world: World) -> dict[str, float]:
+    """What the step took: counts over all workers."""
     sequences = [example.sequence for example in step.examples]
-    shared = world.sums(
+    return world.sums(
         {
             "progress/used": len(sequences),
             "progress/quarantined": step.quarantined,
@@ -126,7 +126,6 @@ def _usage(step: StepExamples, batches: list[Batch], seconds: float, world: Worl
             "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
+            **counts_of(step),
         }
     )
-    waited_s = min(world.largest(step.waited_s), seconds)
-    return {**shared, "time/step_s": seconds, "time/waited_s": waited_s}

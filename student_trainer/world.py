@@ -25,19 +25,15 @@ class World:
 
     def sums(self, values: dict[str, float]) -> dict[str, float]:
         """Add up `values` over all workers, in float64; every worker must call with the same keys."""
-        if self.size == 1:
-            return values
-        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        distributed.all_reduce(total)
-        return dict(zip(values, total.tolist(), strict=True))
+        return self._reduced(values, distributed.ReduceOp.SUM)
+
+    def maxima(self, values: dict[str, float]) -> dict[str, float]:
+        """The largest of each of `values` over all workers; every worker must call with the same keys."""
+        return self._reduced(values, distributed.ReduceOp.MAX)
 
     def largest(self, value: float) -> float:
         """The largest `value` of all workers."""
-        if self.size == 1:
-            return value
-        most = torch.tensor(value, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(most, distributed.ReduceOp.MAX)
-        return float(most)
+        return self.maxima({"value": value})["value"]
 
     def joined(self, names: list[str]) -> list[str]:
         """The `names` of all workers, in the order of ranks."""
@@ -46,6 +42,13 @@ class World:
         each: list[list[str]] = [[] for _ in range(self.size)]
         distributed.all_gather_object(each, names)
         return [name for some in each for name in some]
+
+    def _reduced(self, values: dict[str, float], operation: distributed.ReduceOp.RedOpType) -> dict[str, float]:
+        if self.size == 1:
+            return values
+        each = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        distributed.all_reduce(each, operation)
+        return dict(zip(values, each.tolist(), strict=True))
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every worker rank 0's values."""

@@ -193,7 +193,7 @@ class VllmEngine:
 
     def _make_card(self, fingerprint: str) -> TeacherCard:
         config = self._started().model_config
-        vocabulary_size = config.get_vocab_size()
+        vocabulary_size, replicas = config.get_vocab_size(), self._settings.replicas
         return TeacherCard(
             models=[],  # changes: see describe
             tokenizer_fingerprint=fingerprint,
@@ -208,6 +208,7 @@ class VllmEngine:
                 "ray": version("ray"),
                 "vllm": _vllm_version(),
             },
+            replicas=replicas.count if replicas.autoscaling is None else None,
         )
 
 

@@ -123,7 +123,7 @@ def our_step(model: Path, examples: list[Example], folder: Path) -> Step:
     )  # fmt: skip
     world = World(0, 1, torch.device("cpu"))
     learner = make_learner(settings, 1000, world)
-    step = StepExamples(StepPlan(1, 0, range(SEQUENCES)), examples, 0.0, 0, 0)
+    step = StepExamples(StepPlan(1, 0, range(SEQUENCES)), examples, 0.0, 0.0, 0.0, 0, 0)
     return lambda: train_step(learner, step, settings, world)["train/loss"]
 
 

@@ -52,7 +52,7 @@ def make_settings(tmp_path: Path, rows: list[PromptRow] | None = None, **changes
         "run_folder": tmp_path / "run",
         "data": {"train": data, "max_length": 128},
         "student": {"model": "unused"},
-        "teacher": {"url": "http://stand-in", "model": "teacher", "top_k": TOP_K, "window": 4},
+        "teacher": {"url": "http://stand-in", "model": "teacher", "top_k": TOP_K, "window": 4, "max_window": 4},
         "completion": {"max_new_tokens": 6},
         "batch_size": 4,
     }

@@ -38,7 +38,7 @@ def example(name: str, writer: Any = "teacher", logprob: float = -1.0) -> Exampl
 
 
 def step_of(*examples: Example) -> StepExamples:
-    return StepExamples(StepPlan(4, 0, range(len(examples))), list(examples), 0.0, 0, 0)
+    return StepExamples(StepPlan(4, 0, range(len(examples))), list(examples), 0.0, 0.0, 0.0, 0, 0)
 
 
 def prepared(tmp_path: Path, **changes: Any) -> TrainSettings:

@@ -36,7 +36,7 @@ def opened(settings: TrainSettings, teacher: StandInTeacher | None = None, rank:
     stream = PromptStream(settings.data.train, settings.shuffle_seed)
     renderer = Renderer(TOKENIZER, settings.data.template, settings.data.max_length)
     connect = connect_to(teacher or StandInTeacher())
-    with open_source(settings, stream, renderer, VOCABULARY_SIZE, rank, connect) as source:
+    with open_source(settings, stream, renderer, VOCABULARY_SIZE, rank, 1, connect) as source:
         yield source
 
 

@@ -1,0 +1,61 @@
+"""Where a step's time went: counts of all workers together, the longest times among them.
+
+On a GPU the host runs ahead of the device, and waits for it in two places: where the means of the loss are read, after
+the backward pass, and where the norm of the gradient is. So `time/compute_s` ends with the backward pass on the device
+too; of `time/optimizer_s` the update itself is launched only, and ends on the device inside the next step's compute.
+Nothing waits for the device to be measured.
+"""
+
+import time
+
+from student_trainer.examples import Ahead, StepExamples
+from student_trainer.world import World
+
+
+class StepClock:
+    """Notes when a worker passes the parts of a step."""
+
+    def __init__(self) -> None:
+        self.met = self.computed = 0.0
+
+    def meet(self) -> None:
+        """All workers have their examples: who waited for its own has been waited for by the others."""
+        self.met = time.perf_counter()
+
+    def compute(self) -> None:
+        """Forward and backward passes are over."""
+        self.computed = time.perf_counter()
+
+
+def times_of(step: StepExamples, clock: StepClock, world: World) -> dict[str, float]:
+    """`time/` and `pipeline/` of the step that ends now: the largest of all workers'."""
+    now = time.perf_counter()
+    times = world.maxima(
+        {
+            "time/step_s": now - step.began,
+            "time/waited_s": step.waited_s,
+            "time/stream_s": step.stream_s,
+            "time/compute_s": clock.computed - clock.met,
+            "time/optimizer_s": now - clock.computed,
+            **(_depths(step.ahead) if step.ahead else {}),
+        }
+    )
+    if step.ahead and step.ahead.replicas is not None:
+        times["pipeline/replicas"] = step.ahead.replicas
+    return times
+
+
+def counts_of(step: StepExamples) -> dict[str, float]:
+    """`pipeline/` of this worker, to be added up over all."""
+    if step.ahead is None:
+        return {}
+    return {"pipeline/in_flight": step.ahead.in_flight, "pipeline/ready": step.ahead.ready}
+
+
+def _depths(ahead: Ahead) -> dict[str, float]:
+    return {
+        "pipeline/window": ahead.window,
+        "pipeline/window_limit": ahead.window_limit,
+        "pipeline/latency_s": ahead.latency_s,
+        "pipeline/staleness": ahead.staleness,
+    }

@@ -1,0 +1,112 @@
+"""How far a run asks its teacher ahead: the rule by which the window sizes itself.
+
+A window holds what is asked and not yet used. Little's law says how much a trainer that never waits needs: its demand,
+a worker's share of a step ÷ the seconds that a step takes when nothing is waited for, times the teacher's latency. Here
+with HEADROOM on the longest latency seen lately, and in whole steps. That holds while trainers are slower than their
+teacher. A teacher that is slower lets what it is asked queue, so that latency grows with the window and Little's law
+asks for ever more, though more buys nothing. Therefore, turn by turn, a turn being at least as many steps as the window
+reaches ahead, and the steps whose answers were asked under another size not counted:
+
+- Where steps hardly waited, the window falls to what Little's law asks for, by half at most.
+- Where they waited, it doubles, up to what Little's law asks for. Unless the seconds waited per step then fall by a
+  twentieth at least, it goes back to where it was and rests. (So little, since too large a window costs a queue at the
+  teacher, and too small a one costs speed.)
+- A rest ends after REST_TURNS turns, or when the waiting changes by half a step: the window is halved and grows again
+  while that pays. So it also finds its size under a teacher that lost replicas and refuses what is too much.
+
+The size is never below a step's share, and never above the most that may be held. The times are those of all workers
+together, so that all have the same window and none grows at another's cost.
+"""
+
+from math import ceil
+from statistics import fmean
+from typing import NamedTuple
+
+HEADROOM = 1.25
+HARDLY = 0.02
+"""The share of a step that may be waited for without any need to grow."""
+PAYS = 0.95
+"""Growth pays where it leaves at most this share of the waiting."""
+CHANGED = 0.5
+"""The part of a step by which the waiting must change to end a rest."""
+FEW_STEPS = 4
+REST_TURNS = 32
+FADES = 0.9
+"""What a turn leaves of the longest latency."""
+
+
+class StepSeen(NamedTuple):
+    """One step, in seconds: how long the slowest worker waited, how long all took, the longest latency of an answer."""
+
+    waited_s: float
+    step_s: float
+    latency_s: float
+
+
+class _Smaller(NamedTuple):
+    """The size before growth, and the seconds waited per step there."""
+
+    size: int
+    waited_s: float
+
+
+class WindowSize:
+    """The window of a worker whose share of a step is `share` prompts: `size`, between that and `most`."""
+
+    def __init__(self, share: int, most: int) -> None:
+        self._share, self._most = max(1, min(share, most)), most
+        self.size = min(2 * self._share, most)
+        self._longest_s = 0.0
+        self._smaller: _Smaller | None = None
+        self._rest, self._rests_at_s = 0, 0.0
+        self._turn: list[StepSeen] = []
+        self._unsettled = self._steps_of(self.size)
+
+    def see(self, step: StepSeen) -> int:
+        """The size after `step`."""
+        if self._unsettled:
+            self._unsettled -= 1
+            return self.size
+        self._turn.append(step)
+        if len(self._turn) >= max(FEW_STEPS, self._steps_of(self.size)):
+            self._decide()
+            self._turn = []
+        return self.size
+
+    def _decide(self) -> None:
+        waited_s, step_s = (fmean(step[i] for step in self._turn) for i in (0, 1))
+        self._longest_s = max(FADES * self._longest_s, *(step.latency_s for step in self._turn))
+        needed = self._needed(step_s - waited_s)
+        if waited_s <= HARDLY * step_s:
+            self._smaller, self._rest = None, 0
+            self._resize(max(min(needed, self.size), self.size // 2))
+        elif self._smaller is not None and waited_s > PAYS * self._smaller.waited_s:
+            self._resize(self._smaller.size)
+            self._take_rest(self._smaller.waited_s)
+        elif self._rest:
+            changed = abs(waited_s - self._rests_at_s) > CHANGED * step_s
+            self._rest = 0 if changed else self._rest - 1
+            if not self._rest:
+                self._resize(self.size // 2)
+        elif (larger := min(2 * self.size, needed)) > self.size:
+            self._smaller = _Smaller(self.size, waited_s)
+            self._resize(larger)
+        else:
+            self._take_rest(waited_s)
+
+    def _needed(self, busy_s: float) -> int:
+        """Little's law, in whole steps, within the bounds."""
+        steps = ceil(HEADROOM * self._longest_s / max(busy_s, 1e-9))
+        return max(self._share, min(self._share * steps, self._most))
+
+    def _take_rest(self, waited_s: float) -> None:
+        self._smaller, self._rest, self._rests_at_s = None, REST_TURNS, waited_s
+
+    def _resize(self, size: int) -> None:
+        size = max(self._share, size)
+        if size != self.size:
+            self._unsettled = self._steps_of(self.size)  # what is asked already was asked under the old size
+            self.size = size
+
+    def _steps_of(self, size: int) -> int:
+        return ceil(size / self._share)
