@@ -148,7 +148,7 @@ def vllm_serve(settings: TeacherSettings, timeout_s: float = 300) -> Iterator[st
         command, env=os.environ | CPU_ENVIRONMENT, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent
     )
     try:
-        _await_health(f"http://127.0.0.1:{port}/health", process, timeout_s)
+        await_health(f"http://127.0.0.1:{port}/health", process, timeout_s)
         yield f"http://127.0.0.1:{port}"
     finally:
         if process.poll() is None:
@@ -184,7 +184,8 @@ async def _call(make: Any, *arguments: Any) -> Any:
     return make(*arguments)
 
 
-def _await_health(url: str, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+def await_health(url: str, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Return when `url` answers. Raises TimeoutError when it doesn't, or `process` has ended."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

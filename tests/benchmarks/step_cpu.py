@@ -14,21 +14,18 @@ The less of a model its head is, the less there is to gain: both figures stand b
 """
 
 import contextlib
-import importlib
 import json
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from common.sequences import Sequence
@@ -41,6 +38,7 @@ from student_trainer.world import World
 from tests.benchmarks.loss_cpu import make_teacher
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import medians, peer
+from tests.benchmarks.trl_run import make_trainer
 from tests.models import save_tiny_llama
 
 TRL = "trl==1.16.0"
@@ -131,9 +129,7 @@ def our_step(model: Path, examples: list[Example], folder: Path) -> Step:
 
 def trl_step(model: Path, examples: list[Example], folder: Path, url: str) -> Step:
     """What TRL's loop does with a batch: `training_step`, clipping, optimizer, learning rate."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is experimental, and knows vLLM up to 0.31
-        trainer = trl_trainer(model, folder, url)
+    trainer = trl_trainer(model, folder, url)
     batch, answers = trl_batch(examples), trl_answers(examples)
     trainer.teacher_client.get_sequence_logprobs = lambda **_: answers
     trainer._prepare_inputs = lambda _: batch
@@ -152,27 +148,17 @@ def trl_step(model: Path, examples: list[Example], folder: Path, url: str) -> St
 
 
 def trl_trainer(model: Path, folder: Path, url: str) -> Any:
-    theirs = importlib.import_module("trl.experimental.server_distillation")
-    options = theirs.ServerDistillationConfig(
-        output_dir=str(folder / "trl"), teacher_model_server_url=url,
-        beta=0.0, loss_top_k=TOP_K, loss_add_tail=True, temperature=1.0,
-        use_cpu=True, bf16=False, gradient_checkpointing=False, per_device_train_batch_size=SEQUENCES,
-        optim="adamw_torch", learning_rate=LEARNING_RATE, lr_scheduler_type="constant", weight_decay=0.0,
-        max_grad_norm=MAX_GRAD_NORM, seed=SEED, report_to="none",
-    )  # fmt: skip
     lora = LoraSettings()
-    return theirs.ServerDistillationTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model),
-        args=options,
-        processing_class=AutoTokenizer.from_pretrained(model),
-        peft_config=LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=0.0,
-            target_modules=lora.target_modules,
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
+    return make_trainer(
+        str(model),
+        str(folder / "trl"),
+        url,
+        {"r": lora.rank, "lora_alpha": lora.alpha, "target_modules": lora.target_modules},
+        loss_top_k=TOP_K,
+        per_device_train_batch_size=SEQUENCES,
+        learning_rate=LEARNING_RATE,
+        max_grad_norm=MAX_GRAD_NORM,
+        seed=SEED,
     )
 
 

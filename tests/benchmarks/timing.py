@@ -3,10 +3,13 @@
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def medians(
@@ -37,12 +40,32 @@ def peer(requirement: str) -> Iterator[bool]:
     What it needs it finds in the project's environment. False, and said, when it can't be installed.
     """
     with tempfile.TemporaryDirectory(prefix="peer") as folder:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, requirement]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            print(f"{requirement} can't be installed: {done.stderr.strip().splitlines()[-1]}")
+        there = _install(requirement, folder)
         sys.path.append(folder)
         try:
-            yield done.returncode == 0
+            yield there
         finally:
             sys.path.remove(folder)
+
+
+@contextmanager
+def peer_python(requirement: str) -> Iterator[Path | None]:
+    """The interpreter of a virtual environment made for a peer, there while the block runs: for whole programs of it.
+
+    The environment holds the peer's package and borrows what that needs from the project's. None, and said, when the
+    package can't be installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="peer") as name:
+        folder = Path(name)
+        venv.create(folder, with_pip=False)
+        packages = Path(sysconfig.get_path("purelib", "venv", {"base": name}))
+        (packages / "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        yield folder / "bin" / "python" if _install(requirement, str(packages)) else None
+
+
+def _install(requirement: str, folder: str) -> bool:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, requirement]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        print(f"{requirement} can't be installed: {done.stderr.strip().splitlines()[-1]}")
+    return done.returncode == 0
