@@ -103,7 +103,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
     assert run(settings) == first
 
 
-def test_a_finished_run_needs_no_teacher(tmp_path: Path):
+def test_a_run_after_its_last_step_needs_no_teacher(tmp_path: Path):
     settings = short_run(tmp_path, max_steps=1)
     run(settings)
 
@@ -111,9 +111,14 @@ def test_a_finished_run_needs_no_teacher(tmp_path: Path):
         raise TeacherUnavailable("down")
 
     train(settings, ALONE, refuse)
-    (settings.run_folder / "summary.json").unlink()
-    with pytest.raises(TeacherUnavailable):
+    shutil.rmtree(settings.run_folder / "adapter")
+    in_the_way = settings.run_folder / ".adapter.partial"
+    in_the_way.touch()
+    with pytest.raises(UserError, match=r"can't write the finished student to .*: .*; its checkpoint is whole"):
         train(settings, ALONE, refuse)
+    in_the_way.unlink()
+    train(settings, ALONE, refuse)
+    assert run_folder.is_finished(settings.run_folder, settings.student)
 
 
 def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):

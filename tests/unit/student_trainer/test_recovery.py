@@ -13,10 +13,12 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from common.errors import UserError
 from common.settings import validate
 from student_trainer import signals
+from student_trainer.launch import meeting_s
 from student_trainer.recovery import Recovery, describe
 from student_trainer.run_folder import append_metrics, stop_of
 from student_trainer.settings import WorkerSettings
 from student_trainer.signals import Signals
+from tests.unit.student_trainer.stand_in import make_settings
 
 DEATH = WorkerHealthCheckFailedError("A worker health check failed.", RayActorError())
 
@@ -57,6 +59,11 @@ def test_a_number_of_workers_or_a_range():
     for wrong in ([4, 1], [0, 1], 0):
         with pytest.raises(UserError, match="count"):
             validate(WorkerSettings, {"count": wrong}, "test")
+
+
+def test_workers_wait_longer_for_each_other_than_for_the_teacher(tmp_path: Path):
+    teacher = {"url": "http://t", "model": "m", "patience_s": 7200}
+    assert meeting_s(make_settings(tmp_path, teacher=teacher)) > 7200
 
 
 @pytest.fixture
