@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.controller.state import RestartingState, RunningState
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from common.errors import UserError
 from common.settings import validate
-from student_trainer import signals
+from student_trainer import recovery, signals
 from student_trainer.launch import meeting_s
-from student_trainer.recovery import Recovery, describe
+from student_trainer.recovery import Recovery, StoppedBeforeWork, describe
 from student_trainer.run_folder import append_metrics, stop_of
 from student_trainer.settings import WorkerSettings
 from student_trainer.signals import Signals
@@ -28,14 +29,31 @@ def failed(*causes: Exception) -> WorkerGroupError:
 
 
 def test_only_failures_without_a_step_further_count(tmp_path: Path):
-    recovery = Recovery(tmp_path, None, max_failures=2)
+    watcher = Recovery(tmp_path, None, max_failures=2)
     for step in (1, 2, 3):
         append_metrics(tmp_path, {"progress/step": step})
-        recovery.judge(failed(DEATH))
-        recovery.judge(failed(DEATH, RuntimeError("connection closed by peer")))
-    recovery.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))  # a lost node may come back
+        watcher.judge(failed(DEATH))
+        watcher.judge(failed(DEATH, RuntimeError("connection closed by peer")))
+    watcher.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))  # a lost node may come back
     with pytest.raises(WorkerGroupError):
-        recovery.judge(failed(DEATH))
+        watcher.judge(failed(DEATH))
+
+
+def test_a_run_that_waits_for_room_says_why_once_and_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(recovery, "SAY_AFTER_S", 0)
+    waiting, watcher = RestartingState(failed(DEATH)), Recovery(tmp_path, None, max_failures=2)
+    watcher.after_controller_state_update(RunningState(), waiting)
+    watcher.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))
+    watcher.after_controller_state_update(waiting, waiting)
+    (said,) = caplog.messages
+    assert (
+        said == "worker 0 died (killed, crashed, or its node was lost); waiting for room in the cluster for the workers"
+    )
+    stop_of(tmp_path).touch()
+    with pytest.raises(StoppedBeforeWork):
+        watcher.after_controller_state_update(waiting, waiting)
 
 
 def test_the_users_mistake_ends_the_run_whoever_failed_with_it(tmp_path: Path):
