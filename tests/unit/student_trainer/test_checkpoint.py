@@ -36,9 +36,10 @@ def remote() -> str:
     return f"fsspec+memory://{uuid4()}"
 
 
-@pytest.fixture
-def learner(tmp_path: Path) -> Learner:
-    return moved_learner(short_run(tmp_path, **SFT), seed=1)
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+    """What learns in no test: it is only written, and put into a state that was."""
+    return moved_learner(short_run(tmp_path_factory.mktemp("learner"), **SFT), seed=1)
 
 
 @pytest.fixture(params=["run folder", "file", "remote"])

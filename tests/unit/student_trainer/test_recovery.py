@@ -47,10 +47,7 @@ def test_a_run_that_waits_for_room_says_why_once_and_can_be_stopped(
     watcher.after_controller_state_update(RunningState(), waiting)
     watcher.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))
     watcher.after_controller_state_update(waiting, waiting)
-    (said,) = caplog.messages
-    assert (
-        said == "worker 0 died (killed, crashed, or its node was lost); waiting for room in the cluster for the workers"
-    )
+    assert caplog.messages == [f"{describe({0: DEATH})}; waiting for room in the cluster for the workers"]
     stop_of(tmp_path).touch()
     with pytest.raises(StoppedBeforeWork):
         watcher.after_controller_state_update(waiting, waiting)
