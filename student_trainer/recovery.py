@@ -131,10 +131,11 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         if stop.exists():
             return
         stop.write_text(RESIZING)
+        written = stop.stat().st_mtime_ns
         deadline = time.monotonic() + SAVE_WITHIN_S
         while self._group and any_runs(self._group) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
-        if stop.read_text() == RESIZING:  # else a stop was asked for meanwhile
+        if stop.stat().st_mtime_ns == written:  # else a stop was asked for meanwhile, perhaps by `touch`
             stop.unlink()
 
 

@@ -1,14 +1,18 @@
 """What ends a run whose workers failed, what starts them again, and how signals reach it."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from ray.exceptions import RayActorError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
-from ray.train.v2._internal.execution.controller.state import RestartingState, RunningState
+from ray.train.v2._internal.execution.controller.state import ResizingState, RestartingState, RunningState
+from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from common.errors import UserError
@@ -51,6 +55,24 @@ def test_a_run_that_waits_for_room_says_why_once_and_can_be_stopped(
     stop_of(tmp_path).touch()
     with pytest.raises(StoppedBeforeWork):
         watcher.after_controller_state_update(waiting, waiting)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_workers_that_change_save_first_and_a_stop_asked_for_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+):
+    stop, watcher = stop_of(tmp_path), Recovery(tmp_path, None, max_failures=2)
+
+    def saved(group: object) -> bool:
+        assert stop.exists()
+        if asked:
+            os.utime(stop, (1, 1))  # as `touch` does, whose own time may be the same within a tick of the clock
+        return False
+
+    monkeypatch.setattr(recovery, "any_runs", saved)
+    watcher.after_worker_group_training_start(MagicMock(WorkerGroup))
+    watcher.after_controller_state_update(RunningState(), ResizingState(ResizeDecision(1, {"CPU": 1})))
+    assert stop.exists() == asked
 
 
 def test_the_users_mistake_ends_the_run_whoever_failed_with_it(tmp_path: Path):
