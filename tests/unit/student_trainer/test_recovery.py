@@ -70,7 +70,9 @@ def test_workers_that_change_save_first_and_a_stop_asked_for_meanwhile_stays(
         return False
 
     monkeypatch.setattr(recovery, "any_runs", saved)
-    watcher.after_worker_group_training_start(MagicMock(WorkerGroup))
+    group = MagicMock(WorkerGroup)
+    group.__len__.return_value = 1
+    watcher.after_worker_group_training_start(group)
     watcher.after_controller_state_update(RunningState(), ResizingState(ResizeDecision(1, {"CPU": 1})))
     assert stop.exists() == asked
 
