@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
+from safetensors import SafetensorError
+
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
 from student_trainer import ledger
@@ -87,7 +89,8 @@ def train(settings: TrainSettings, world: World, connect: Connect = connect) -> 
         if done.step == run.last_step and is_finished(settings.run_folder, settings.student):
             return
         try:
-            _train_on(run, done, connect)
+            if done.step < run.last_step:
+                _train_on(run, done, connect)
         except StopAsked:
             if world.leads:
                 log.info("stopped as asked; start the run again to go on")
@@ -197,9 +200,15 @@ def _log(run: Run, metrics: Metrics) -> None:
 
 
 def _finish(run: Run) -> None:
-    with run.storage.opened(run.last_step) as newest:
-        write_student(run.settings, newest)
-    write_summary(run.settings.run_folder)
+    folder = run.settings.run_folder
+    try:
+        with run.storage.opened(run.last_step) as newest:
+            write_student(run.settings, newest)
+        write_summary(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"can't write the finished student to {folder}: {error}; its checkpoint is whole: free space and resume"
+        ) from None
 
 
 def _tell_nothing(_: object) -> list[None]:

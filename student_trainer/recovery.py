@@ -16,6 +16,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, Wo
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.context import TrainRunContext
 from ray.train.v2._internal.execution.controller.state import (
+    InitializingState,
     ReschedulingState,
     ResizingState,
     RestartingState,
@@ -34,6 +35,11 @@ log = logging.getLogger(__name__)
 RESIZING = "the number of workers changes"
 """What the request to stop says when the run goes on with other workers."""
 SAVE_WITHIN_S = 120.0
+LOOK_EVERY_S = 0.2
+"""Between two looks at workers or for a stop, which announce nothing."""
+SAY_AFTER_S = 15.0
+"""How long an elastic run has too little room before that is said."""
+ROOM_AGAIN = "there is room again"
 
 
 class StoppedBeforeWork(Exception):
@@ -47,6 +53,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         self._run_folder, self._checkpoint_storage, self._max_failures = run_folder, checkpoint_storage, max_failures
         self._failures, self._furthest, self._news = 0, 0, ""
         self._group: WorkerGroup | None = None
+        self._since = time.monotonic()
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
         write_log(self._run_folder)
@@ -68,12 +75,26 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
     ) -> None:
         """Raise what ends the run, which Ray Train gives to the driver as a ControllerError's `controller_failure`."""
         if current_state is previous_state:
+            if isinstance(current_state, InitializingState | RestartingState | ReschedulingState):
+                self.wait()
             return
+        self._since = time.monotonic()
         if isinstance(current_state, RestartingState | ReschedulingState):
             self.judge(current_state.training_failed_error)
         elif isinstance(current_state, ResizingState):
             self._news = "the nodes of the cluster changed"
             self._let_workers_save()
+
+    def wait(self) -> None:
+        """Look for a stop while an elastic run has fewer nodes than it needs: Ray asks again, and says nothing.
+
+        Raises StoppedBeforeWork.
+        """
+        if stop_of(self._run_folder).exists():
+            raise StoppedBeforeWork
+        if time.monotonic() - self._since > SAY_AFTER_S:
+            self._say_that_it_waits()
+        time.sleep(LOOK_EVERY_S)
 
     def judge(self, failure: TrainingFailedError) -> None:
         """Return when the workers should start again. Raises `failure`, or the user's own mistake in it, when not."""
@@ -82,9 +103,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
             if isinstance(cause, UserError):
                 raise cause
         if isinstance(failure, ControllerError) and _waits(failure):
-            if not self._news:
-                log.warning("waiting for room in the cluster for the workers")
-                self._news = "there is room again"
+            self._say_that_it_waits()
             return
         step = newest_step(self._run_folder)
         self._failures = 1 if step > self._furthest else self._failures + 1
@@ -92,6 +111,12 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         if self._failures > self._max_failures:
             raise failure
         self._news = describe(causes)
+
+    def _say_that_it_waits(self) -> None:
+        if self._news != ROOM_AGAIN:
+            why = f"{self._news}; " if self._news else ""
+            log.warning("%swaiting for room in the cluster for the workers", why)
+            self._news = ROOM_AGAIN
 
     def _newest_checkpoint(self) -> str:
         try:
@@ -106,10 +131,11 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         if stop.exists():
             return
         stop.write_text(RESIZING)
+        written = stop.stat().st_mtime_ns
         deadline = time.monotonic() + SAVE_WITHIN_S
         while self._group and any_runs(self._group) and time.monotonic() < deadline:
-            time.sleep(0.2)  # between two looks, as Ray Train itself polls its workers
-        if stop.read_text() == RESIZING:  # else a stop was asked for meanwhile
+            time.sleep(LOOK_EVERY_S)
+        if stop.stat().st_mtime_ns == written:  # else a stop was asked for meanwhile, perhaps by `touch`
             stop.unlink()
 
 

@@ -64,15 +64,23 @@ def _newest_intact(storage: Storage, stack: ExitStack) -> tuple[int, Path] | Non
 
 
 def _candidates(storage: Storage) -> list[int]:
-    """Steps whose checkpoints agree with the ledger, newest first: none later than the one that `latest` names."""
+    """Steps whose checkpoints agree with the ledger, newest first: none later than the one that `latest` names.
+
+    Raises UserError where it names one, and neither that nor an earlier one is there.
+    """
     steps, named = storage.steps(), storage.latest()
     if named is None:  # made by an earlier release, or ended before its first one was whole
         return steps
-    newest = [step for step in steps if f"{STEP}{step}" == named.strip()]
-    if not newest:
+    number = named.strip().removeprefix(STEP)
+    if number.isdecimal():
+        steps = [step for step in steps if step <= int(number)]
+    if not steps:
+        raise UserError(
+            f"no checkpoint is in {storage}, where latest names {named!r}; restore it, or choose a new run_folder"
+        )
+    if number != str(steps[0]):
         log.warning("%s/latest names %r, which is not there; taking the newest intact checkpoint", storage, named)
-        return steps
-    return [step for step in steps if step <= newest[0]]
+    return steps
 
 
 def _step_of(newest: tuple[int, Path] | None) -> list[int]:

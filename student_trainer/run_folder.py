@@ -22,6 +22,7 @@ from common.errors import UserError
 from student_trainer import lines
 from student_trainer.bottleneck import verdict
 from student_trainer.learning_settings import StudentSettings
+from student_trainer.run_lock import locked
 from student_trainer.settings import TrainSettings
 from student_trainer.storage import open_storage
 
@@ -71,19 +72,25 @@ def write_log(run_folder: Path) -> None:
 def prepare(settings: TrainSettings) -> None:
     """Create the run folder and write `config.yaml`.
 
-    Raises UserError naming each setting that would change the training of a run that has checkpoints, or when its
-    checkpoints can't be reached.
+    Raises UserError naming each setting that would change the training of a run that has checkpoints, when its
+    checkpoints can't be reached, when those of another run are in their place, or while another run writes there: what
+    asks that one to stop is its own.
     """
     config = settings.run_folder / "config.yaml"
-    open_storage(settings.run_folder, settings.checkpoint_storage)
-    if config.exists():
-        before = _with_defaults(yaml.safe_load(config.read_text()))
-        if open_storage(settings.run_folder, before.get("checkpoint_storage")).steps():
-            _check_same(before, _as_written(settings), config)
+    storage = open_storage(settings.run_folder, settings.checkpoint_storage)
     try:
         settings.run_folder.mkdir(parents=True, exist_ok=True)
-        lines.replace(config, yaml.safe_dump(_as_written(settings), sort_keys=False).encode())
-        stop_of(settings.run_folder).unlink(missing_ok=True)
+        with locked(settings.run_folder):
+            before = _with_defaults(yaml.safe_load(config.read_text())) if config.exists() else {}
+            if before and open_storage(settings.run_folder, before.get("checkpoint_storage")).steps():
+                _check_same(before, _as_written(settings), config)
+            elif before.get("checkpoint_storage") != settings.checkpoint_storage and storage.steps():
+                raise UserError(
+                    f"checkpoint_storage: {storage} holds another run's checkpoints; give this run_folder another "
+                    "name, or choose another storage"
+                )
+            lines.replace(config, yaml.safe_dump(_as_written(settings), sort_keys=False).encode())
+            stop_of(settings.run_folder).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"run_folder: can't write {config}: {error.strerror}; choose another run_folder") from None
 

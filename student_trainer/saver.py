@@ -58,10 +58,12 @@ class Saver:
         return snapshot(learner, state, self._world), time.perf_counter() - began
 
     def start(self, taken: Snapshot) -> None:
-        """Write `taken` in the background, on rank 0; what the run wrote of its steps stands on the disk before it."""
+        """Write `taken` in the background, on rank 0; what the run wrote of its steps stands on the disk before it.
+
+        Nothing is written after a write that failed: the next `check` says so, where all workers hear of it.
+        """
         self.saved = taken.state.step
-        if self._world.leads:
-            self.check()
+        if self._world.leads and not (self._writing and self._writing.exception()):
             self._writing = self._thread.submit(self._write, taken)
 
     def _write(self, taken: Snapshot) -> None:

@@ -79,7 +79,8 @@ class SegmentWriter:
             self.path = folder / segment_name(self.start, rank, part)
             with suppress(FileExistsError):
                 self._lock = self.path.open("xb")
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                with suppress(OSError):  # where nothing can be locked, nobody compacts
+                    fcntl.flock(self._lock, fcntl.LOCK_EX)
                 if os.fstat(self._lock.fileno()).st_nlink:
                     break
                 self._lock.close()  # someone took it for a leftover before it was locked

@@ -36,9 +36,10 @@ def remote() -> str:
     return f"fsspec+memory://{uuid4()}"
 
 
-@pytest.fixture
-def learner(tmp_path: Path) -> Learner:
-    return moved_learner(short_run(tmp_path, **SFT), seed=1)
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+    """What learns in no test: it is only written, and put into a state that was."""
+    return moved_learner(short_run(tmp_path_factory.mktemp("learner"), **SFT), seed=1)
 
 
 @pytest.fixture(params=["run folder", "file", "remote"])
@@ -124,10 +125,16 @@ def test_a_checkpoint_later_than_the_latest_is_not_taken(tmp_path: Path, learner
     """The machine ended between the two: the ledger may know no more than the latest does."""
     storage = storage_at(tmp_path / "run")
     save_three(storage, learner)
-    (tmp_path / "run" / "checkpoints" / "latest").write_text("step-4")
-    assert resume(storage, learner, ALONE) == State(4, 0, 4, 20)
-    (tmp_path / "run" / "checkpoints" / "latest").unlink()
+    latest = tmp_path / "run" / "checkpoints" / "latest"
+    latest.unlink()
     assert resume(storage, learner, ALONE) == State(10, 0, 10, 20)
+    latest.write_text("step-4")
+    assert resume(storage, learner, ALONE) == State(4, 0, 4, 20)
+    storage.remove(4)
+    assert resume(storage, learner, ALONE) == State(2, 0, 2, 20)
+    storage.remove(2)
+    with pytest.raises(UserError, match=r"no checkpoint is in .*, where latest names 'step-4'; restore it"):
+        resume(storage, learner, ALONE)
 
 
 def test_a_folder_without_an_intact_checkpoint_is_refused(storage: Storage, learner: Learner):
@@ -173,7 +180,7 @@ def test_an_error_of_the_background_is_raised_by_the_next_look_and_a_write_is_wa
     monkeypatch.setattr(Snapshot, "write", fail)
     writing = Saver(settings, storage, ALONE, 2)
     writing.start(writing.take(learner, State(3, 0, 3, 20))[0])
-    writing.take(learner, State(4, 0, 4, 20))
+    writing.start(writing.take(learner, State(4, 0, 4, 20))[0])
     for look in (writing.check, lambda: writing.__exit__(None, None, None)):
         with pytest.raises(UserError, match=r"after step 3 to .*: the disk is gone; it takes about \S+ MB"):
             look()

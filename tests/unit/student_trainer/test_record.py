@@ -13,6 +13,7 @@ from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
 from common.wire import TeacherAnswer, encode, failed
+from student_trainer import segments
 from student_trainer.answers import Answers
 from student_trainer.examples import Example, plan_steps
 from student_trainer.record import Key, RecordReader, RecordWriter, digest
@@ -161,6 +162,17 @@ def test_an_unwritable_record_is_one_clear_line(tmp_path: Path):
     (tmp_path / "record").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="can't append to the record"):
         write(tmp_path / "record", {Key(0, 0): make_answer(1)})
+
+
+def test_where_no_file_can_be_locked_answers_are_recorded_and_not_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(segments.fcntl, "flock", refuse)
+    assert write(tmp_path, {Key(0, 0): make_answer(1)}).suffix == ".arrows"
+    assert RecordReader([tmp_path]).find(Key(0, 0), REQUEST) is not None
 
 
 def test_replay_gives_the_same_examples_without_a_teacher(tmp_path: Path):

@@ -6,7 +6,8 @@ import os
 import resource
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -191,10 +192,22 @@ def file_size_limit(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_one_group_of_workers_at_a_time_writes_to_a_run_folder(tmp_path: Path):
-    with locked(tmp_path):
-        held = ExitStack()
+def test_one_run_at_a_time_writes_to_a_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = short_run(tmp_path, **SFT)
+    run_folder.prepare(settings)
+    monkeypatch.setattr(run_folder, "locked", partial(locked, patience_s=0))
+    with locked(settings.run_folder):
+        stop_of(settings.run_folder).touch()
         with pytest.raises(UserError, match=rf"another run writes to .* \(process {os.getpid()} on .*\); wait for"):
-            held.enter_context(locked(tmp_path, patience_s=0))
-    with locked(tmp_path, patience_s=0):
-        pass
+            run_folder.prepare(settings)
+        assert stop_of(settings.run_folder).exists()
+    run_folder.prepare(settings)
+    assert not stop_of(settings.run_folder).exists()
+
+
+def test_another_runs_checkpoints_are_not_taken_over(tmp_path: Path):
+    settings = short_run(tmp_path, max_steps=1, checkpoint_storage=f"{tmp_path}/store", **SFT)
+    start(settings)
+    run_folder.prepare(settings)
+    with pytest.raises(UserError, match="store/run holds another run's checkpoints; give this run_folder another name"):
+        run_folder.prepare(settings.model_copy(update={"run_folder": tmp_path / "other" / "run"}))
