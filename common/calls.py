@@ -48,6 +48,11 @@ class CallFailed(Exception):
     connected = True
     """Whether the request reached anybody."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether it was refused by a teacher that is well and has too much to do."""
+        return self.overload and not self.down
+
 
 class TeacherCalls:
     """Calls the teacher at `base_url`, its route prefix included. Used as `async with TeacherCalls(...) as teacher`."""
@@ -106,7 +111,7 @@ class TeacherCalls:
     ) -> httpx.Response:
         try:
             response = await self._http.request(method, self._base_url + path, content=content, headers=headers)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             failure = CallFailed(str(error) or type(error).__name__)
             failure.connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise failure from None

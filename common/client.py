@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
@@ -112,9 +112,8 @@ def failure_of(state: RetryCallState) -> CallFailed:
 
 
 def wait_s(state: RetryCallState) -> float:
-    """Retry-After with up to a quarter more, so that refused clients don't all come back at once; else the backoff."""
-    asked = failure_of(state).retry_after_s
-    return _backoff_s(state) if asked is None else asked * random.uniform(1, 1.25)
+    """Retry-After, or else the backoff; with up to half of it more, so that not all clients come back at once."""
+    return (failure_of(state).retry_after_s or _backoff_s(state)) * random.uniform(1, 1.5)
 
 
-_backoff_s = wait_exponential_jitter(multiplier=0.5, max=LONGEST_WAIT_S, jitter=0.5)
+_backoff_s = wait_exponential(multiplier=0.5, max=LONGEST_WAIT_S)

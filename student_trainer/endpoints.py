@@ -1,11 +1,13 @@
 """The endpoints of one teacher: which of them are well, and which is asked next.
 
-Each has a breaker. Whoever is open is probed by its card, which must still fit the run, before requests flow again.
+Each has a breaker. Whoever is open is probed before requests flow again: its card must still fit the run, and it must
+answer what it answered before. So a prompt that no teacher answers never looks like an outage, nor an outage like it.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from common.api import DistillRequest, TeacherCard
@@ -18,7 +20,7 @@ from student_trainer.outage import Outage
 PROBE_S = 10.0
 """Longest wait for a card."""
 NOT_FOUND = 404
-"""What a proxy answers while the application behind it is still coming up."""
+"""What a proxy answers while the application behind it is gone, or still coming up."""
 
 Check = Callable[[str, Teacher, TeacherCard, str | None], Awaitable[None]]
 """Raises UserError unless the teacher at a url, with such a card, fits the run; given the revision of an answer that
@@ -37,14 +39,16 @@ class Endpoint:
         """What it said last that was no answer."""
         self.rests_until = 0.0
         self.in_flight = self.asked = 0
-        self.last_answered: DistillRequest | None = None
+        self.proven: DistillRequest | None = None
+        """The first request that it answered, which the alignment probe made: short, and known to be answerable."""
         self.replicas: int | None = None
 
     async def teacher(self) -> TeacherCard:
         """Its card; raises CallFailed or UserError."""
         try:
             async with asyncio.timeout(PROBE_S):
-                card = await self._teacher.teacher()
+                with _down_where_not_found():
+                    card = await self._teacher.teacher()
         except TimeoutError:
             raise CallFailed(f"GET /v1/teacher got no answer in {PROBE_S:.0f} s") from None
         self.replicas = card.replicas
@@ -55,11 +59,24 @@ class Endpoint:
         self.in_flight += 1
         self.asked += 1
         try:
-            answers = await self._teacher.distill(request)
+            with _down_where_not_found():
+                answers = await self._teacher.distill(request)
         finally:
             self.in_flight -= 1
-        self.last_answered = request
+        self.proven = self.proven or request
         return answers
+
+
+@contextmanager
+def _down_where_not_found() -> Iterator[None]:
+    try:
+        yield
+    except TeacherRefused as error:
+        if error.status != NOT_FOUND:
+            raise
+        failure = CallFailed(str(error))
+        failure.connected = False
+        raise failure from None
 
 
 class Endpoints:
@@ -118,9 +135,9 @@ class Endpoints:
         each = [endpoint.replicas for endpoint in self._all]
         return None if None in each else sum(filter(None, each))
 
-    def last_answered(self) -> DistillRequest | None:
+    def proven(self) -> DistillRequest | None:
         """A request that was answered."""
-        return next((endpoint.last_answered for endpoint in self._all if endpoint.last_answered), None)
+        return next((endpoint.proven for endpoint in self._all if endpoint.proven), None)
 
     async def ask(self, endpoint: Endpoint, request: DistillRequest) -> list[TeacherAnswer]:
         """Ask `endpoint` once; it is looked at again when an answer is of a revision not seen so far.
@@ -157,22 +174,36 @@ class Endpoints:
         self._known |= {(model.name, model.revision) for model in card.models}
 
     async def _try_to_greet(self, endpoint: Endpoint) -> None:
-        """Close the breaker if the endpoint answers with a card that fits; UserError if it doesn't fit."""
+        """Close the breaker if the endpoint's card fits and it answers; UserError if it doesn't fit."""
         try:
-            await self._greet(endpoint)
+            answers = await self._answers(endpoint)
         except CallFailed as error:
             endpoint.trouble = str(error)
-        except TeacherRefused as error:
-            if error.status != NOT_FOUND:
+            return
+        endpoint.breaker.close(_now())
+        self.outage.end(endpoint.url)
+        if answers:
+            self.outage.answered()
+
+    async def _answers(self, endpoint: Endpoint) -> bool:
+        """Whether it answers what it answered before: False where it is only too busy.
+
+        Raises CallFailed where not; UserError if its card doesn't fit.
+        """
+        proven = endpoint.proven
+        await self._greet(endpoint)
+        try:
+            if proven is not None:
+                await endpoint.distill(proven)
+        except CallFailed as error:
+            if not error.busy:
                 raise
-            endpoint.trouble = str(error)
-        else:
-            endpoint.breaker.close(_now())
-            self.outage.end(endpoint.url)
+            return False
+        return True
 
     def _note_failure(self, endpoint: Endpoint, error: CallFailed, began: float) -> None:
         endpoint.trouble = str(error)
-        if error.overload and not error.down:
+        if error.busy:
             endpoint.rests_until = _now() + (error.retry_after_s or 0)
         elif endpoint.breaker.failed(began):
             self.times_opened += 1
