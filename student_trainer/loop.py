@@ -143,9 +143,13 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
-        limit.judge(examples.news, metrics, world.joined)
         if taken:
             saver.start(taken)
+        try:
+            limit.judge(examples.news, metrics, world.joined)
+        except UserError:
+            _save_last(run, saver, done)
+            raise
 
 
 def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
