@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # cpu or gpu: which build of vLLM and torch to install; what .venv has already, unless said.
 BUILD ?= $(or $(firstword $(shell cat .venv/installed 2>/dev/null)),cpu)
 
-.PHONY: setup demo demo-toolbench test lint bench clean
+.PHONY: setup demo demo-toolbench test test-faults lint bench clean
 
 setup:
 	@sh requirements/setup.sh $(BUILD)
@@ -19,6 +19,10 @@ demo-toolbench: setup
 
 test: setup
 	@$(PYTHON) -m pytest
+
+# Everything that kills something, three times.
+test-faults: setup
+	@for round in 1 2 3; do $(PYTHON) -m pytest tests/faults -m "" -s || exit 1; done
 
 lint: setup
 	@$(PYTHON) -m ruff check .

@@ -10,10 +10,11 @@ from fastapi import FastAPI
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """The address of `app` while the context lasts."""
+async def serving(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """The address of `app` while the context lasts, on `port` or a free one."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=5))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:

@@ -86,7 +86,7 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
 
     run_folder.prepare(settings)
     with patch.object(loop, "train_step", timed):
-        loop.train(settings, World(0, 1, torch.device("cpu")), lambda *_: None, connect)
+        loop.train(settings, World(0, 1, torch.device("cpu")), connect)
     steps = [end - begin for begin, end in pairwise(ends)]
     return {"step": steps, "waited": waits[1:]}
 

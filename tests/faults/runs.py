@@ -1,0 +1,103 @@
+"""Training runs that a test can watch and hurt while they run as jobs of a cluster."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from cluster.handle import ClusterHandle
+from cluster.jobs import submit_job
+from student_trainer.run_folder import newest_step
+from tests.faults.victims import actors, wait_for
+
+
+class Run:
+    """One submission of `python -m student_trainer train`; the same folder may be submitted again."""
+
+    def __init__(self, cluster: ClusterHandle, config: Path, folder: Path, **settings: object) -> None:
+        """`settings` override the config; in their names `__` stands for the dot."""
+        self.folder, self._cluster = folder, cluster
+        overrides = {"run_folder": folder} | {name.replace("__", "."): value for name, value in settings.items()}
+        options = [part for name, value in overrides.items() for part in (f"--{name}", str(value))]
+        self._command = ["python", "-m", "student_trainer", "train", str(config), *options]
+        self._thread = threading.Thread(target=self._submit, daemon=True)
+        self._failure: BaseException | None = None
+        self.lines: list[str] = []
+        self.code: int | None = None
+
+    def _submit(self) -> None:
+        try:
+            self.code = submit_job(self._cluster, self._command, self.lines.append)
+        except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
+            self._failure = error
+
+    def wait_for_step(self, step: int) -> None:
+        """Return when `step` is done and written down. Raises AssertionError when the job ends before."""
+
+        def look() -> bool:
+            alive = self._thread.is_alive()
+            done = newest_step(self.folder) >= step
+            assert alive or done, self.story()
+            return done
+
+        wait_for(look, f"step {step} of {self.folder.name}")
+
+    def wait(self, patience_s: float = 300) -> int:
+        """The job's exit code, when it has ended. Raises TimeoutError."""
+        self._thread.join(patience_s)
+        if self._thread.is_alive():
+            raise TimeoutError(f"{self.folder.name} still runs after {patience_s:.0f} s:\n{self.story()}")
+        if self._failure is not None:
+            raise self._failure
+        assert self.code is not None
+        return self.code
+
+    def succeed(self) -> None:
+        """Wait for the job's end; it must be a good one."""
+        assert self.wait() == 0, self.story()
+
+    def story(self) -> str:
+        """What the job and its workers said last."""
+        log = self.folder / "log.txt"
+        said = log.read_text().splitlines()[-20:] if log.exists() else []
+        return "\n".join([*self.lines[-20:], "log.txt:", *said])
+
+    def driver(self) -> psutil.Process:
+        """The job's driver, as soon as it is there."""
+        info = wait_for(lambda: (self._job() or {}).get("driver_info") or {}, "the driver")
+        return psutil.Process(int(info["pid"]))
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers of the cluster's only run, in the order of their starts."""
+        return actors(self._cluster, "RayTrainWorker")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the job if it still runs."""
+        job = self._job()
+        if job is not None and job["status"] in ("PENDING", "RUNNING"):
+            with suppress(httpx.HTTPError):  # it ended just now
+                self._cluster.post(f"/api/jobs/{job['submission_id']}/stop")
+        self._thread.join(60)
+
+    def _job(self) -> dict[str, Any] | None:
+        """The newest job on this run folder."""
+        jobs = [job for job in self._cluster.get("/api/jobs/") if str(self.folder) in job["entrypoint"].split()]
+        return max(jobs, key=lambda job: job["start_time"] or 0, default=None)
+
+
+@contextmanager
+def running(cluster: ClusterHandle, config: Path, folder: Path, **settings: object) -> Iterator[Run]:
+    """A run that has been submitted; it is stopped at the end if it still runs."""
+    run = Run(cluster, config, folder, **settings)
+    run.start()
+    try:
+        yield run
+    finally:
+        run.stop()

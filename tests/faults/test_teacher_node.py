@@ -1,0 +1,30 @@
+"""A node of the teacher pool is lost: Serve puts its replicas on the other one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.local import local_cluster
+from cluster.settings import ClusterSettings, PoolSettings
+from tests.faults.checks import NOISE, check_close, check_prompts
+from tests.faults.conftest import Undisturbed
+from tests.faults.faults import FAULTS, hurt
+from tests.faults.stage import Stage, serve_teachers
+
+pytestmark = [pytest.mark.faults_all, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def stage(folder: Path) -> Iterator[Stage]:
+    """The vLLM teacher on a cluster of its own, with two nodes for it."""
+    with local_cluster(ClusterSettings(teacher=PoolSettings(nodes=2), start_timeout_s=240)) as cluster:
+        serve_teachers(cluster, folder, "vllm")
+        yield Stage(cluster, folder, "vllm")
+
+
+def test_a_teachers_node_is_lost(stage: Stage, undisturbed: Undisturbed):
+    run = hurt(stage, "teacher-node-lost", [(3, FAULTS["teacher_node_lost"])]).folder
+    check_prompts(stage.data, run)
+    check_close(run, undisturbed(stage, 1), NOISE)
+    assert stage.replicas()
