@@ -67,7 +67,8 @@ def _remedy(waited: float, steps: list[Line]) -> str:
         text += f" (add {_between(replicas * (factor - 1))})"
     newest = steps[-1]
     if newest["pipeline/window"] >= newest["pipeline/window_limit"]:
-        text += f", or let the window exceed its limit of {newest['pipeline/window_limit']:.0f}: teacher.max_window"
+        limit = newest["pipeline/window_limit"]
+        text += f", or let the window exceed its limit of {limit:.0f}: teacher.window, or max_window where that is null"
     return text
 
 
