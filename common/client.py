@@ -48,8 +48,8 @@ def read_token(token_file: Path | None) -> str:
 class TeacherClient(TeacherCalls):
     """Asks the teacher at `base_url` (its route prefix included). Used as `async with TeacherClient(...) as teacher`.
 
-    Connection errors, any 5xx, 408, 429 and broken answers are tried again, `attempts` times in all, waiting as long as
-    Retry-After says or exponentially longer. A 503 or 429 with Retry-After, a busy teacher's word, is no attempt: it is
+    Connection errors, any 5xx, 408 and broken answers are tried again, `attempts` times in all, waiting as long as
+    Retry-After says or exponentially longer. 429, or 503 with Retry-After, a busy teacher's word, is no attempt: it is
     put up with for OVERLOAD_PATIENCE_S. Scoring is idempotent, so trying again is safe.
     """
 

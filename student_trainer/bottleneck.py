@@ -46,7 +46,7 @@ def verdict(lines: list[Line]) -> str:
             f"{shares.stream:.0%} of the time; add workers, which share the rows, or give each more cpus"
         )
     if shares.waited >= MUCH:
-        return f"teacher-bound: trainers waited {shares.waited:.0%}; {_remedy(shares.waited, steps)}"
+        return f"teacher-bound: trainers waited {shares.waited:.0%}{_outages(steps)}; {_remedy(shares.waited, steps)}"
     waited = f"the teacher was waited for {shares.waited:.0%}" if asked else f"rows were waited for {shares.waited:.0%}"
     if shares.waited >= HARDLY:
         return f"balanced: {waited}"
@@ -58,6 +58,12 @@ def _shares(steps: list[Line]) -> Shares:
     step, waited, stream, checkpoint = (sum(line.get(f"time/{name}_s", 0.0) for line in steps) for name in names)
     total = max(step + checkpoint, 1e-9)
     return Shares(waited / total, stream / total, checkpoint / total)
+
+
+def _outages(steps: list[Line]) -> str:
+    """What of the waiting no replica more would have spared; empty where there was none."""
+    seconds = sum(line.get("teacher/outage_s", 0.0) for line in steps)
+    return f" (no teacher answered for {seconds:.0f} s, all workers together)" if seconds >= 1 else ""
 
 
 def _remedy(waited: float, steps: list[Line]) -> str:

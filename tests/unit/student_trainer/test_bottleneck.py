@@ -32,6 +32,7 @@ def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: boo
             line(4.1, **{"pipeline/replicas": 3}),
             "teacher-bound: trainers waited 41%; serve about 1.7 times as many replicas (add 2 to 3)",
         ),
+        (line(4, **{"teacher/outage_s": 3}), "waited 40% (no teacher answered for 6 s, all workers together); serve"),
         (line(5, **{"pipeline/replicas": 2}), "serve about 2.0 times as many replicas (add 2)"),
         (
             line(4, **{"pipeline/window_limit": 32.0}),

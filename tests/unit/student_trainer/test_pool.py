@@ -157,10 +157,10 @@ def test_an_overloaded_teacher_is_asked_again_when_it_says_and_another_at_once()
     run(work())
 
 
-@pytest.mark.parametrize("overloaded_s", [100, 1000])
-def test_overload_is_put_up_with_while_anything_is_answered(overloaded_s: float):
+@pytest.mark.parametrize(("overloaded_s", "met"), [(100, OVERLOAD), (100, httpx.Response(429)), (1000, OVERLOAD)])
+def test_overload_is_put_up_with_while_anything_is_answered(overloaded_s: float, met: Fault):
     async def work() -> None:
-        busy = Outages((0, overloaded_s), met=OVERLOAD)
+        busy = Outages((0, overloaded_s), met=met)
         async with pool_over({A: Served(lambda id: busy(id) if id == "row-0" else None)}, patience_s=60) as pool:
             unlucky = asyncio.create_task(pool.distill(ask(0)))
             for number in range(1, 100):
