@@ -20,7 +20,8 @@ from common.client import TeacherUnavailable, failure_of, wait_s
 from common.wire import TeacherAnswer
 from student_trainer.agreement import unless_stopped
 from student_trainer.answers import PromptFailed, Teacher
-from student_trainer.endpoints import Check, Endpoint, Endpoints
+from student_trainer.endpoint import Endpoint
+from student_trainer.endpoints import Check, Endpoints
 from student_trainer.settings import TeacherSettings
 from student_trainer.teacher_news import Counts
 
