@@ -40,13 +40,18 @@ class CallFailed(Exception):
     retry_after_s: float | None = None
     """How long the teacher asked to be left alone."""
     overload = False
-    """Whether the teacher said to come back later (503 or 429 with Retry-After)."""
+    """Whether the teacher said to come back later (429, or 503 with Retry-After)."""
     down = False
     """Whether it said so because it has no engine, and not because it has too much to do."""
     garbled = False
     """Whether there was an answer that can't be read."""
     connected = True
     """Whether the request reached anybody."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was refused by a teacher that is well and has too much to do."""
+        return self.overload and not self.down
 
 
 class TeacherCalls:
@@ -106,7 +111,7 @@ class TeacherCalls:
     ) -> httpx.Response:
         try:
             response = await self._http.request(method, self._base_url + path, content=content, headers=headers)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             failure = CallFailed(str(error) or type(error).__name__)
             failure.connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise failure from None
@@ -133,8 +138,8 @@ def _failure(response: httpx.Response) -> CallFailed:
     wait = response.headers.get("Retry-After", "")
     if wait.isdecimal():
         failure.retry_after_s = min(float(wait), LONGEST_WAIT_S)
-        failure.overload = response.status_code in (429, 503)
-        failure.down = failure.overload and _error_field(response, "code") in DOWN
+    failure.overload = response.status_code == 429 or (response.status_code == 503 and wait.isdecimal())
+    failure.down = failure.overload and _error_field(response, "code") in DOWN
     return failure
 
 

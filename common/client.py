@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
@@ -48,8 +48,8 @@ def read_token(token_file: Path | None) -> str:
 class TeacherClient(TeacherCalls):
     """Asks the teacher at `base_url` (its route prefix included). Used as `async with TeacherClient(...) as teacher`.
 
-    Connection errors, any 5xx, 408, 429 and broken answers are tried again, `attempts` times in all, waiting as long as
-    Retry-After says or exponentially longer. A 503 or 429 with Retry-After, a busy teacher's word, is no attempt: it is
+    Connection errors, any 5xx, 408 and broken answers are tried again, `attempts` times in all, waiting as long as
+    Retry-After says or exponentially longer. 429, or 503 with Retry-After, a busy teacher's word, is no attempt: it is
     put up with for OVERLOAD_PATIENCE_S. Scoring is idempotent, so trying again is safe.
     """
 
@@ -112,9 +112,8 @@ def failure_of(state: RetryCallState) -> CallFailed:
 
 
 def wait_s(state: RetryCallState) -> float:
-    """Retry-After with up to a quarter more, so that refused clients don't all come back at once; else the backoff."""
-    asked = failure_of(state).retry_after_s
-    return _backoff_s(state) if asked is None else asked * random.uniform(1, 1.25)
+    """Retry-After, or else the backoff; with up to half of it more, so that not all clients come back at once."""
+    return (failure_of(state).retry_after_s or _backoff_s(state)) * random.uniform(1, 1.5)
 
 
-_backoff_s = wait_exponential_jitter(multiplier=0.5, max=LONGEST_WAIT_S, jitter=0.5)
+_backoff_s = wait_exponential(multiplier=0.5, max=LONGEST_WAIT_S)

@@ -27,7 +27,7 @@ class PromptFailed(Exception):
 
 
 class Teacher(Protocol):
-    """What is asked of a live teacher, as `common.client.TeacherClient` does it."""
+    """What is asked of a live teacher, be it one address (`common/calls.py`) or several (`pool.py`)."""
 
     async def teacher(self) -> TeacherCard:
         """What it says about itself."""

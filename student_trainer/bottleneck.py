@@ -46,7 +46,7 @@ def verdict(lines: list[Line]) -> str:
             f"{shares.stream:.0%} of the time; add workers, which share the rows, or give each more cpus"
         )
     if shares.waited >= MUCH:
-        return f"teacher-bound: trainers waited {shares.waited:.0%}; {_remedy(shares.waited, steps)}"
+        return f"teacher-bound: trainers waited {shares.waited:.0%}{_outages(steps)}; {_remedy(shares.waited, steps)}"
     waited = f"the teacher was waited for {shares.waited:.0%}" if asked else f"rows were waited for {shares.waited:.0%}"
     if shares.waited >= HARDLY:
         return f"balanced: {waited}"
@@ -60,6 +60,12 @@ def _shares(steps: list[Line]) -> Shares:
     return Shares(waited / total, stream / total, checkpoint / total)
 
 
+def _outages(steps: list[Line]) -> str:
+    """What of the waiting no replica more would have spared; empty where there was none."""
+    seconds = sum(line.get("teacher/outage_s", 0.0) for line in steps)
+    return f" (no teacher answered for {seconds:.0f} s, all workers together)" if seconds >= 1 else ""
+
+
 def _remedy(waited: float, steps: list[Line]) -> str:
     factor = 1 / max(1 - waited, 1e-2)
     text = f"serve about {factor:.1f} times as many replicas"
@@ -67,7 +73,8 @@ def _remedy(waited: float, steps: list[Line]) -> str:
         text += f" (add {_between(replicas * (factor - 1))})"
     newest = steps[-1]
     if newest["pipeline/window"] >= newest["pipeline/window_limit"]:
-        text += f", or let the window exceed its limit of {newest['pipeline/window_limit']:.0f}: teacher.max_window"
+        limit = newest["pipeline/window_limit"]
+        text += f", or let the window exceed its limit of {limit:.0f}: teacher.window, or max_window where that is null"
     return text
 
 

@@ -1,6 +1,7 @@
 """The endpoints of one teacher: which of them are well, and which is asked next.
 
-Each has a breaker. Whoever is open is probed by its card, which must still fit the run, before requests flow again.
+Each has a breaker. Whoever is open is probed before requests flow again: its card must still fit the run, and it must
+answer what it answered before. So a prompt that no teacher answers never looks like an outage, nor an outage like it.
 """
 
 import asyncio
@@ -12,54 +13,14 @@ from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, TeacherRefused
 from common.wire import TeacherAnswer
 from student_trainer.answers import Teacher
-from student_trainer.breaker import Breaker
+from student_trainer.endpoint import Endpoint
 from student_trainer.outage import Outage
-
-PROBE_S = 10.0
-"""Longest wait for a card."""
-NOT_FOUND = 404
-"""What a proxy answers while the application behind it is still coming up."""
 
 Check = Callable[[str, Teacher, TeacherCard, str | None], Awaitable[None]]
 """Raises UserError unless the teacher at a url, with such a card, fits the run; given the revision of an answer that
 made it necessary to look again, if one did."""
 
 log = logging.getLogger(__name__)
-
-
-class Endpoint:
-    """One endpoint, and how it does."""
-
-    def __init__(self, url: str, teacher: Teacher) -> None:
-        self.url, self._teacher = url, teacher
-        self.breaker = Breaker()
-        self.trouble = "not asked yet"
-        """What it said last that was no answer."""
-        self.rests_until = 0.0
-        self.in_flight = self.asked = 0
-        self.last_answered: DistillRequest | None = None
-        self.replicas: int | None = None
-
-    async def teacher(self) -> TeacherCard:
-        """Its card; raises CallFailed or UserError."""
-        try:
-            async with asyncio.timeout(PROBE_S):
-                card = await self._teacher.teacher()
-        except TimeoutError:
-            raise CallFailed(f"GET /v1/teacher got no answer in {PROBE_S:.0f} s") from None
-        self.replicas = card.replicas
-        return card
-
-    async def distill(self, request: DistillRequest) -> list[TeacherAnswer]:
-        """Its answers; raises CallFailed or UserError."""
-        self.in_flight += 1
-        self.asked += 1
-        try:
-            answers = await self._teacher.distill(request)
-        finally:
-            self.in_flight -= 1
-        self.last_answered = request
-        return answers
 
 
 class Endpoints:
@@ -118,9 +79,9 @@ class Endpoints:
         each = [endpoint.replicas for endpoint in self._all]
         return None if None in each else sum(filter(None, each))
 
-    def last_answered(self) -> DistillRequest | None:
+    def proven(self) -> DistillRequest | None:
         """A request that was answered."""
-        return next((endpoint.last_answered for endpoint in self._all if endpoint.last_answered), None)
+        return next((endpoint.proven for endpoint in self._all if endpoint.proven), None)
 
     async def ask(self, endpoint: Endpoint, request: DistillRequest) -> list[TeacherAnswer]:
         """Ask `endpoint` once; it is looked at again when an answer is of a revision not seen so far.
@@ -157,22 +118,36 @@ class Endpoints:
         self._known |= {(model.name, model.revision) for model in card.models}
 
     async def _try_to_greet(self, endpoint: Endpoint) -> None:
-        """Close the breaker if the endpoint answers with a card that fits; UserError if it doesn't fit."""
+        """Close the breaker if the endpoint's card fits and it answers; UserError if it doesn't fit."""
         try:
-            await self._greet(endpoint)
+            answers = await self._answers(endpoint)
         except CallFailed as error:
             endpoint.trouble = str(error)
-        except TeacherRefused as error:
-            if error.status != NOT_FOUND:
+            return
+        endpoint.breaker.close(_now())
+        self.outage.end(endpoint.url)
+        if answers:
+            self.outage.answered()
+
+    async def _answers(self, endpoint: Endpoint) -> bool:
+        """Whether it answers what it answered before: False where it is only too busy.
+
+        Raises CallFailed where not; UserError if its card doesn't fit.
+        """
+        proven = endpoint.proven
+        await self._greet(endpoint)
+        try:
+            if proven is not None:
+                await endpoint.distill(proven)
+        except CallFailed as error:
+            if not error.busy:
                 raise
-            endpoint.trouble = str(error)
-        else:
-            endpoint.breaker.close(_now())
-            self.outage.end(endpoint.url)
+            return False
+        return True
 
     def _note_failure(self, endpoint: Endpoint, error: CallFailed, began: float) -> None:
         endpoint.trouble = str(error)
-        if error.overload and not error.down:
+        if error.busy:
             endpoint.rests_until = _now() + (error.retry_after_s or 0)
         elif endpoint.breaker.failed(began):
             self.times_opened += 1

@@ -38,6 +38,8 @@ RAY_DEFAULTS = {
 """Ray's variables where they aren't set, for the processes of this run."""
 POOL_SHARE = 0.001
 """How much of the pool's marker a worker takes: the marker says where, not how many."""
+MEETING_S = 1800
+"""How long workers wait for one of them that neither comes nor dies, beside what it may wait for its teacher."""
 
 
 def launch(settings: TrainSettings) -> bool:
@@ -57,6 +59,12 @@ def launch(settings: TrainSettings) -> bool:
         check_resources(settings.workers)
         _fit(settings, signals)
     return run_folder.is_finished(folder, settings.student)
+
+
+def meeting_s(settings: TrainSettings) -> int:
+    """Seconds that workers wait for one of them: longer than one that alone has no teacher may wait for it."""
+    teacher = settings.teacher
+    return MEETING_S + (ceil(teacher.patience_s + teacher.attempts * teacher.timeout_s) if teacher else 0)
 
 
 @contextmanager
@@ -122,6 +130,7 @@ class _Trainer(TorchTrainer):
         super().__init__(
             _work,
             train_loop_config=settings.model_dump(mode="json"),
+            torch_config=TorchConfig(timeout_s=meeting_s(settings)),
             scaling_config=ScalingConfig(
                 num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
             ),

@@ -28,6 +28,7 @@ from student_trainer.checks import warn_of_approximation
 from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
 from student_trainer.finished import write_student
 from student_trainer.ledger import Entry
+from student_trainer.opening import Connect, connect, open_source
 from student_trainer.resumption import check_same_data, cut_back, resume
 from student_trainer.run_folder import (
     Metrics,
@@ -39,7 +40,7 @@ from student_trainer.run_folder import (
 from student_trainer.run_lock import locked
 from student_trainer.saver import Saver
 from student_trainer.settings import TrainSettings
-from student_trainer.sources import Connect, Source, connect, open_source
+from student_trainer.sources import Source
 from student_trainer.step import Learner, make_learner, train_step
 from student_trainer.storage import Storage, open_storage
 from student_trainer.stream import PromptStream
@@ -146,9 +147,13 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
-        limit.judge(examples.news, metrics, world.joined)
         if taken:
             saver.start(taken)
+        try:
+            limit.judge(examples.news, metrics, world.joined)
+        except UserError:
+            _save_last(run, saver, done)
+            raise
 
 
 def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:

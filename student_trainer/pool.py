@@ -16,11 +16,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, TeacherRefused
-from common.client import OVERLOAD_PATIENCE_S, TeacherUnavailable, failure_of, wait_s
+from common.client import TeacherUnavailable, failure_of, wait_s
 from common.wire import TeacherAnswer
 from student_trainer.agreement import unless_stopped
 from student_trainer.answers import PromptFailed, Teacher
-from student_trainer.endpoints import Check, Endpoint, Endpoints
+from student_trainer.endpoint import Endpoint
+from student_trainer.endpoints import Check, Endpoints
 from student_trainer.settings import TeacherSettings
 from student_trainer.teacher_news import Counts
 
@@ -47,14 +48,14 @@ async def open_pool(
         endpoints = Endpoints(teachers, check, settings.patience_s)
         stack.push_async_callback(endpoints.aclose)
         await unless_stopped(run_folder, endpoints.meet)
-        yield TeacherPool(endpoints, settings.attempts)
+        yield TeacherPool(endpoints, settings.attempts, settings.patience_s)
 
 
 class TeacherPool:
     """Asks whichever endpoint is well. Requests wait inside `distill` while none is, as long as patience lasts."""
 
-    def __init__(self, endpoints: Endpoints, attempts: int) -> None:
-        self._endpoints, self._attempts = endpoints, attempts
+    def __init__(self, endpoints: Endpoints, attempts: int, patience_s: float) -> None:
+        self._endpoints, self._attempts, self._patience_s = endpoints, attempts, patience_s
         self._alone = asyncio.Lock()
         self._answered_at = -math.inf
         self._answered_by: OrderedDict[str, Endpoint] = OrderedDict()
@@ -87,7 +88,7 @@ class TeacherPool:
 
     async def _wait_for_any_answer(self, since: float, failure: CallFailed) -> None:
         """Return when the teacher answered something after `since`: what it answered before, if nothing else."""
-        proven = self._endpoints.last_answered()
+        proven = self._endpoints.proven()
         if proven is None:
             raise TeacherUnavailable(f"the teacher answers no request; the last: {failure}")
         if self._answered_at <= since:
@@ -95,10 +96,10 @@ class TeacherPool:
                 await self._persist(proven, math.inf)
 
     async def _persist(self, request: DistillRequest, attempts: float) -> list[TeacherAnswer]:
-        """Raises CallFailed when `attempts` of it failed, TeacherUnavailable when it is only refused for overload."""
+        """Raises CallFailed when `attempts` of it failed, TeacherUnavailable when the teacher only says it is busy."""
         ask = _Persistent(attempts, self._answered_by.get(request.sequences[0].id))
         retrying = AsyncRetrying(
-            stop=ask.gives_up,
+            stop=partial(self._gives_up, ask),
             wait=partial(self._wait_s, ask),
             retry=retry_if_exception_type(CallFailed),
             before_sleep=self._count,
@@ -117,6 +118,22 @@ class TeacherPool:
             self._answered_by.popitem(last=False)
         return answers
 
+    def _gives_up(self, ask: "_Persistent", state: RetryCallState) -> bool:
+        """After so many failures that the prompt may be to blame for; overload and an absent teacher aren't."""
+        failure = failure_of(state)
+        if not failure.busy:
+            ask.busy_since = None
+            ask.failed += failure.connected
+            return ask.failed >= ask.attempts
+        ask.busy_since = ask.busy_since or _now()
+        silent_s = _now() - max(ask.busy_since, self._answered_at)
+        if silent_s > self._patience_s:
+            raise TeacherUnavailable(
+                f"the teacher has too much to do to answer anything for {silent_s:.0f} s ({failure}); start the run "
+                "again when it has less: it goes on from its last checkpoint. teacher.patience_s says how long to wait"
+            )
+        return False
+
     def _wait_s(self, ask: "_Persistent", state: RetryCallState) -> float:
         return 0.0 if self._endpoints.has_other(ask.failures) else wait_s(state)
 
@@ -131,25 +148,13 @@ class _Persistent:
     def __init__(self, attempts: float, answered_by: Endpoint | None) -> None:
         self.failures = Counter([answered_by] if answered_by else [])
         """Who was asked how often; an answer that is asked for again was no good."""
-        self._attempts, self._failed = attempts, 0
-        self._overload_since: float | None = None
+        self.attempts, self.failed = attempts, 0
+        self.busy_since: float | None = None
 
     @property
     def is_suspect(self) -> bool:
         """Whether it may be what breaks the teacher: then it is asked while no other such request is."""
-        return self._attempts < math.inf and 2 * self._failed >= self._attempts > 1
-
-    def gives_up(self, state: RetryCallState) -> bool:
-        """After so many failures that the prompt may be to blame for; overload and an absent teacher aren't."""
-        failure = failure_of(state)
-        if failure.overload and not failure.down:
-            self._overload_since = self._overload_since or _now()
-            if _now() - self._overload_since >= OVERLOAD_PATIENCE_S:
-                raise TeacherUnavailable(f"{OVERLOAD_PATIENCE_S:.0f} s of overload; the last: {failure}")
-            return False
-        self._overload_since = None
-        self._failed += failure.connected
-        return self._failed >= self._attempts
+        return self.attempts < math.inf and 2 * self.failed >= self.attempts > 1
 
 
 def _now() -> float:

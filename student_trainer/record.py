@@ -123,8 +123,8 @@ class RecordReader:
     """Finds recorded answers; holds places in memory, never answers.
 
     `revision` is the live teacher's: where a place has answers of several, its own count first, then the latest
-    start's. With `only_same`, answers to another request or of another revision, and those
-    that failed, count as missing.
+    start's. With `only_same`, answers to another request or of another revision, those that failed, and those that a
+    later start asked again, as it met another revision, count as missing: what is used is always the latest.
     Raises UserError when a part was written by another version.
     """
 
@@ -184,9 +184,11 @@ class RecordReader:
 
     def _place(self, key: Key) -> int | None:
         places = {revision: index[key] for revision, index in self._index.items() if key in index}
-        if self._revision in places:
-            return places[self._revision]
-        return None if self._only_same else max(places.values(), default=None)
+        latest = max(places.values(), default=None)
+        own = places.get(self._revision) if self._revision is not None else None
+        if self._only_same:
+            return own if own == latest else None
+        return latest if own is None else own
 
     def _row(self, place: int) -> pa.RecordBatch:
         number, at = place >> PART_BITS, place & (1 << PART_BITS) - 1

@@ -19,7 +19,7 @@ import torch
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
-from student_trainer import loop, run_folder, sources
+from student_trainer import loop, opening, run_folder
 from student_trainer.answers import Teacher
 from student_trainer.settings import TeacherSettings, TrainSettings
 from student_trainer.step import train_step
@@ -77,7 +77,7 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
 
     @asynccontextmanager
     async def connect(settings_of_teacher: TeacherSettings) -> AsyncIterator[Teacher]:
-        async with sources.connect(settings_of_teacher) as teacher:
+        async with opening.connect(settings_of_teacher) as teacher:
             if ahead:
                 yield teacher
             else:

@@ -25,7 +25,8 @@ Fault = httpx.Response | Exception | None
 
 
 class Served:
-    """`fault` says what a request for a sequence meets instead of its answer ("" is the card); answers take a second.
+    """`fault` says what a request for a sequence meets instead of its answer ("" is the card); answers take a second,
+    faults `hangs_s`.
 
     `asked` are the sequences asked for, with the time of each.
     """
@@ -33,21 +34,23 @@ class Served:
     def __init__(self, fault: Callable[[str], Fault] = lambda id: None, **teacher: Any) -> None:
         self.fault, self.teacher = fault, StandInTeacher(**teacher)
         self.asked: list[tuple[str, float]] = []
+        self.hangs_s = 0.0
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         asked = DistillRequest.model_validate_json(request.content) if request.method == "POST" else None
         id = asked.sequences[0].id if asked else ""
         self.asked.append((id, asyncio.get_running_loop().time()))
         if (met := self.fault(id)) is not None:
-            return self.raised(met)
+            return await self.raised(met)
         if asked is None:
             return httpx.Response(200, text=(await self.teacher.teacher()).model_dump_json())
         await asyncio.sleep(1)
         if (met := self.fault(id)) is not None:
-            return self.raised(met)
+            return await self.raised(met)
         return httpx.Response(200, content=encode(await self.teacher.distill(asked), TOP_K, asked.logprob_dtype))
 
-    def raised(self, met: Fault) -> httpx.Response:
+    async def raised(self, met: Fault) -> httpx.Response:
+        await asyncio.sleep(self.hangs_s)
         if isinstance(met, httpx.Response):
             return httpx.Response(met.status_code, headers=met.headers, content=met.content)
         assert met is not None

@@ -32,8 +32,12 @@ def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: boo
             line(4.1, **{"pipeline/replicas": 3}),
             "teacher-bound: trainers waited 41%; serve about 1.7 times as many replicas (add 2 to 3)",
         ),
+        (line(4, **{"teacher/outage_s": 3}), "waited 40% (no teacher answered for 6 s, all workers together); serve"),
         (line(5, **{"pipeline/replicas": 2}), "serve about 2.0 times as many replicas (add 2)"),
-        (line(4, **{"pipeline/window_limit": 32.0}), "or let the window exceed its limit of 32: teacher.max_window"),
+        (
+            line(4, **{"pipeline/window_limit": 32.0}),
+            "exceed its limit of 32: teacher.window, or max_window where that is null",
+        ),
         (line(0.2), "student-bound: the teacher was waited for 2%; add trainers to go faster"),
         (line(0.8), "balanced: the teacher was waited for 8%"),
         (line(4, stream=9), "stream-bound: trainers waited 40% while reading and rendering rows took 90% of the time"),

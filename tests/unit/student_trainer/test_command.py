@@ -11,7 +11,7 @@ import yaml
 from common.errors import UserError
 from student_trainer import run_folder
 from student_trainer.__main__ import main
-from student_trainer.launch import check_resources, launch
+from student_trainer.launch import check_resources, launch, meeting_s
 from student_trainer.progress import ProgressLine, describe
 from student_trainer.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.settings import WorkerSettings
@@ -82,6 +82,12 @@ def test_a_dead_ray_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=10\.1\.2\.3:6379; start it"):
         launch(make_settings(tmp_path))
+
+
+def test_workers_wait_longer_for_each_other_than_one_may_wait_for_its_teacher(tmp_path: Path):
+    teacher = {"url": "http://a", "model": "teacher", "patience_s": 7200, "timeout_s": 900}
+    assert meeting_s(make_settings(tmp_path, teacher=teacher)) > 7200 + 6 * 900
+    assert meeting_s(make_settings(tmp_path, mode="sft", teacher=None)) == 1800
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

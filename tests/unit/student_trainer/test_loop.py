@@ -18,7 +18,7 @@ from student_trainer.run_folder import Metrics, read_metrics
 from student_trainer.settings import TeacherSettings, TrainSettings
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
-from tests.unit.student_trainer.students import ALONE, SFT, short_run
+from tests.unit.student_trainer.students import ALONE, SFT, short_run, storage_at
 
 
 def run(settings: TrainSettings, revision: str = "r1") -> list[Metrics]:
@@ -185,3 +185,12 @@ def test_every_divergence_trains_and_the_size_of_micro_batches_changes_nothing(t
         assert values[0] == pytest.approx(values[1], rel=1e-4)
     assert two[-1]["validation/distill"] < two[0]["validation/distill"]
     assert ("costs nothing" in (tmp_path / "1" / "log.txt").read_text()) == ("tail" in loss)
+
+
+def test_a_run_that_sets_too_many_prompts_aside_saves_and_ends(tmp_path: Path):
+    settings = short_run(tmp_path, epochs=3)
+    run_folder.prepare(settings)
+    teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id in ("row-1", "row-2") else None)
+    with pytest.raises(UserError, match=r"6 of 52 prompts without an answer, teacher\.quarantine_limit allows 5\.0%"):
+        train(settings, ALONE, connect_to(teacher))
+    assert storage_at(settings.run_folder).steps() == [13]

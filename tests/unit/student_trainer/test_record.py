@@ -155,7 +155,8 @@ def test_of_two_revisions_the_teachers_own_counts_and_without_one_the_latest(tmp
         assert found is not None
         assert found.revision == got
     assert RecordReader([tmp_path], "r3", only_same=True).find(Key(0, 0), REQUEST) is None
-    assert RecordReader([tmp_path], "r1", only_same=True).find(Key(0, 0), REQUEST) is not None
+    assert RecordReader([tmp_path], "r2", only_same=True).find(Key(0, 0), REQUEST) is not None
+    assert RecordReader([tmp_path], "r1", only_same=True).find(Key(0, 0), REQUEST) is None  # a replay takes r2's
 
 
 def test_an_unwritable_record_is_one_clear_line(tmp_path: Path):
@@ -199,10 +200,8 @@ def test_validation_is_replayed_too(tmp_path: Path):
     rows = [make_row(number) for number in (70, 71)]
     with opened(settings) as source:
         live = source.answer_rows(enumerate(rows))
-        assert source.revision == "r1"
     with opened(with_source(settings, "record")) as source:
         assert_same(source.answer_rows(enumerate(rows)), live)
-        assert source.revision is None
 
 
 @pytest.mark.parametrize("source", ["live", "live+record"])

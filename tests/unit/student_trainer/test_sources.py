@@ -14,8 +14,9 @@ from common.errors import UserError
 from common.render import Renderer
 from common.wire import TeacherAnswer
 from student_trainer.examples import StepExamples, Unused, plan_steps
+from student_trainer.opening import open_source
 from student_trainer.settings import TrainSettings
-from student_trainer.sources import Source, open_source
+from student_trainer.sources import Source
 from student_trainer.stream import PromptStream
 from tests.unit.student_trainer.stand_in import (
     TOKENIZER,

@@ -8,22 +8,9 @@ from itertools import count
 
 from student_trainer.window import Window
 from student_trainer.window_size import StepSeen, WindowSize
+from tests.virtual_time import run
 
 SHARE, MOST = 16, 256
-
-
-class VirtualClock(asyncio.SelectorEventLoop):
-    """An event loop that never sleeps: its clock jumps to the next thing that is due."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self.now = max(self.now, self._scheduled[0].when())
-        super()._run_once()
 
 
 @dataclass
@@ -47,7 +34,7 @@ def lognormal(number: int, mean: float, deviation: float) -> list[float]:
 def simulate(step_s: float, places: int, service_s: Callable[[int], float], steps: int = 200) -> Course:
     """A trainer of `step_s` per step, a teacher that works on `places` prompts at a time, `service_s(prompt)` each."""
 
-    async def run() -> Course:
+    async def work() -> Course:
         clock, teacher, course = asyncio.get_running_loop().time, asyncio.Semaphore(places), Course()
 
         async def ask(prompt: int) -> float:
@@ -71,8 +58,7 @@ def simulate(step_s: float, places: int, service_s: Callable[[int], float], step
         await window.aclose()
         return course
 
-    with asyncio.Runner(loop_factory=VirtualClock) as runner:
-        return runner.run(run())
+    return run(work())
 
 
 def test_a_teacher_that_keeps_up_is_asked_no_further_ahead_than_needed():
