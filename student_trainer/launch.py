@@ -114,12 +114,6 @@ def _resources(workers: WorkerSettings) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-def meeting_s(settings: TrainSettings) -> int:
-    """How long a worker waits for the others: at least as long as one of them may wait for the teacher."""
-    patience_s = settings.teacher.patience_s if settings.teacher else 0.0
-    return TorchConfig.timeout_s + ceil(patience_s)
-
-
 class _Trainer(TorchTrainer):
     """Ray Train's own, but Ctrl-C is this run's to answer, and leaves nothing behind."""
 
@@ -134,7 +128,6 @@ class _Trainer(TorchTrainer):
             scaling_config=ScalingConfig(
                 num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
             ),
-            torch_config=TorchConfig(timeout_s=meeting_s(settings)),
             run_config=RunConfig(
                 name=".ray_train",
                 storage_path=str(settings.run_folder),

@@ -8,7 +8,8 @@
 5. Write the finished student and the run's summary.
 
 Every worker runs this; they meet in `agree`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes
-the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step and end.
+the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step and end;
+where the teacher left too many prompts without an answer they don't, so that these are asked again.
 """
 
 import logging
@@ -147,13 +148,9 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
+        limit.judge(examples.news, metrics, world.joined)
         if taken:
             saver.start(taken)
-        try:
-            limit.judge(examples.news, metrics, world.joined)
-        except UserError:
-            _save_last(run, saver, done)
-            raise
 
 
 def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
