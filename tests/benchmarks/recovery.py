@@ -26,7 +26,7 @@ from student_trainer.stream import PromptStream
 from tests.benchmarks.report import finish
 from tests.faults import victims
 from tests.faults.conftest import CLUSTER
-from tests.faults.faults import FAULTS, PATIENCE_S, endpoint_gone, hurt, serve_gone
+from tests.faults.faults import FAULTS, IMPATIENT, endpoint_gone, hurt, serve_gone
 from tests.faults.runs import Run, running
 from tests.faults.stage import BATCH, Stage, make_files, serve_teachers
 
@@ -61,7 +61,7 @@ def lost_seconds(stage: Stage, names: tuple[str, ...] | list[str], **settings: o
     steps = range(2, 2 + 3 * len(names), 3)
     faults = [(step, SHORTER.get(name, FAULTS[name])) for step, name in zip(steps, names, strict=True)]
     assert BATCH * (steps[-1] + 2) <= ROWS, "more faults than the run has steps for"
-    outcome = hurt(stage, "-".join(names)[:40], faults, teacher__timeout_s=PATIENCE_S, **settings)
+    outcome = hurt(stage, "-".join(names)[:40], faults, **IMPATIENT, **settings)
     return dict(zip(names, outcome.lost_s, strict=True))
 
 
