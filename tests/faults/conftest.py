@@ -8,7 +8,7 @@ import pytest
 from cluster.handle import ClusterHandle
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings, PoolSettings
-from tests.faults.runs import running
+from tests.faults.runs import running, train_here
 from tests.faults.stage import Stage, make_files, serve_teachers
 
 ROWS = 60
@@ -59,9 +59,12 @@ def undisturbed() -> Undisturbed:
         run_folder = made.get((stage.teacher, workers))
         if run_folder is None:
             run_folder = stage.folder / f"undisturbed-{stage.teacher}-{workers}"
-            settings = {"teacher__url": stage.url, "workers__count": workers}
-            with running(stage.cluster, stage.config, run_folder, **settings) as run:
-                run.succeed()
+            if workers == 1:
+                train_here(stage.config, run_folder, teacher__url=stage.url)
+            else:
+                settings = {"teacher__url": stage.url, "workers__count": workers}
+                with running(stage.cluster, stage.config, run_folder, **settings) as run:
+                    run.succeed()
             made[stage.teacher, workers] = run_folder
         return run_folder
 

@@ -19,8 +19,10 @@ from tests.faults.victims import stopped, wait_for
 
 IN_FLIGHT = 8
 """Fewest prompts that a killed teacher is working on."""
-PATIENCE_S = 5.0
-"""`teacher.timeout_s` of runs on teachers that are slow or stopped."""
+PATIENCE_S = 3.0
+"""How long runs that are IMPATIENT wait for an answer."""
+IMPATIENT: dict[str, object] = {"teacher__timeout_s": PATIENCE_S, "teacher__attempts": 1000}
+"""Settings of runs on teachers that are slow or stopped. Waiting at the relay's gate counts as attempts too."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training runs that a test can watch and hurt while they run as jobs of a cluster."""
+"""Training runs as jobs of a cluster, which a test can watch and hurt, or in this process."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,15 @@ from typing import Any
 
 import httpx
 import psutil
+import torch
 
 from cluster.handle import ClusterHandle
 from cluster.jobs import submit_job
-from student_trainer.run_folder import newest_step
+from common.settings import load
+from student_trainer.loop import train
+from student_trainer.run_folder import newest_step, prepare
+from student_trainer.settings import TrainSettings
+from student_trainer.world import World
 from tests.faults.victims import actors, wait_for
 
 
@@ -21,9 +26,7 @@ class Run:
     def __init__(self, cluster: ClusterHandle, config: Path, folder: Path, **settings: object) -> None:
         """`settings` override the config; in their names `__` stands for the dot."""
         self.folder, self._cluster = folder, cluster
-        overrides = {"run_folder": folder} | {name.replace("__", "."): value for name, value in settings.items()}
-        options = [part for name, value in overrides.items() for part in (f"--{name}", str(value))]
-        self._command = ["python", "-m", "student_trainer", "train", str(config), *options]
+        self._command = ["python", "-m", "student_trainer", "train", str(config), *_options(folder, settings)]
         self._thread = threading.Thread(target=self._submit, daemon=True)
         self._failure: BaseException | None = None
         self.lines: list[str] = []
@@ -101,3 +104,15 @@ def running(cluster: ClusterHandle, config: Path, folder: Path, **settings: obje
         yield run
     finally:
         run.stop()
+
+
+def train_here(config: Path, folder: Path, **settings: object) -> None:
+    """Train in this process, as one worker does: for what needs no Ray around the trainer."""
+    values = load(TrainSettings, config, _options(folder, settings))
+    prepare(values)
+    train(values, World(0, 1, torch.device("cpu")))
+
+
+def _options(folder: Path, settings: dict[str, object]) -> list[str]:
+    overrides = {"run_folder": folder} | {name.replace("__", "."): value for name, value in settings.items()}
+    return [part for name, value in overrides.items() for part in (f"--{name}", str(value))]

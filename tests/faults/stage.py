@@ -1,9 +1,12 @@
 """What faults happen to: a cluster with two teachers, prompts, and the settings of runs.
 
 Teacher `bigram` is the stand-in behind real Serve: faults around it need no model, and its answers are the same bits
-every time, so every run on it ends with the same adapter. Teacher `vllm` is a tiny Llama on real vLLM, in float32.
+every time, so every run on it ends with the same adapter. Teacher `slow` is the same, but takes its time, so that the
+pace of a run hangs on it and not on the machine. Teacher `vllm` is a tiny Llama on real vLLM, in float32.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import yaml
 from cluster.handle import ClusterHandle
 from cluster.jobs import all_running, deploy
 from cluster.stage import application
+from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from student_trainer.settings import TrainSettings
 from student_trainer.stream import PromptStream
@@ -54,8 +58,10 @@ class Stage:
 
         def look() -> list[psutil.Process]:
             found = victims.replicas(self.cluster, self.teacher)
-            whole = len(found) == REPLICAS["count"] and all_running(self.cluster, [self.teacher])
-            return found if whole else []
+            with suppress(UserError):  # it is unhealthy until what died is replaced
+                if len(found) == REPLICAS["count"] and all_running(self.cluster, [self.teacher]):
+                    return found
+            return []
 
         return victims.wait_for(look, f"the replicas of {self.teacher}")
 
@@ -75,14 +81,14 @@ class Stage:
         return [row.id for _, row in stream.rows(0, range(len(stream)))]
 
 
-def make_files(folder: Path, rows: int) -> None:
+def make_files(folder: Path, rows: int, teachers: Sequence[str] = ("bigram", "vllm")) -> None:
     """Models, prompts, token and configs in `folder`."""
     save_tiny_llama(folder / "vllm-teacher", seed=0)
     save_tiny_llama(folder / "vllm-student", seed=1)
-    save_letter_student(folder / "bigram-student")
+    save_letter_student(folder / "letter-student")
     (folder / "token").write_text("a-token-for-faults-alone")
     write_rows(folder / "data", map(make_row, range(rows)), row_group=5)
-    for teacher in ("bigram", "vllm"):
+    for teacher in teachers:
         (folder / f"{teacher}.yaml").write_text(yaml.safe_dump(_run_settings(folder, teacher)))
 
 
@@ -103,7 +109,7 @@ def _run_settings(folder: Path, teacher: str) -> dict[str, Any]:
     return {
         "run_folder": str(folder / "unnamed"),
         "data": {"train": str(folder / "data"), "max_length": LENGTH, "template": _TEMPLATES[teacher]},
-        "student": {"model": str(folder / f"{teacher}-student"), "dtype": "float32", "lora": {"rank": 4}},
+        "student": {"model": str(folder / _STUDENTS[teacher]), "dtype": "float32", "lora": {"rank": 4}},
         "teacher": {
             "url": "http://see.command.line", "model": teacher, "token_file": str(folder / "token"), "top_k": TOP_K,
             "timeout_s": 30,
@@ -116,7 +122,10 @@ def _run_settings(folder: Path, teacher: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_TEMPLATES = {"bigram": "chat", "vllm": "toolbench"}
+_STUDENTS = {"bigram": "letter-student", "slow": "letter-student", "vllm": "vllm-student"}
+_TEMPLATES = {"bigram": "chat", "slow": "chat", "vllm": "toolbench"}
+_PACE = {"bigram": {}, "slow": {"seconds": 0.5, "at_once": 4}}
+"""What the stand-in takes: two replicas of the slow one answer as many prompts a second as four batches hold."""
 
 
 def serve_teachers(cluster: ClusterHandle, folder: Path, *names: str) -> None:
@@ -126,10 +135,10 @@ def serve_teachers(cluster: ClusterHandle, folder: Path, *names: str) -> None:
 
 def _application(folder: Path, name: str) -> dict[str, Any]:
     values = {"name": name, "token_file": str(folder / "token"), "replicas": REPLICAS}
-    if name == "bigram":
-        values["model"] = str(folder / "bigram-student")
+    if name in _PACE:
+        values["model"] = str(folder / _STUDENTS[name])
         served = application(name, TeacherSettings.model_validate(values))
-        return served | {"import_path": "tests.faults.stand_in_teacher:build"}
+        return served | {"import_path": "tests.faults.stand_in_teacher:build", "args": served["args"] | _PACE[name]}
     engine = {
         "dtype": "float32", "max_length": 2 * LENGTH, "max_top_k": TOP_K, "kv_cache_gib": 0.125, "enforce_eager": True,
         "prefix_caching": False,

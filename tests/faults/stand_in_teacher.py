@@ -1,5 +1,8 @@
 """A teacher without weights behind real Ray Serve, whose answers are the same bits every time: for faults around it."""
 
+import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ray.serve import Application
@@ -13,17 +16,27 @@ from tests.stand_in_engine import StandInEngine
 
 
 class StandInTeacher(StandInEngine):
-    """Says that it has the name, and the tokenizer in the model's folder, that its settings name."""
+    """Says that it has the name, and the tokenizer in the model's folder, that its settings name.
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    It works on `at_once` prompts at a time, each for `seconds`.
+    """
+
+    def __init__(self, seconds: float, at_once: int, settings: TeacherSettings) -> None:
         super().__init__()
         self.models = AdapterRegistry(self.loader, ServedModel(name=settings.name, adapter=False, revision="r0"), 2)
         self._fingerprint = tokenizer_fingerprint(load_tokenizer(settings.model))
+        self._seconds, self._places = seconds, asyncio.Semaphore(at_once)
 
     def describe(self) -> TeacherCard:
         return super().describe().model_copy(update={"tokenizer_fingerprint": self._fingerprint})
 
+    async def _work(self, model: str, task: str, top_k: int, prompt: Sequence[int]) -> None:
+        async with self._places:
+            await asyncio.sleep(self._seconds)
+            await super()._work(model, task, top_k, prompt)
+
 
 def build(args: dict[str, Any]) -> Application:
-    """What `serve deploy` imports."""
-    return application(StandInTeacher, **args)
+    """What `serve deploy` imports; `seconds` and `at_once` stand beside what `teacher_server` takes."""
+    make = partial(StandInTeacher, args.get("seconds", 0.0), args.get("at_once", 64))
+    return application(make, **{name: args[name] for name in args if name not in ("seconds", "at_once")})

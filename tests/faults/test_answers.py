@@ -6,7 +6,7 @@ from student_trainer.run_folder import read_metrics
 from tests.faults.checks import check_prompts, check_same
 from tests.faults.conftest import Undisturbed
 from tests.faults.relay import relaying
-from tests.faults.runs import running
+from tests.faults.runs import train_here
 from tests.faults.spoilers import WAYS, spoil_each_once
 from tests.faults.stage import Stage
 
@@ -22,14 +22,14 @@ REASONS = (
 
 
 def test_every_first_answer_is_wrong_in_one_of_eight_ways(bigram: Stage, undisturbed: Undisturbed):
+    run = bigram.folder / "spoiled"
     with relaying(bigram.url, bigram.order) as relay:
         relay.spoil = spoil_each_once()
-        with running(bigram.cluster, bigram.config, bigram.folder / "spoiled", teacher__url=relay.url) as run:
-            run.succeed()
-    check_prompts(bigram.data, run.folder)
-    check_same(run.folder, undisturbed(bigram, 1))
+        train_here(bigram.config, run, teacher__url=relay.url)
+    check_prompts(bigram.data, run)
+    check_same(run, undisturbed(bigram, 1))
     assert set(relay.asked.values()) == {2}
-    rejected = [line for line in (run.folder / "log.txt").read_text().splitlines() if "rejected" in line]
+    rejected = [line for line in (run / "log.txt").read_text().splitlines() if "rejected" in line]
     assert len(rejected) == len(bigram.order)
-    assert sum(line["teacher/rejected"] for line in read_metrics(run.folder)) == len(bigram.order)
+    assert sum(line["teacher/rejected"] for line in read_metrics(run)) == len(bigram.order)
     assert all(any(reason in line for line in rejected) for reason in REASONS), rejected[: len(WAYS)]

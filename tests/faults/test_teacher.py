@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.checks import NOISE, check_close, check_prompts, check_same
 from tests.faults.conftest import Undisturbed
-from tests.faults.faults import FAULTS, PATIENCE_S, Fault, endpoint_gone, hurt
+from tests.faults.faults import FAULTS, IMPATIENT, Fault, endpoint_gone, hurt
 from tests.faults.stage import Stage
 
 pytestmark = pytest.mark.timeout(900)
@@ -34,7 +34,7 @@ def test_everything_around_the_teacher_and_a_worker_in_one_run(bigram: Stage, un
     outage = partial(endpoint_gone, seconds=5)
     others = [FAULTS[name] for name in ("controller_killed", "replicas_stopped", "teacher_slow", "worker_killed")]
     faults: list[tuple[int, Fault]] = list(zip((2, 4, 6, 9, 12), [outage, *others], strict=True))
-    run = hurt(bigram, "one-after-another", faults, teacher__timeout_s=PATIENCE_S).folder
+    run = hurt(bigram, "one-after-another", faults, **IMPATIENT).folder
     check_prompts(bigram.data, run)
     check_same(run, undisturbed(bigram, 1))
 
@@ -42,6 +42,6 @@ def test_everything_around_the_teacher_and_a_worker_in_one_run(bigram: Stage, un
 @pytest.mark.faults_all
 @pytest.mark.parametrize("fault", AROUND_IT)
 def test_each_of_them_alone(bigram: Stage, undisturbed: Undisturbed, fault: str):
-    run = hurt(bigram, fault, [(3, FAULTS[fault])], teacher__timeout_s=PATIENCE_S).folder
+    run = hurt(bigram, fault, [(3, FAULTS[fault])], **IMPATIENT).folder
     check_prompts(bigram.data, run)
     check_same(run, undisturbed(bigram, 1))

@@ -1,0 +1,53 @@
+"""The driver of a run dies, what the run wrote is damaged, and it is submitted again."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.faults import victims
+from tests.faults.damage import Damage
+from tests.faults.faults import Outcome
+from tests.faults.relay import relaying
+from tests.faults.runs import Run, running
+from tests.faults.stage import BATCH, CHECKPOINT_EVERY, Stage
+
+
+def resubmitted(
+    stage: Stage, name: str, damages: Sequence[tuple[int, Callable[[Path], None]]], source: str = "live"
+) -> Outcome:
+    """Run to the end; after each of these steps, which ascend, the driver dies and the run folder is damaged.
+
+    The seconds lost are those from each death until the run stood one step further.
+    """
+    folder, lost_s, died = stage.folder / name, [], 0.0
+    with relaying(stage.url, stage.order) as relay:
+        settings = {"teacher__url": relay.url, "teacher__source": source}
+        for number in range(len(damages) + 1):
+            step, damage = damages[number] if number < len(damages) else (None, None)
+            relay.limit = BATCH * step if step else len(stage.order)
+            with running(stage.cluster, stage.config, folder, **settings) as run:
+                if number:
+                    run.wait_for_step(damages[number - 1][0] + 1)
+                    lost_s.append(round(time.monotonic() - died, 1))
+                if step is None:
+                    run.succeed()
+                else:
+                    died = kill_driver(run, step)
+            if damage:
+                damage(folder)
+    print(f"{name}: lost {lost_s} s")
+    return Outcome(folder, lost_s, relay)
+
+
+def kill_driver(run: Run, step: int) -> float:
+    """Kill the driver after `step`; returns when, in `time.monotonic()` seconds, once its job has ended."""
+    run.wait_for_step(step)
+    victims.kill(run.driver())
+    died = time.monotonic()
+    assert run.wait() != 0
+    return died
+
+
+def hurt_checkpoint(how: Damage, file: str, step: int, run: Path) -> None:
+    """Damage a file of the newest checkpoint up to `step`."""
+    how(run / "checkpoints" / f"step-{step // CHECKPOINT_EVERY * CHECKPOINT_EVERY}" / file)
