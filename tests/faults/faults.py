@@ -117,8 +117,9 @@ def endpoint_gone(scene: Scene, seconds: float) -> float:
 def serve_gone(scene: Scene, seconds: float) -> float:
     """Proxy and replicas die, and the controller stands still for so many seconds before it can replace them."""
     cluster = scene.stage.cluster
+    serving = [victims.proxy(cluster), *scene.stage.replicas()]
     with stopped(victims.controller(cluster)):
-        victims.kill(victims.proxy(cluster), *scene.stage.replicas())
+        victims.kill(*serving)
         harmed = time.monotonic()
         scene.let_go()
         time.sleep(seconds)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import httpx
 import psutil
 
 from cluster.handle import ClusterHandle
@@ -25,11 +26,12 @@ Found = TypeVar("Found")
 def wait_for(look: Callable[[], Found], what: str, patience_s: float = PATIENCE_S) -> Found:
     """What `look` finds, as soon as that is something. Raises TimeoutError."""
     deadline = time.monotonic() + patience_s
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {patience_s:.0f} s for {what}")
+    while time.monotonic() < deadline:
+        with suppress(httpx.HTTPError):  # a dashboard that is busy or asks a controller that just died
+            if found := look():
+                return found
         time.sleep(LOOK_S)  # processes of others can only be looked at
-    return found
+    raise TimeoutError(f"waited {patience_s:.0f} s for {what}")
 
 
 def actors(cluster: ClusterHandle, value: str, field: str = "class_name") -> list[psutil.Process]:
