@@ -57,7 +57,7 @@ def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str],
     options = ["--submission-id", job, "--log-style", "record", "--", *command]
     process = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options],
-        env=os.environ | cluster.environment,
+        env=os.environ | cluster.environment | {"PYTHONUNBUFFERED": "1"},  # else the log comes when it is over
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
