@@ -1,5 +1,6 @@
 """What vLLM's engine process reports of itself: its steps, and all of vLLM's metrics into Ray's."""
 
+import multiprocessing
 from collections import Counter
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 from vllm.v1.metrics.stats import IterationStats, MultiModalCacheStats, SchedulerStats
 
 ENGINE_PROCESS = "EngineCore"
-"""What vLLM's engine process calls itself."""
+"""What vLLM calls its engine process; its title in the system's table can't always be set."""
 
 
 def stat_loggers(counters: Counter[str]) -> list[StatLoggerFactory]:
@@ -26,10 +27,10 @@ def stat_loggers(counters: Counter[str]) -> list[StatLoggerFactory]:
 def engine_processes() -> list[psutil.Process]:
     """vLLM's engine processes under this one."""
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for child in multiprocessing.active_children():
         with suppress(psutil.NoSuchProcess):  # it ended meanwhile
-            if ENGINE_PROCESS in process.name() or ENGINE_PROCESS in " ".join(process.cmdline()):
-                found.append(process)
+            if child.name.startswith(ENGINE_PROCESS):
+                found.append(psutil.Process(child.pid))
     return found
 
 

@@ -4,11 +4,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import ray
 from ray import serve
@@ -90,6 +91,28 @@ def metrics_page() -> str:
     """What Prometheus would read from this cluster's only node."""
     (node,) = ray.nodes()
     return httpx.get(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics").text
+
+
+def engines_below(process: psutil.Process) -> list[psutil.Process]:
+    """vLLM's engines of all replicas below `process`."""
+    return [engine for child in process.children(recursive=True) if _is_replica(child) for engine in engines_of(child)]
+
+
+def engines_of(replica: psutil.Process) -> list[psutil.Process]:
+    """vLLM's engine is a replica's child; by descent, since its title can't always be set."""
+    return [child for child in replica.children() if "resource_tracker" not in _title(child)]
+
+
+def _is_replica(process: psutil.Process) -> bool:
+    """A worker of Ray that serves; what it forks may bear its title too."""
+    parent = process.parent()
+    return "ServeReplica" in _title(process) and not (parent and "ServeReplica" in _title(parent))
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        return " ".join(process.cmdline())
+    return ""
 
 
 def free_port() -> int:

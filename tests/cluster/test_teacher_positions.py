@@ -23,6 +23,7 @@ from teacher_server.health import FRESH_S, EngineHealth, EngineHung
 from teacher_server.settings import EngineSettings, TeacherSettings
 from teacher_server.vllm_args import engine_args
 from teacher_server.vllm_engine import VllmEngine
+from teacher_server.vllm_watch import engine_processes
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
 EOS = 1
@@ -34,9 +35,9 @@ class Served:
     def __init__(self, settings: TeacherSettings) -> None:
         self._runner = asyncio.Runner()
         self.engine = VllmEngine(settings)
-        before = _engine_processes()
+        before = set(engine_processes())
         self.run(self.engine.start())
-        self.processes = _engine_processes() - before
+        self.processes = set(engine_processes()) - before
         self.run(warm_up(self.engine))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -65,10 +66,6 @@ class Served:
         self._runner.close()
         _, left = psutil.wait_procs(self.processes, timeout=10)
         assert not left, "the engine outlived its close"
-
-
-def _engine_processes() -> set[psutil.Process]:
-    return {child for child in psutil.Process().children(recursive=True) if "EngineCore" in child.name()}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
-from tests.serving import deploy_config, metrics_page, ray_serve
+from tests.serving import deploy_config, engines_below, metrics_page, ray_serve
 
 pytestmark = pytest.mark.anyio
 TOKEN = secrets.token_hex(16)
@@ -54,7 +54,7 @@ def teacher_url(token_file: Path, ray_folder: str) -> Iterator[str]:
         try:
             yield address + "/teacher"
         finally:
-            engines = _engine_processes()
+            engines = engines_below(psutil.Process())
     _, left = psutil.wait_procs(engines, timeout=20)
     for process in left:
         process.kill()
@@ -83,16 +83,6 @@ def _application(folder: Path) -> dict[str, Any]:
             "replicas": {"environment": CPU_ENVIRONMENT, "health_check_period_s": 1},
         },
     }
-
-
-def _engine_processes() -> list[psutil.Process]:
-    """Processes of vLLM's engine under this test's Ray."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
-            if "EngineCore" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
 
 
 def distill(*sequences: DistillSequence, **fields: Any) -> DistillRequest:
@@ -237,7 +227,7 @@ async def test_vllms_own_metrics_stand_beside_ours(teacher_url: str):
 
 async def test_memory_and_file_descriptors_stay_flat(teacher_url: str):
     """Of the replica and vLLM's engine; the stand-in's soak in test_soak.py looks closer."""
-    (engine,) = _engine_processes()
+    (engine,) = engines_below(psutil.Process())
     processes = [engine, engine.parent()]
     before: list[tuple[int, int]] = []
     async with TeacherClient(teacher_url, TOKEN) as teacher:
@@ -267,7 +257,7 @@ async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: st
             body = long.model_dump_json(exclude_none=True)
             async with http.stream("POST", teacher_url + "/v1/distill", content=body) as response:
                 assert response.status_code == 200
-                (engine,) = _engine_processes()
+                (engine,) = engines_below(psutil.Process())
                 engine.kill()
                 with pytest.raises(wire.WireError, match="cut off"):
                     list(wire.decode(await response.aread()))
@@ -280,4 +270,4 @@ async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: st
         assert response.headers["Retry-After"] == "1"
     assert after.topk_ids.tolist() == before.topk_ids.tolist()
     assert np.abs(after.token_logprobs - before.token_logprobs).max() < 1e-5
-    assert [process.pid for process in _engine_processes()] != [engine.pid]
+    assert [process.pid for process in engines_below(psutil.Process())] != [engine.pid]

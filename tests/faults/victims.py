@@ -15,7 +15,7 @@ import psutil
 
 from cluster.handle import ClusterHandle
 from cluster.nodes import REPOSITORY
-from teacher_server.vllm_watch import ENGINE_PROCESS
+from tests.serving import engines_of
 
 PATIENCE_S = 240.0
 """Longest wait for anything, on a machine that others use too."""
@@ -78,7 +78,7 @@ def proxy(cluster: ClusterHandle) -> psutil.Process:
 
 def engine(replica: psutil.Process) -> psutil.Process:
     """vLLM's engine below a replica."""
-    (found,) = [child for child in replica.children(recursive=True) if ENGINE_PROCESS in child.name()]
+    (found,) = engines_of(replica)
     return found
 
 
