@@ -52,9 +52,13 @@ def replica_killed(scene: Scene, engine_alone: bool = False) -> float:
     """One of the vLLM teacher's replicas dies, or its engine's process alone, while it works on IN_FLIGHT prompts."""
     engines = [victims.engine(replica) for replica in scene.stage.replicas()]
     before = scene.asked_again
-    with stopped(*engines):  # so that replicas keep what they get
+    stage = scene.stage
+    with (
+        victims.watching(stage.cluster, stage.teacher, IN_FLIGHT) as busy_replica,
+        stopped(*engines),  # so that replicas keep what they get; not for long, else they count as hung
+    ):
         scene.let_go()
-        replica = victims.busy_replica(scene.stage.cluster, scene.stage.teacher, IN_FLIGHT)
+        replica = busy_replica()
         victims.kill(victims.engine(replica) if engine_alone else replica)
         killed = time.monotonic()
     wait_for(lambda: scene.asked_again - before >= IN_FLIGHT, "prompts that were asked again")

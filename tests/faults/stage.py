@@ -112,7 +112,7 @@ def _run_settings(folder: Path, teacher: str) -> dict[str, Any]:
         "student": {"model": str(folder / _STUDENTS[teacher]), "dtype": "float32", "lora": {"rank": 4}},
         "teacher": {
             "url": "http://see.command.line", "model": teacher, "token_file": str(folder / "token"), "top_k": TOP_K,
-            "timeout_s": 30,
+            "timeout_s": 30, "window": 32,  # wide from the start: so many are under way when something dies
         },
         "loss": {"alpha": 1.0},
         "optimizer": {"learning_rate": 0.005},

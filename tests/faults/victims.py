@@ -51,19 +51,24 @@ def replicas(cluster: ClusterHandle, application: str) -> list[psutil.Process]:
     return actors(cluster, f"ServeReplica:{application}:TeacherReplica")
 
 
-def busy_replica(cluster: ClusterHandle, application: str, requests: int) -> psutil.Process:
-    """One of the teacher's replicas, as soon as it works on so many requests."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.ongoing", application, str(requests)],
-        cwd=REPOSITORY,
-        env=os.environ | cluster.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=PATIENCE_S,
-    )
-    (found,) = actors(cluster, done.stdout.split()[-1], "name")
-    return found
+@contextmanager
+def watching(cluster: ClusterHandle, application: str, requests: int) -> Iterator[Callable[[], psutil.Process]]:
+    """Yields what waits for a replica that works on so many requests by its own count, once it can see the replicas."""
+    command = [sys.executable, "-m", "tests.faults.ongoing", application, str(requests)]
+    environment = os.environ | cluster.environment
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        output = process.stdout
+        assert output is not None
+        assert output.readline(), "the replicas can't be asked"
+
+        def found() -> psutil.Process:
+            (replica,) = actors(cluster, output.readline().strip(), "name")
+            return replica
+
+        try:
+            yield found
+        finally:
+            process.kill()
 
 
 def controller(cluster: ClusterHandle) -> psutil.Process:
