@@ -64,13 +64,13 @@ def agree(world: World, work: Callable[[], Own], tell: Callable[[Own], list[Shar
 
 
 async def unless_stopped(
-    run_folder: Path, work: Callable[P, Coroutine[Any, Any, Own]], *arguments: P.args, **_: P.kwargs
+    run_folder: Path, work: Callable[P, Coroutine[Any, Any, Own]], *arguments: P.args, **named: P.kwargs
 ) -> Own:
     """What `work` returns; it is given up once a stop is asked for.
 
     Raises StopAsked, and whatever `work` does.
     """
-    task = asyncio.create_task(work(*arguments, **_))
+    task = asyncio.create_task(work(*arguments, **named))
     try:
         while not task.done():
             if stop_of(run_folder).exists():

@@ -29,7 +29,8 @@ from student_trainer.checks import warn_of_approximation
 from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
 from student_trainer.finished import write_student
 from student_trainer.ledger import Entry
-from student_trainer.opening import Connect, connect, open_source
+from student_trainer.opening import connect, open_source
+from student_trainer.pool import Connect
 from student_trainer.resumption import check_same_data, cut_back, resume
 from student_trainer.run_folder import (
     Metrics,

@@ -14,8 +14,7 @@ from common.render import DoesNotFit, Renderer
 from student_trainer.answers import Answers
 from student_trainer.handshake import Handshake, Reader
 from student_trainer.makers import AnsweredMaker, RecordedMaker
-from student_trainer.pool import Connect as Connect
-from student_trainer.pool import TeacherPool, open_pool
+from student_trainer.pool import Connect, TeacherPool, open_pool
 from student_trainer.questions import Questioner
 from student_trainer.record import RecordReader, RecordWriter
 from student_trainer.revisions import Revisions, recall, remember

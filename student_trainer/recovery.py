@@ -94,7 +94,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
             raise StoppedBeforeWork
         if time.monotonic() - self._since > SAY_AFTER_S:
             self._say_that_it_waits()
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(LOOK_EVERY_S)  # Ray's controller asks again at once, and would spin
 
     def judge(self, failure: TrainingFailedError) -> None:
         """Return when the workers should start again. Raises `failure`, or the user's own mistake in it, when not."""
@@ -134,7 +134,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         written = stop.stat().st_mtime_ns
         deadline = time.monotonic() + SAVE_WITHIN_S
         while self._group and any_runs(self._group) and time.monotonic() < deadline:
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)  # workers of another process can only be asked
         if stop.stat().st_mtime_ns == written:  # else a stop was asked for meanwhile, perhaps by `touch`
             stop.unlink()
 

@@ -38,11 +38,10 @@ from common.render import load_tokenizer
 from student_trainer.learning_settings import LoraSettings
 from student_trainer.run_folder import metrics_of, read_metrics
 from student_trainer.settings import TrainSettings
-from teacher_server.settings import EngineSettings
 from tests.benchmarks import serving, trl_run
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import peer_python
-from tests.benchmarks.workload import run_settings, save_rows
+from tests.benchmarks.workload import engine_settings, run_settings, save_rows
 from tests.models import CPU_ENVIRONMENT
 
 TRL = "trl==1.16.0"
@@ -52,14 +51,6 @@ TEACHER = {"num_hidden_layers": 6, "hidden_size": 512, "intermediate_size": 2048
 ROUNDS, STEPS, TRL_STEPS = 2, 44, 11
 FIRST, LAST = 14, 6
 """Of our steps, those that are left out: until the window has its size, and after the last prompt was asked."""
-ENGINE = EngineSettings(
-    dtype="float32",
-    max_length=PROMPT + COMPLETION + 64,
-    max_top_k=TOP_K,
-    kv_cache_gib=0.25,
-    prefix_caching=False,
-    enforce_eager=True,
-)
 TARGETS = {"steps_vs_trl": ">= 2"}
 
 
@@ -84,7 +75,8 @@ def main() -> None:
 
 def compare(folder: Path, python: Path) -> dict[str, float]:
     """The figures, from runs that take turns while both teachers are up."""
-    settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), ENGINE)
+    engine = engine_settings(PROMPT + COMPLETION, TOP_K)
+    settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), engine)
     student = serving.save_model(folder / "student", VOCABULARY, seed=1, **STUDENT)
     tokenizer = load_tokenizer(student)
     prompts = save_rows(folder / "data", tokenizer, BATCH * STEPS, PROMPT, COMPLETION)

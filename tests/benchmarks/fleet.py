@@ -107,10 +107,10 @@ def run(folder: Path, trainers: int, replicas: int, seconds: float) -> dict[str,
         try:
             work = [threads.submit(train, folder, url, rank, trainers, watch) for rank in range(trainers)]
             watch.begin.wait()
-            time.sleep(WARM_UP_S)
+            time.sleep(WARM_UP_S)  # connections and windows settle
             watch.watched.set()
             cpu = time.process_time()
-            time.sleep(seconds)
+            time.sleep(seconds)  # what is measured
             cpu = time.process_time() - cpu
         finally:
             watch.ended.set()

@@ -29,10 +29,9 @@ from cluster.handle import ClusterHandle
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
 from common.render import load_tokenizer
-from teacher_server.settings import EngineSettings
 from tests.benchmarks import serving
 from tests.benchmarks.report import finish
-from tests.benchmarks.workload import run_settings, save_rows
+from tests.benchmarks.workload import engine_settings, run_settings, save_rows
 from tests.models import CPU_ENVIRONMENT
 
 BATCH, PROMPT, COMPLETION, TOP_K, VOCABULARY = 4, 384, 128, 64, 4096
@@ -42,14 +41,6 @@ RATIOS, CALIBRATION_LAYERS = (0.5, 1.0, 2.0), (2, 12)
 CALIBRATION_STEPS, SEQUENTIAL_STEPS, OVERLAPPED_STEPS = 8, 16, 44
 WARM_UP, WARM_UP_AHEAD, LAST = 2, 14, 4
 """Steps left out: first ones, of a run that asks ahead until its window has its size, and its last ones too."""
-ENGINE = EngineSettings(
-    dtype="float32",
-    max_length=PROMPT + COMPLETION + 64,
-    max_top_k=TOP_K,
-    kv_cache_gib=0.25,
-    prefix_caching=False,
-    enforce_eager=True,
-)
 LEAST = 0.9
 TARGETS = {f"of_bound_{ratio:g}": f">= {LEAST}" for ratio in RATIOS}
 
@@ -113,7 +104,8 @@ def main() -> None:
 
 def measure(folder: Path, cluster: ClusterHandle, teacher_core: int, student_core: int) -> dict[str, float]:
     """The figures of all ratios."""
-    settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), ENGINE)
+    engine = engine_settings(PROMPT + COMPLETION, TOP_K)
+    settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), engine)
     save_rows(folder / "data", load_tokenizer(settings.model), BATCH * OVERLAPPED_STEPS, PROMPT, COMPLETION)
     url = serving.serve_teachers(cluster, teacher=settings)["teacher"]
     for process in psutil.Process(cluster.keeper).children(recursive=True):

@@ -106,7 +106,7 @@ def pace(run: Run, seconds: float, begin: Callable[[], None]) -> float:
     """Steps per second that a run gains in so many, which begin with `begin`."""
     before, started = newest_step(run.folder), time.monotonic()
     begin()
-    time.sleep(max(0.0, started + seconds - time.monotonic()))
+    time.sleep(max(0.0, started + seconds - time.monotonic()))  # what is measured
     gained, took = newest_step(run.folder) - before, time.monotonic() - started
     print(f"{gained} steps in {took:.1f} s")
     return gained / took

@@ -9,9 +9,12 @@ from transformers import PreTrainedTokenizerFast
 
 from common.render import Renderer
 from common.toolbench.rows import PromptRow, Turn, write_rows
+from teacher_server.settings import EngineSettings
 
 ROW = "row-"
 """How the ids of these rows begin: no other request of a run has such an id."""
+ROOM = 64
+"""Tokens more than a row has, that the handshake writes."""
 _SPACE = "Ġ"  # byte-level BPE's sign for a space
 
 
@@ -54,6 +57,18 @@ def run_settings(
         "epochs": steps,
         "checkpoint_every": steps,
     }
+
+
+def engine_settings(length: int, top_k: int) -> EngineSettings:
+    """Of a float32 teacher that reads rows of so many tokens, each of them anew."""
+    return EngineSettings(
+        dtype="float32",
+        max_length=length + ROOM,
+        max_top_k=top_k,
+        kv_cache_gib=0.25,
+        prefix_caching=False,
+        enforce_eager=True,
+    )
 
 
 def _words(tokenizer: PreTrainedTokenizerFast) -> list[str]:

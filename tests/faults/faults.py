@@ -71,7 +71,7 @@ def replicas_stopped(scene: Scene) -> float:
     with stopped(*scene.stage.replicas()):
         harmed = time.monotonic()
         scene.let_go()
-        time.sleep(2 * PATIENCE_S)
+        time.sleep(2 * PATIENCE_S)  # how long they stand still is the fault
     wait_for(lambda: scene.asked_again > before, "a prompt that was asked again")
     return harmed
 
@@ -113,7 +113,7 @@ def endpoint_gone(scene: Scene, seconds: float) -> float:
     endpoint.close()
     harmed = time.monotonic()
     scene.let_go()
-    time.sleep(seconds)
+    time.sleep(seconds)  # how long it lasts is the fault
     endpoint.open()
     return harmed
 
@@ -126,7 +126,7 @@ def serve_gone(scene: Scene, seconds: float) -> float:
         victims.kill(*serving)
         harmed = time.monotonic()
         scene.let_go()
-        time.sleep(seconds)
+        time.sleep(seconds)  # how long it lasts is the fault
     return harmed
 
 

@@ -129,4 +129,4 @@ def test_an_interrupt_that_was_swallowed_comes_again(opened: Signals):
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        time.sleep(60)
+        time.sleep(60)  # until the interrupt comes again
