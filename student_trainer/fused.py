@@ -2,8 +2,9 @@
 
 For each chunk of positions that weigh anything:
 1. logits = hidden @ weight.T, in the dtype of the weight or of autocast;
-2. in place, in float32: the logits become what the student's masses are summed from. The loss is a function of k + 1
-   masses per position, so autograd runs on [C, k + 1] alone;
+2. in place: the logits become what the student's masses are summed from, in float32. The loss is a function of k + 1
+   masses per position, so autograd runs on [C, k + 1] alone. On a CPU the logits are copied to float32 for that
+   (`tail.py`), on CUDA kernels keep them as they are (`tail_kernels.py`);
 3. in place: the same memory becomes the gradient of the logits;
 4. that times the weight is the gradient of the hidden states. A weight that learns costs a third product, a frozen one
    none, and the backward pass only scales what is there.
@@ -16,18 +17,20 @@ M = masses of a position (k + 1; k at k = V).
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from student_trainer import tail
 from student_trainer.divergence import distill_terms, measures
 from student_trainer.learning_settings import LossSettings
 from student_trainer.loss import Head, LossSums, Shares, Targets
 
 CHUNK_BYTES = {"cpu": 192 << 20, "cuda": 256 << 20}
-"""Float32 logits of one chunk: of 128,256 ids 384 positions on a CPU, 512 on a GPU, where fewer starve the products."""
+"""Logits of one chunk: of 128,256 ids 384 positions on a CPU, 1024 on a GPU, where fewer starve the products."""
 MASS_TENSORS = 16
 """About how many tensors of [C, M] are alive at once."""
 TILE = 64
@@ -44,9 +47,10 @@ def loss_sums(
     as many as fit CHUNK_BYTES. Positions without weight are never looked at. torch.compile runs this as it stands.
     """
     rows = (targets.distill_weights.ne(0) | targets.instruct_weights.ne(0)).nonzero().squeeze(-1)
-    size = chunk or _chunk_size(head, targets)
+    kernels = _kernels(head)
+    size = chunk or _chunk_size(head, targets, _dtype_of_logits(head, kernels).itemsize)
     chunks = [rows[start : start + size] for start in range(0, max(1, len(rows)), size)]
-    products = _Products(hidden, head, len(chunks[0]))
+    products = _Products(hidden, head, len(chunks[0]), kernels)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         sums = [_chunk_sums(products, each, targets[each], loss, shares) for each in chunks]
         metrics = {name: torch.stack([each[name] for each in sums]).sum(0) for name in sums[0]}
@@ -78,20 +82,18 @@ def _chunk_sums(
     products: "_Products", rows: Tensor, targets: Targets, loss: LossSettings, shares: Shares
 ) -> dict[str, Tensor]:
     """The metrics' sums over `rows`, which should learn `targets`; adds to the gradients of `products`."""
-    logits = products.logits(rows)
-    best, written = logits.max(-1).indices, logits.gather(-1, targets.token_ids[:, None]).squeeze(-1)
-    student = _Student(logits, targets)
+    student = _Student(products.logits(rows), targets, products.kernels)
     with torch.enable_grad():
         masses = student.masses.requires_grad_(products.learns)
         metrics = {
             "distill": _distill_sum(masses, targets, loss),
-            "ce": ((masses.logsumexp(-1) - written) * targets.instruct_weights).sum(),
+            "ce": ((masses.logsumexp(-1) - student.written) * targets.instruct_weights).sum(),
         }
         value = shares.distill * metrics["distill"] + shares.instruct * metrics["ce"]
     if products.learns:
         (of_masses,) = torch.autograd.grad(value, masses)
         products.add_gradients(rows, student.gradient(of_masses, shares.instruct * targets.instruct_weights))
-    return {name: each.detach() for name, each in metrics.items()} | _metrics(masses.detach(), best, targets)
+    return {name: each.detach() for name, each in metrics.items()} | _metrics(masses.detach(), student.best, targets)
 
 
 def _distill_sum(masses: Tensor, targets: Targets, loss: LossSettings) -> Tensor:
@@ -123,43 +125,55 @@ def _teacher_masses(targets: Targets, like: Tensor) -> Tensor:
 class _Student:
     """The student's masses of a chunk, in the memory of its logits, which are gone."""
 
-    def __init__(self, logits: Tensor, targets: Targets) -> None:
+    def __init__(self, logits: Tensor, targets: Targets, kernels: ModuleType) -> None:
         """Log masses [C, M], up to one constant per position: of the teacher's ids and of the tail.
 
         The tail is summed from its own logits, so it keeps its digits, and its gradient, however small it is. Without
         a teacher it is all there is.
         """
-        self._tokens, none = targets.token_ids, targets.token_ids.new_empty((len(logits), 0))
+        exact, vocabulary = torch.promote_types(logits.dtype, torch.float32), logits.size(-1)
+        none = targets.token_ids.new_empty((len(logits), 0))
+        self._logits, self._tokens, self._kernels = logits, targets.token_ids[:, None], kernels
         self._ids = none if targets.teacher is None else targets.teacher.topk_ids
-        top = logits.gather(-1, self._ids)
-        self._weights = logits.scatter_(-1, self._ids, -torch.inf)
-        self.masses = top
-        if self._ids.size(-1) < logits.size(-1):
-            most = logits.amax(-1, keepdim=True)
-            self._total = logits.sub_(most).exp_().sum(-1, keepdim=True)  # at least 1
-            self.masses = torch.cat([top, most + self._total.log()], -1)
+        self.written = logits.gather(-1, self._tokens).to(exact).squeeze(-1)
+        values, ids = logits.gather(-1, self._ids).to(exact), self._ids
+        self.masses, self._tail = values, None
+        if ids.size(-1) < vocabulary:
+            self._tail = kernels.sum_up(logits.scatter_(-1, ids, -torch.inf))
+            self.masses = torch.cat([values, self._tail.most + self._tail.total.log()], -1)
+            values, ids = torch.cat([values, self._tail.most], -1), torch.cat([ids, self._tail.best], -1)
+        self.best = ids.where(values == values.amax(-1, keepdim=True), vocabulary).amin(-1)
 
     def gradient(self, of_masses: Tensor, instruct: Tensor) -> Tensor:
-        """Gradient [C, V] of the logits: `of_masses` [C, M], less `instruct` [C] at the written tokens; once only."""
-        k, logits = self._ids.size(-1), self._weights
-        if k < logits.size(-1):
-            logits.mul_(of_masses[:, k:] / self._total)
-        logits.scatter_(-1, self._ids, of_masses[:, :k])
-        positions = torch.arange(len(logits), device=logits.device)
-        logits[positions, self._tokens] -= instruct.to(logits.dtype)
-        return logits
+        """Gradient [C, V] of the logits: `of_masses` [C, M], less `instruct` [C] at the written tokens; once only.
+
+        What meets at a written token is added up before it is rounded to the dtype of the logits: where the student is
+        sure of it, both are large and their difference is small.
+        """
+        k, instruct = self._ids.size(-1), instruct[:, None].to(of_masses.dtype)
+        is_written = self._ids == self._tokens
+        ids, values = self._ids, of_masses[:, :k] - is_written * instruct
+        if self._tail is not None:
+            factor = of_masses[:, k:] / self._tail.total
+            self._kernels.weigh(self._logits, self._tail, factor)
+            outside = factor * (self.written[:, None] - self._tail.most).exp() - instruct
+            inside = (values * is_written).sum(-1, keepdim=True)
+            of_written = inside.where(is_written.any(-1, keepdim=True), outside)
+            ids, values = torch.cat([ids, self._tokens], -1), torch.cat([values, of_written], -1)
+        return self._logits.scatter_(-1, ids, values.to(self._logits.dtype))
 
 
 class _Products:
-    """The products with the head's weight, what they add up to, and the two buffers [C, V] that all chunks share."""
+    """The products with the head's weight, what they add up to, and the buffers [C, V] that all chunks share."""
 
-    def __init__(self, hidden: Tensor, head: Head, chunk: int) -> None:
+    def __init__(self, hidden: Tensor, head: Head, chunk: int, kernels: ModuleType) -> None:
+        self.kernels = kernels
         dtype, shape = _dtype_of_products(head.weight), (chunk, head.weight.size(0))
         self._hidden, self._weight, self._bias = hidden.detach(), head.weight.detach().to(dtype), head.bias
         self.gradients = _zeros_where_wanted(hidden, head)
-        self._product = torch.empty(shape, dtype=dtype, device=hidden.device)
-        exact = torch.promote_types(dtype, torch.float32)
-        self._exact = self._product if dtype == exact else torch.empty(shape, dtype=exact, device=hidden.device)
+        self._product = self._logits = torch.empty(shape, dtype=dtype, device=hidden.device)
+        if (of_logits := _dtype_of_logits(head, kernels)) != dtype:
+            self._logits = torch.empty(shape, dtype=of_logits, device=hidden.device)
 
     @property
     def learns(self) -> bool:
@@ -167,11 +181,11 @@ class _Products:
 
     def logits(self, rows: Tensor) -> Tensor:
         """Logits [C, V] of `rows`, in a buffer to work in: the next chunk overwrites it."""
-        product, exact = self._product[: len(rows)], self._exact[: len(rows)]
+        product, logits = self._product[: len(rows)], self._logits[: len(rows)]
         torch.mm(self._hidden[rows].to(product.dtype), self._weight.t(), out=product)
-        if exact.dtype != product.dtype:
-            exact.copy_(product)
-        return exact if self._bias is None else exact.add_(self._bias)
+        if logits.dtype != product.dtype:
+            logits.copy_(product)
+        return logits if self._bias is None else logits.add_(self._bias)
 
     def add_gradients(self, rows: Tensor, of_logits: Tensor) -> None:
         """Take the gradient [C, V] of the logits of `rows` to whatever learns."""
@@ -205,8 +219,23 @@ def _dtype_of_products(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
-def _chunk_size(head: Head, targets: Targets) -> int:
+def _kernels(head: Head) -> ModuleType:
+    """What works on the logits: on CUDA kernels, which know no float64."""
+    if head.weight.device.type != "cuda" or _dtype_of_products(head.weight) == torch.float64:
+        return tail
+    from student_trainer import tail_kernels  # needs Triton, which builds for the CPU don't have
+
+    return tail_kernels
+
+
+def _dtype_of_logits(head: Head, kernels: ModuleType) -> torch.dtype:
+    """Kernels take the products as they are, but for a bias, whose sum with them is not to be rounded."""
+    dtype = _dtype_of_products(head.weight)
+    return dtype if kernels is not tail and head.bias is None else torch.promote_types(dtype, torch.float32)
+
+
+def _chunk_size(head: Head, targets: Targets, bytes_per_logit: int) -> int:
     k = 0 if targets.teacher is None else targets.teacher.topk_ids.size(-1)
     budget = CHUNK_BYTES.get(head.weight.device.type, CHUNK_BYTES["cuda"])
-    rows = budget // (4 * (head.weight.size(0) + MASS_TENSORS * k))
+    rows = budget // (bytes_per_logit * head.weight.size(0) + 4 * MASS_TENSORS * k)
     return rows // TILE * TILE or max(1, rows)
