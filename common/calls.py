@@ -34,6 +34,10 @@ class TeacherRefused(UserError):
         return f"the teacher refused the request ({self.status}): {self.message}"
 
 
+class NotATeacher(UserError):
+    """What answers at the teacher's address has no card: a proxy's page, perhaps, while the teacher behind it is gone."""
+
+
 class CallFailed(Exception):
     """A call that a healthy teacher would have answered; trying again may help."""
 
@@ -81,15 +85,16 @@ class TeacherCalls:
     async def teacher(self) -> TeacherCard:
         """What the teacher says about itself.
 
-        Raises CallFailed, or UserError: TeacherRefused, or another service answers.
+        Raises CallFailed, or UserError: TeacherRefused, NotATeacher, or a card of another kind.
         """
         response = await self._send("GET", "/v1/teacher")
         try:
             return TeacherCard.model_validate_json(response.content)
         except ValidationError as error:
             problem = error.errors()[0]
-            detail = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            raise UserError(f"{self._base_url}/v1/teacher isn't a teacher this client knows: {detail}") from None
+            detail = ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+            kind = NotATeacher if problem["type"] == "json_invalid" else UserError
+            raise kind(f"{self._base_url}/v1/teacher isn't a teacher this client knows: {detail}") from None
 
     async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
         """The teacher's answers in the request's order, n samples after each other; look at `error` of each.

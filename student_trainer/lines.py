@@ -33,19 +33,19 @@ def append(file: Path, lines: Iterable[Line]) -> None:
 
 
 def read(file: Path) -> list[Line]:
-    """All whole lines; none where there is no file."""
-    return [json.loads(line) for line in _whole(file)]
+    """All whole lines; none where there is no file. Raises UserError naming one that is damaged."""
+    return [line for _, line in _whole(file)]
 
 
 def cut_back(file: Path, key: str, step: int) -> None:
     """Drop what stands after `step`, by each line's number at `key`, and what is torn.
 
     The file is replaced by a shorter one that is on the disk already: whenever the machine ends, one of the two is
-    there, whole.
+    there, whole. Raises UserError when it can't be written, and naming a line that is damaged.
     """
     if not file.exists():
         return
-    kept = [line for line in _whole(file) if json.loads(line)[key] <= step]
+    kept = [written for written, line in _whole(file) if line.get(key, 0) <= step]
     try:
         replace(file, b"".join(kept))
     except OSError as error:
@@ -71,11 +71,25 @@ def flush(path: Path) -> None:
             os.close(descriptor)
 
 
-def _whole(file: Path) -> list[bytes]:
+def _whole(file: Path) -> list[tuple[bytes, Line]]:
+    """Each whole line as it is written, and read."""
     if not file.exists():
         return []
     with file.open("rb") as stream:
-        return [line for line in stream if line.endswith(b"\n")]
+        return [
+            (written, _read(written, number, file)) for number, written in enumerate(stream, 1) if written[-1:] == b"\n"
+        ]
+
+
+def _read(written: bytes, number: int, file: Path) -> Line:
+    try:
+        line: Line = json.loads(written)
+    except ValueError as error:
+        raise UserError(
+            f"line {number} of {file} is damaged ({error}); restore the file, or delete that line: of its step the "
+            "file then tells less"
+        ) from None
+    return line
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -135,11 +135,11 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
     while done.step < run.last_step:
         try:
             examples, prompts = agree(world, lambda: _next_step(steps, saver), ledger.entries_of)
+            metrics = train_step(learner, examples, settings, world)
         except (StopAsked, UserError):
             _save_last(run, saver, done)
             raise
         step = examples.plan.step
-        metrics = train_step(learner, examples, settings, world)
         source.see(metrics)
         measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):

@@ -24,7 +24,7 @@ from student_trainer.student import Student, load_student
 from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
-from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run
+from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run, storage_at
 
 CPU = torch.device("cpu")
 
@@ -95,6 +95,7 @@ def test_numbers_that_grow_out_of_bounds_stop_a_run(tmp_path: Path):
     settings = prepared(tmp_path, optimizer={"learning_rate": 1e30}, **SFT)
     with pytest.raises(UserError, match=r"step 2: loss nan.*row-\d+, row-\d+"):
         train(settings, ALONE)
+    assert storage_at(settings.run_folder).steps() == [1]  # the last that was whole
     assert not any(math.isfinite(each.loss) for each in replay(folder_of(settings.run_folder, 2), CPU))
 
 

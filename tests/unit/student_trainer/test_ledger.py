@@ -51,6 +51,19 @@ def test_resuming_drops_what_came_after_the_checkpoint_and_a_torn_line(tmp_path:
     assert steps(tmp_path) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("flipped", [0, 10, -2])
+def test_a_damaged_line_is_named(tmp_path: Path, flipped: int):
+    for step in (1, 2):
+        append(tmp_path, step, [make_unused(step)])
+    file = tmp_path / QUARANTINE
+    written = bytearray(file.read_bytes())
+    written[flipped] ^= 0x80
+    file.write_bytes(written)
+    with pytest.raises(UserError, match=r"line [12] of .*quarantine\.jsonl is damaged \(.*\); restore the file, or"):
+        cut_back(tmp_path, 1)
+    assert file.read_bytes() == written
+
+
 def test_a_cut_that_never_ended_leaves_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     append(tmp_path, 1, [make_unused(1)])
 

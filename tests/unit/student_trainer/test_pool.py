@@ -25,6 +25,7 @@ NO_ENGINE = httpx.Response(
     503, headers={"Retry-After": "1"}, json={"error": {"code": "engine_unavailable", "message": "dead"}}
 )
 NO_APPLICATION = httpx.Response(404, text="Path not found")
+PAGE = httpx.Response(200, text="<html>back in a minute")
 
 
 async def ask_all(pool: TeacherPool, numbers: Iterable[int]) -> list[Any]:
@@ -215,6 +216,19 @@ def test_a_prompt_that_kills_the_teacher_takes_no_other_with_it():
         assert answered == rows(range(1, 16))
 
     run(work())
+
+
+def test_a_page_in_the_teachers_place_is_an_outage_once_a_teacher_was_there():
+    async def work(*spans: tuple[float, float]) -> None:
+        async with pool_over({A: Served(Outages(*spans, met=PAGE))}) as pool:
+            for some in range(0, 40, 4):
+                assert await ask_all(pool, range(some, some + 4)) == rows(range(some, some + 4))
+                await asyncio.sleep(1)
+            assert 20 <= pool.counts()["outage_s"] <= 40
+
+    run(work((5, 30)))
+    with pytest.raises(UserError, match=r"isn't a teacher this client knows: Invalid JSON"):
+        run(work((0, 30)))
 
 
 def test_a_refusal_is_not_asked_again_and_a_stranger_is_no_teacher():
