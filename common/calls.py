@@ -35,7 +35,7 @@ class TeacherRefused(UserError):
 
 
 class NotATeacher(UserError):
-    """What answers at the teacher's address has no card: a proxy's page, perhaps, while the teacher behind it is gone."""
+    """What answers in the teacher's place has no card: a proxy's page, perhaps, while the teacher behind it is gone."""
 
 
 class CallFailed(Exception):
