@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from common.errors import UserError
-from student_trainer.record import RecordReader
-from student_trainer.segments import segment_name
+from student_trainer.live.record import RecordReader
+from student_trainer.live.segments import segment_name
 
 DISTRIBUTION = ("topk_ids", "topk_logprobs", "tail_logprob")
 

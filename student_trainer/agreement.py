@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from common.errors import UserError
-from student_trainer.run_folder import stop_of
+from student_trainer.persistence.run_folder import stop_of
 from student_trainer.world import World
 
 LOOK_EVERY_S = 0.5

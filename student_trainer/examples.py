@@ -6,7 +6,7 @@ from typing import Literal
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
-from student_trainer.teacher_news import NO_NEWS, TeacherNews
+from student_trainer.teacher.teacher_news import NO_NEWS, TeacherNews
 
 Kind = Literal["does_not_fit", "refused", "bad_answer", "failed", "cut_by_length"]
 """Why a prompt gave no example: too long for the run, the teacher's own word, its answers could not be used, no answer

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.settings import load
-from student_trainer.learning_settings import StudentSettings
-from student_trainer.run_folder import is_finished, student_of
+from student_trainer.learning.settings import StudentSettings
+from student_trainer.persistence.run_folder import is_finished, student_of
 from student_trainer.settings import TrainSettings
 
 
@@ -56,7 +56,7 @@ def _write_merged(student: StudentSettings, adapter: Path, folder: Path) -> None
     from peft import PeftModel
 
     from common.render import load_tokenizer
-    from student_trainer.student import load_base
+    from student_trainer.learning.student import load_base
 
     tokenizer = load_tokenizer(student.model)
     base = load_base(student, torch.device("cpu"))

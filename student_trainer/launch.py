@@ -22,13 +22,13 @@ from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from common.errors import UserError
 from common.toolbench.rows import shards
-from student_trainer import run_folder
 from student_trainer.examples import total_steps
+from student_trainer.live.stream import PromptStream
+from student_trainer.persistence import run_folder
 from student_trainer.progress import ProgressLine
 from student_trainer.recovery import Recovery, StoppedBeforeWork
 from student_trainer.settings import TrainSettings, WorkerSettings
 from student_trainer.signals import Signals
-from student_trainer.stream import PromptStream
 
 RAY_DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",

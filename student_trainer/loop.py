@@ -21,33 +21,33 @@ from safetensors import SafetensorError
 
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
-from student_trainer import ledger
 from student_trainer.agreement import StopAsked, agree
 from student_trainer.bottleneck import Watch
-from student_trainer.checkpoint import State
-from student_trainer.checks import warn_of_approximation
 from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
-from student_trainer.finished import write_student
-from student_trainer.ledger import Entry
-from student_trainer.opening import connect, open_source
-from student_trainer.pool import Connect
-from student_trainer.resumption import check_same_data, cut_back, resume
-from student_trainer.run_folder import (
+from student_trainer.learning.checks import warn_of_approximation
+from student_trainer.learning.step import Learner, make_learner, train_step
+from student_trainer.learning.validation import held_out_rows, validate
+from student_trainer.live.opening import connect, open_source
+from student_trainer.live.sources import Source
+from student_trainer.live.stream import PromptStream
+from student_trainer.persistence import ledger
+from student_trainer.persistence.checkpoint import State
+from student_trainer.persistence.finished import write_student
+from student_trainer.persistence.ledger import Entry
+from student_trainer.persistence.resumption import check_same_data, cut_back, resume
+from student_trainer.persistence.run_folder import (
     Metrics,
     append_metrics,
     is_finished,
     write_log,
     write_summary,
 )
-from student_trainer.run_lock import locked
-from student_trainer.saver import Saver
+from student_trainer.persistence.run_lock import locked
+from student_trainer.persistence.saver import Saver
+from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.settings import TrainSettings
-from student_trainer.sources import Source
-from student_trainer.step import Learner, make_learner, train_step
-from student_trainer.storage import Storage, open_storage
-from student_trainer.stream import PromptStream
-from student_trainer.teacher_news import QuarantineLimit
-from student_trainer.validation import held_out_rows, validate
+from student_trainer.teacher.pool import Connect
+from student_trainer.teacher.teacher_news import QuarantineLimit
 from student_trainer.world import World, make_deterministic
 
 log = logging.getLogger(__name__)

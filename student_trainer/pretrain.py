@@ -3,7 +3,7 @@
 import argparse
 
 from common import settings as common_settings
-from student_trainer.pretrain_settings import PretrainSettings
+from student_trainer.pretraining.settings import PretrainSettings
 
 
 def main(arguments: list[str]) -> int:
@@ -21,6 +21,6 @@ def pretrain(settings: PretrainSettings) -> None:
 
     Raises UserError when documents are missing or aren't JSONL with a "text", or a tokenizer's folder has none.
     """
-    from student_trainer.base_model import make_base_model
+    from student_trainer.pretraining.base_model import make_base_model
 
     make_base_model(settings)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from student_trainer.run_folder import Metrics, log_of, metrics_of, read_metrics
+from student_trainer.persistence.run_folder import Metrics, log_of, metrics_of, read_metrics
 
 LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0

@@ -26,8 +26,8 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGro
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from common.errors import UserError
-from student_trainer.run_folder import newest_step, stop_of, write_log
-from student_trainer.storage import open_storage
+from student_trainer.persistence.run_folder import newest_step, stop_of, write_log
+from student_trainer.persistence.storage import open_storage
 
 log = logging.getLogger(__name__)
 

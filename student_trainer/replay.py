@@ -15,10 +15,10 @@ from torch.nn.utils import get_total_norm
 
 from common.errors import UserError
 from common.settings import load
-from student_trainer.failed_step import read_failed
-from student_trainer.measure import sums_on
+from student_trainer.learning.failed_step import read_failed
+from student_trainer.learning.measure import sums_on
+from student_trainer.learning.student import load_student
 from student_trainer.settings import TrainSettings
-from student_trainer.student import load_student
 from student_trainer.world import seed_step
 
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from student_trainer.run_folder import stop_of
+from student_trainer.persistence.run_folder import stop_of
 
 INSIST_EVERY_S = 2.0
 

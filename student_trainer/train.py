@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from common import settings as common_settings
-from student_trainer.run_folder import newest_step
+from student_trainer.persistence.run_folder import newest_step
 from student_trainer.settings import TrainSettings
 
 STOPPED = 143

@@ -35,8 +35,8 @@ from cluster.jobs import submit_job
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
 from common.render import load_tokenizer
-from student_trainer.learning_settings import LoraSettings
-from student_trainer.run_folder import metrics_of, read_metrics
+from student_trainer.learning.settings import LoraSettings
+from student_trainer.persistence.run_folder import metrics_of, read_metrics
 from student_trainer.settings import TrainSettings
 from tests.benchmarks import serving, trl_run
 from tests.benchmarks.report import finish

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from student_trainer.fused import loss_sums
-from student_trainer.learning_settings import LossSettings
-from student_trainer.loss import Head, Shares, Targets, TeacherRows
+from student_trainer.learning.fused import loss_sums
+from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows
+from student_trainer.learning.settings import LossSettings
 from student_trainer.world import make_deterministic
 from tests.benchmarks.loss_cpu import make_teacher, naive
 from tests.benchmarks.report import finish

@@ -19,10 +19,12 @@ import torch
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
-from student_trainer import loop, opening, run_folder
-from student_trainer.answers import Teacher
+from student_trainer import loop
+from student_trainer.learning.step import train_step
+from student_trainer.live import opening
+from student_trainer.live.answers import Teacher
+from student_trainer.persistence import run_folder
 from student_trainer.settings import TeacherSettings, TrainSettings
-from student_trainer.step import train_step
 from student_trainer.world import World
 from tests.benchmarks.workload import ROW
 

@@ -27,8 +27,8 @@ from common.sequences import Sequence
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from common.wire import TeacherAnswer
-from student_trainer.pretrain_settings import TokenizerSettings
-from student_trainer.tokenizer import train_tokenizer
+from student_trainer.pretraining.settings import TokenizerSettings
+from student_trainer.pretraining.tokenizer import train_tokenizer
 from teacher_server.settings import EngineSettings
 from tests.benchmarks import serving
 from tests.benchmarks.report import finish

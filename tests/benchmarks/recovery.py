@@ -25,9 +25,9 @@ from pathlib import Path
 
 from cluster.local import local_cluster
 from cluster.settings import PoolSettings
-from student_trainer.ledger import USED
-from student_trainer.run_folder import newest_step
-from student_trainer.stream import PromptStream
+from student_trainer.live.stream import PromptStream
+from student_trainer.persistence.ledger import USED
+from student_trainer.persistence.run_folder import newest_step
 from tests.benchmarks.report import finish
 from tests.faults import damage, victims
 from tests.faults.conftest import CLUSTER

@@ -19,10 +19,10 @@ from common.render import Renderer, Template
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, Turn, read_rows, write_rows
 from student_trainer.examples import Example
-from student_trainer.pretrain_settings import TokenizerSettings
-from student_trainer.stream import PromptStream
-from student_trainer.tokenizer import train_tokenizer
-from student_trainer.traces import merge_traces
+from student_trainer.learning.traces import merge_traces
+from student_trainer.live.stream import PromptStream
+from student_trainer.pretraining.settings import TokenizerSettings
+from student_trainer.pretraining.tokenizer import train_tokenizer
 from tests.benchmarks.report import finish
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -20,7 +20,7 @@ from cluster.local import local_cluster
 from cluster.nodes import REPOSITORY
 from cluster.settings import ClusterSettings, PoolSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from student_trainer.run_folder import newest_step
+from student_trainer.persistence.run_folder import newest_step
 from tests.models import save_tiny_llama
 
 ROWS = 60

@@ -20,9 +20,9 @@ from cluster.nodes import REPOSITORY
 from cluster.settings import ClusterSettings, PoolSettings
 from common.settings import load
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from student_trainer import run_folder
 from student_trainer.loop import train
-from student_trainer.run_folder import read_metrics
+from student_trainer.persistence import run_folder
+from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
 from student_trainer.world import World
 from tests.models import save_tiny_llama

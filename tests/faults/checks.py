@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.live_checks import accounted, ids_check
-from student_trainer.run_folder import read_metrics
+from student_trainer.persistence.run_folder import read_metrics
 
 NOISE = 1e-4
 """Allowed difference of a step's loss between live runs on the vLLM teacher. Undisturbed ones had equal bits: fp32."""

@@ -14,7 +14,7 @@ from cluster.handle import ClusterHandle
 from cluster.jobs import submit_job
 from common.settings import load
 from student_trainer.loop import train
-from student_trainer.run_folder import newest_step, prepare
+from student_trainer.persistence.run_folder import newest_step, prepare
 from student_trainer.settings import TrainSettings
 from student_trainer.world import World
 from tests.faults.victims import actors, wait_for

@@ -19,8 +19,8 @@ from cluster.jobs import all_running, deploy
 from cluster.stage import application
 from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
+from student_trainer.live.stream import PromptStream
 from student_trainer.settings import TrainSettings
-from student_trainer.stream import PromptStream
 from teacher_server.settings import TeacherSettings
 from tests.faults import victims
 from tests.models import CPU_ENVIRONMENT, save_tiny_llama

@@ -2,7 +2,7 @@
 
 import pytest
 
-from student_trainer.run_folder import read_metrics
+from student_trainer.persistence.run_folder import read_metrics
 from tests.faults.checks import check_prompts, check_same
 from tests.faults.conftest import Undisturbed
 from tests.faults.relay import relaying

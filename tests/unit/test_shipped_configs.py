@@ -10,7 +10,7 @@ from cluster.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
 from eval.settings import EvalSettings
-from student_trainer.pretrain_settings import PretrainSettings
+from student_trainer.pretraining.settings import PretrainSettings
 from student_trainer.settings import TrainSettings
 from teacher_server.settings import TeacherSettings
 

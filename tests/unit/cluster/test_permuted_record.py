@@ -9,7 +9,7 @@ from cluster.permuted_record import permute_record
 from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
-from student_trainer.record import Key, RecordReader, RecordWriter
+from student_trainer.live.record import Key, RecordReader, RecordWriter
 
 
 def request(name: str) -> DistillRequest:

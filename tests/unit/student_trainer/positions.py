@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from student_trainer.fused import loss_sums
-from student_trainer.learning_settings import LossSettings
-from student_trainer.loss import Head, LossSums, Shares, Targets, TeacherRows
+from student_trainer.learning.fused import loss_sums
+from student_trainer.learning.loss import Head, LossSums, Shares, Targets, TeacherRows
+from student_trainer.learning.settings import LossSettings
 
 N, V = 7, 11
 DIVERGENCES: list[dict[str, Any]] = [

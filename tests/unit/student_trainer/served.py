@@ -12,10 +12,10 @@ from common.api import DistillRequest, DistillSequence
 from common.calls import TeacherCalls
 from common.render import tokenizer_fingerprint
 from common.wire import encode
-from student_trainer.handshake import Handshake, Reader
-from student_trainer.pool import TeacherPool, open_pool
-from student_trainer.revisions import Revisions
 from student_trainer.settings import TeacherSettings
+from student_trainer.teacher.handshake import Handshake, Reader
+from student_trainer.teacher.pool import TeacherPool, open_pool
+from student_trainer.teacher.revisions import Revisions
 from tests.unit.student_trainer.stand_in import TOKENIZER, TOP_K, VOCABULARY_SIZE, StandInTeacher
 
 A, B = "http://a/teacher", "http://b/teacher"

@@ -10,12 +10,12 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
-from student_trainer.batch import Batch, micro_batches, weights_of
 from student_trainer.examples import Example
-from student_trainer.learning_settings import LossSettings
-from student_trainer.loss import shares_of
-from student_trainer.measure import sums_on
-from student_trainer.student import Student
+from student_trainer.learning.batch import Batch, micro_batches, weights_of
+from student_trainer.learning.loss import shares_of
+from student_trainer.learning.measure import sums_on
+from student_trainer.learning.settings import LossSettings
+from student_trainer.learning.student import Student
 from tests.unit.student_trainer.students import ALONE
 
 Ids = tuple[int, ...]

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from student_trainer.checkpoint import State, snapshot
-from student_trainer.learning_settings import StudentSettings
-from student_trainer.saver import prune
+from student_trainer.learning.settings import StudentSettings
+from student_trainer.learning.step import Learner
+from student_trainer.persistence.checkpoint import State, snapshot
+from student_trainer.persistence.saver import prune
+from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.settings import TrainSettings
-from student_trainer.step import Learner
-from student_trainer.storage import Storage, open_storage
 from student_trainer.world import World
 from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, make_settings
 

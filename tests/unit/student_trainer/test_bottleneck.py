@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from student_trainer import bottleneck, run_folder
+from student_trainer import bottleneck
 from student_trainer.bottleneck import Watch, verdict
 from student_trainer.loop import train
-from student_trainer.run_folder import read_metrics, summarise
+from student_trainer.persistence import run_folder
+from student_trainer.persistence.run_folder import read_metrics, summarise
 from tests.unit.student_trainer.stand_in import TOP_K, StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 

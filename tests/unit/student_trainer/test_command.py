@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from student_trainer import run_folder
 from student_trainer.__main__ import main
 from student_trainer.launch import check_resources, launch, meeting_s
+from student_trainer.persistence import run_folder
+from student_trainer.persistence.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.progress import ProgressLine, describe
-from student_trainer.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.settings import WorkerSettings
 from student_trainer.train import with_absolute_paths
 from tests.unit.student_trainer.stand_in import make_settings

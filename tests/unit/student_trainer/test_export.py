@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
 from common.render import load_tokenizer, tokenizer_fingerprint
-from student_trainer import run_folder
 from student_trainer.__main__ import main
-from student_trainer.finished import write_student
-from student_trainer.student import Student, load_student
+from student_trainer.learning.student import Student, load_student
+from student_trainer.persistence import run_folder
+from student_trainer.persistence.finished import write_student
 from tests.unit.student_trainer.students import save_student, short_run, student_settings
 
 IDS = torch.arange(3, 60)[None]

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from common.client import TeacherUnavailable
 from common.errors import UserError
 from common.toolbench.rows import write_rows
-from student_trainer import loop, run_folder
+from student_trainer import loop
 from student_trainer.loop import train
-from student_trainer.run_folder import Metrics, read_metrics
+from student_trainer.persistence import run_folder
+from student_trainer.persistence.run_folder import Metrics, read_metrics
 from student_trainer.settings import TeacherSettings, TrainSettings
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row

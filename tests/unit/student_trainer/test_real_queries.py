@@ -8,11 +8,11 @@ from common.api import DistillSequence
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from student_trainer.examples import plan_steps
-from student_trainer.ledger import QUARANTINE, USED, append, entries_of
+from student_trainer.live.stream import PromptStream
+from student_trainer.persistence.ledger import QUARANTINE, USED, append, entries_of
 from student_trainer.settings import TrainSettings
-from student_trainer.stream import PromptStream
+from tests.unit.student_trainer.live.test_sources import opened
 from tests.unit.student_trainer.stand_in import StandInTeacher
-from tests.unit.student_trainer.test_sources import opened
 
 QUERIES = "StableToolBench/solvable_queries/test_instruction"
 

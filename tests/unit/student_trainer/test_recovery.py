@@ -19,8 +19,8 @@ from common.errors import UserError
 from common.settings import validate
 from student_trainer import recovery, signals
 from student_trainer.launch import meeting_s
+from student_trainer.persistence.run_folder import append_metrics, stop_of
 from student_trainer.recovery import Recovery, StoppedBeforeWork, describe
-from student_trainer.run_folder import append_metrics, stop_of
 from student_trainer.settings import WorkerSettings
 from student_trainer.signals import Signals
 from tests.unit.student_trainer.stand_in import make_settings

@@ -1,0 +1,132 @@
+"""One optimizer step: weights, micro-batches, gradient, update, metrics."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from student_trainer.examples import StepExamples
+from student_trainer.learning.attention import check_packable
+from student_trainer.learning.batch import Batch
+from student_trainer.learning.checks import check_finite, check_gradients, check_masks
+from student_trainer.learning.failed_step import StepPart
+from student_trainer.learning.loss import LossSums, Shares, shares_of
+from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights, sums_on
+from student_trainer.learning.optimizer import make_optimizer, make_schedule
+from student_trainer.learning.sharding import clip_gradients, is_sharded, loading_device, shard
+from student_trainer.learning.step_times import StepClock, counts_of, times_of
+from student_trainer.learning.student import Student, load_student
+from student_trainer.settings import TrainSettings
+from student_trainer.world import World, seed_step
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns: the student (`module` is the student, or DDP around it), its optimizer and its learning rate."""
+
+    student: Student
+    module: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+
+
+def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
+    """A fresh student and optimizer for a run of `steps`, the same on every worker.
+
+    Raises UserError when the student can't be loaded, or trained as `settings` say.
+    """
+    sharded = is_sharded(settings, world)
+    student = load_student(settings.student, loading_device(world) if sharded else world.device, settings.seed)
+    if settings.micro_batch_tokens is not None:
+        check_packable(student.base)
+    module: nn.Module = student
+    if sharded:
+        shard(student, getattr(torch, settings.student.dtype), world)
+    elif world.size > 1:
+        world.share(student.trainable())  # the frozen base is the same file everywhere: no need to send it
+        module = DistributedDataParallel(student, init_sync=False, broadcast_buffers=False)
+    optimizer = make_optimizer(student.trainable(), settings.optimizer)
+    return Learner(student, module, optimizer, make_schedule(optimizer, settings.optimizer, steps))
+
+
+def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
+    """Update the student on `step`, this worker's share, and return the metrics of all shares together.
+
+    Raises UserError on every worker, with the student unchanged, when the loss or its gradient is not finite, an
+    example carries no loss, or a parameter has no gradient.
+    """
+    clock = StepClock()
+    seed_step(settings.seed, step.plan.step, world.rank)
+    check_masks(step.examples, settings, world)
+    weights = shared_weights(step.examples, settings, world)
+    clock.meet()
+    shares = shares_of(weights, alpha_of(settings))
+    batches = batches_of(step.examples, settings, world)
+    sums = _accumulate_gradient(learner, batches, shares, settings, world)
+    metrics = means(sums, weights, alpha_of(settings), world)
+    clock.compute()
+    grad_norm = clip_gradients(learner.student.trainable(), settings.optimizer.max_grad_norm)
+    check_gradients(learner.student, settings)
+    part = StepPart(step.plan.step, world.rank, shares, [example.sequence.id for example in step.examples], batches)
+    check_finite(metrics.get("loss", 0.0), grad_norm, learner.student, part, settings.run_folder, world)
+    learning_rate = float(learner.schedule.get_last_lr()[0])
+    if weights.distill or weights.instruct:
+        learner.optimizer.step()
+    learner.schedule.step()
+    return {
+        "progress/step": step.plan.step,
+        "progress/epoch": step.plan.epoch,
+        **{f"train/{name}": value for name, value in metrics.items()},
+        "optim/learning_rate": learning_rate,
+        "optim/grad_norm": grad_norm,
+        **_usage(step, batches, world),
+        **times_of(step, clock, world),
+    }
+
+
+def _accumulate_gradient(
+    learner: Learner, batches: list[Batch], shares: Shares, settings: TrainSettings, world: World
+) -> list[LossSums]:
+    """Forward and backward of each micro-batch; workers with DDP meet in the last one's backward pass."""
+    learner.optimizer.zero_grad()
+    sums = []
+    for batch in batches:
+        with _exchanging(learner.module, batch is batches[-1]):
+            measured = sums_on(learner.module, batch, settings.loss, shares)
+            # DDP and FSDP average over the workers, and the mean to differentiate is a sum over them
+            torch.autograd.backward(measured.loss * world.size)
+        sums.append(_detached(measured))
+    return sums
+
+
+def _exchanging(module: nn.Module, yes: bool) -> AbstractContextManager[None]:
+    if yes or not isinstance(module, DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()
+
+
+def _detached(sums: LossSums) -> LossSums:
+    """Free of the graph, so that no micro-batch keeps its activations."""
+    return LossSums(sums.loss.detach(), sums.metrics)
+
+
+def _usage(step: StepExamples, batches: list[Batch], world: World) -> dict[str, float]:
+    """What the step took: counts over all workers."""
+    sequences = [example.sequence for example in step.examples]
+    return world.sums(
+        {
+            "progress/used": len(sequences),
+            "progress/quarantined": step.quarantined,
+            "progress/dropped_by_length": step.dropped_by_length,
+            "progress/tokens": sum(len(sequence) for sequence in sequences),
+            "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
+            "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
+            "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
+            **step.news.metrics(),
+            **counts_of(step),
+        }
+    )

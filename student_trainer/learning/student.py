@@ -1,0 +1,203 @@
+"""The student: a causal language model that learns by LoRA adapters or as a whole, split into hidden states and head.
+
+The split lets the loss run over completion positions alone, and lets it work chunk by chunk through the head.
+
+What learns is held in float32, whatever `student.dtype`: adapters are small, and a whole model held in bfloat16, with
+its 8 bits of precision, would lose every update below 0.2% of a weight. In bfloat16, products run under autocast:
+weights that learn are rounded as they are used, a frozen base is held rounded.
+
+Legend: B = sequences, L = longest sequence, H = hidden size, N = completion positions, V = vocabulary.
+"""
+
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from peft.utils.save_and_load import load_peft_weights
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+
+from common.errors import UserError
+from student_trainer.learning.attention import attend_by_sequence
+from student_trainer.learning.batch import Batch
+from student_trainer.learning.fused import loss_sums
+from student_trainer.learning.loss import Head, LossSums, Shares
+from student_trainer.learning.settings import LoraSettings, LossSettings, StudentSettings
+from student_trainer.learning.sharding import fill
+
+WHOLE = "model.safetensors"
+"""Where `Student.save` puts a student without adapters."""
+
+
+class Student(nn.Module):
+    """A frozen base with adapters that learn, or a base that learns; products run in `dtype`.
+
+    `forward` goes as far as the loss, so that DDP sees all that learns.
+    """
+
+    def __init__(self, model: PeftModel | PreTrainedModel, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self._dtype = dtype
+
+    @property
+    def base(self) -> PreTrainedModel:
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        assert isinstance(base, PreTrainedModel)
+        return base
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.base.get_output_embeddings().weight.shape[0])
+
+    def forward(self, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
+        """The loss's sums on `batch`.
+
+        The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
+        """
+        hidden = self.hidden(batch)
+        with self._autocast(hidden.device):
+            return loss_sums(hidden, self.head(), batch.targets, loss, shares)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states [N, H] at `batch.rows`."""
+        decoder, ids, mask = self.base.get_decoder(), batch.input_ids, batch.attention_mask
+        with self._autocast(ids.device):
+            out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.apart)
+        return out.last_hidden_state.flatten(0, 1)[batch.rows]
+
+    def head(self) -> Head:
+        """The output layer: frozen beside adapters, which are refused on it; learning where everything learns."""
+        layer = self.base.get_output_embeddings()
+        return Head(layer.weight, layer.bias)
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        # without its cache, which would hold a second copy of all weights till the end of the pass
+        return torch.autocast(device.type, self._dtype, enabled=self._dtype != torch.float32, cache_enabled=False)
+
+    def trainable(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def weights(self) -> dict[str, Tensor]:
+        """What learns, by name: the parameters' own memory, sharded under FSDP. Tied ones come once."""
+        learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name in learning}
+
+    def save(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Write the whole `weights` to `folder`: adapters in PEFT's own format, else model.safetensors in float32."""
+        if isinstance(self.model, PeftModel):
+            self.model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({name: each.contiguous() for name, each in weights.items()}, folder / WHOLE)
+
+    def load(self, folder: Path) -> None:
+        """Take over the weights in `folder`, written by `save` of a student with the same settings."""
+        if isinstance(self.model, PeftModel):
+            own = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+            fill(own, load_peft_weights(str(folder), device="cpu"))
+        else:
+            fill(self.weights(), load_file(folder / WHOLE))
+
+
+def load_student(settings: StudentSettings, device: torch.device, seed: int) -> Student:
+    """Load the base and put fresh adapters on it, drawn from `seed`, or let all of it learn.
+
+    Raises UserError when the model can't be read, or its logits are not a plain product of hidden states and head.
+    """
+    base = load_base(settings, device)
+    base.requires_grad_(settings.lora is None)
+    attend_by_sequence(base)
+    if settings.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.train()
+    torch.manual_seed(seed)
+    model = base if settings.lora is None else _with_adapters(base, settings.lora)
+    return Student(model, getattr(torch, settings.dtype)).train()
+
+
+def _with_adapters(base: PreTrainedModel, lora: LoraSettings) -> PeftModel:
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora, use_dora=lora.use_dora, bias="none", task_type="CAUSAL_LM",
+    )  # fmt: skip
+    try:
+        model = get_peft_model(base, config)
+    except ValueError as error:
+        raise UserError(f"student.lora.target_modules: {error}") from None
+    assert isinstance(model, PeftModel)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False  # to float32, from which autocast would only cast it back
+    _check_adapters(model, base)
+    return model
+
+
+def _check_adapters(model: PeftModel, base: PreTrainedModel) -> None:
+    if any(parameter.requires_grad for parameter in base.get_output_embeddings().parameters()):
+        raise UserError("student.lora.target_modules includes the output head; adapters on it are not supported")
+    tied = base.get_output_embeddings().weight is base.get_input_embeddings().weight
+    if tied and any(parameter.requires_grad for parameter in base.get_input_embeddings().parameters()):
+        raise UserError(
+            "student.lora.target_modules includes the embeddings, which are tied to the output head; adapters on it "
+            "are not supported"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("the student has no trainable parameter; check student.lora.target_modules")
+
+
+def load_base(settings: StudentSettings, device: torch.device) -> PreTrainedModel:
+    """The base as it is trained on: in 4 bits, in its type, or in float32 if it learns itself.
+
+    On the device `meta` it comes without weights. Raises UserError when it can't be read.
+    """
+    dtype = torch.float32 if settings.lora is None else getattr(torch, settings.dtype)
+    quantization = None
+    if settings.quantization == "nf4":
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    config = read_config(settings.model)
+    if device.type == "meta":
+        return _empty_base(config, dtype)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            settings.model, config=config, dtype=dtype, quantization_config=quantization, device_map={"": device}
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"student.model: can't load the weights of {settings.model!r}: {reason} Give a model folder or hub name."
+        ) from None
+
+
+def _empty_base(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with parameters that have no values; its buffers, which no file holds, have theirs."""
+    with init_empty_weights(include_buffers=False):
+        base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    base.tie_weights()
+    assert isinstance(base, PreTrainedModel)
+    return base
+
+
+def read_config(model: str) -> PreTrainedConfig:
+    """The model's configuration.
+
+    Raises UserError when `model` is no folder or hub name that can be read, or when it scales its logits.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"student.model: can't read {model!r}: {reason} Give a model folder or hub name.") from None
+    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise UserError(f"student.model: {model!r} has {name}, which the loss doesn't apply; use another student")
+    return config

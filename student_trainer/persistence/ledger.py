@@ -1,0 +1,54 @@
+"""The ledger: what became of every planned prompt, so that none is lost or used twice unseen.
+
+`used.jsonl` names the prompts that a step trained on, `quarantine.jsonl` those that gave no example, and why. Rank 0
+writes both, of all workers, in the global order.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from student_trainer.examples import StepExamples, Unused
+from student_trainer.persistence import lines
+
+USED = "used.jsonl"
+QUARANTINE = "quarantine.jsonl"
+
+
+@dataclass(frozen=True)
+class Used:
+    """A prompt that a step trained on."""
+
+    id: str
+    epoch: int
+    position: int
+
+
+Entry = Used | Unused
+
+
+def entries_of(examples: StepExamples) -> list[Entry]:
+    """What becomes of this worker's prompts of a step."""
+    used = [Used(example.sequence.id, example.epoch, example.position) for example in examples.examples]
+    return [*used, *examples.unused]
+
+
+def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
+    """Write down what became of the prompts of `step`, which is done.
+
+    Raises UserError when it can't be written.
+    """
+    for file, kind in ((USED, Used), (QUARANTINE, Unused)):
+        own = (entry for entry in entries if isinstance(entry, kind))
+        lines.append(run_folder / file, ({"step": step, **asdict(entry)} for entry in own))
+
+
+def cut_back(run_folder: Path, step: int) -> None:
+    """Drop the lines of steps after `step`, which a resumed run takes again."""
+    for name in (USED, QUARANTINE):
+        lines.cut_back(run_folder / name, "step", step)
+
+
+def flush(run_folder: Path) -> None:
+    """Bring the ledger to the disk."""
+    for name in (USED, QUARANTINE):
+        lines.flush(run_folder / name)

@@ -1,0 +1,1 @@
+"""Small base models for the demos, trained on plain text."""
