@@ -21,6 +21,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What tests that are marked `anyio` run on."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_running() -> Iterator[None]:
     """Fails the session when a process outlives its test, however it detached itself, and ends that process."""

@@ -13,7 +13,7 @@ import pytest
 
 from tests.serving import ROOT, free_port
 from tests.soak_app import TOKEN
-from tests.unit.teacher_server.test_routes import SCORE, WRITE, body
+from tests.unit.teacher_server.asking import SCORE, WRITE, body
 
 pytestmark = pytest.mark.anyio
 REQUESTS = 2000
@@ -27,11 +27,6 @@ KINDS = [
     ("GET", "/healthz", None, 200),
     ("GET", "/v1/secret", None, 404),
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from teacher_server import router_app
 from teacher_server.engine import Engine
 from teacher_server.settings import TeacherSettings
 from tests.serving import application, ray_serve
+from tests.unit.teacher_server.asking import SCORE, WRITE, body, error_of
 from tests.unit.teacher_server.test_router import NamedEngine
-from tests.unit.teacher_server.test_routes import SCORE, WRITE, body, error_of
 
 pytestmark = pytest.mark.anyio
 TOKEN = secrets.token_hex(16)
@@ -31,11 +31,6 @@ class HoldingEngine(NamedEngine):
 
 def make_engine(settings: TeacherSettings) -> Engine:
     return HoldingEngine(settings.name)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

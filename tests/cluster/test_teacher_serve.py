@@ -28,11 +28,6 @@ SCORE = DistillSequence(id="s", prompt_token_ids=[5, 6, 7], completion_token_ids
 WRITE = DistillSequence(id="w", prompt_token_ids=[5, 6, 7], generate=GenerateOptions(max_tokens=6, temperature=0))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("teacher") / "token"

@@ -18,11 +18,6 @@ CONFIG = Path(__file__).resolve().parents[3] / "cluster/docker/front.cfg"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A certificate for localhost and its key, in one file."""
     key, made, both = tmp_path / "key", tmp_path / "certificate", tmp_path / "both.pem"

@@ -33,11 +33,6 @@ CARD = TeacherCard(
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the client waited between attempts, without waiting; its clock counts those seconds alone."""
     waited: list[float] = []

@@ -18,14 +18,9 @@ from teacher_server.adapter_folder import AdapterFolder
 from teacher_server.adapters import Expert
 from tests.stand_in_engine import StandInEngine
 from tests.unit.teacher_server.adapter_files import make_adapter
-from tests.unit.teacher_server.test_routes import SCORE, body, connect, error_of, make_app
+from tests.unit.teacher_server.asking import SCORE, body, connect, error_of, make_app
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

@@ -20,11 +20,6 @@ BASE = ServedModel(name="teacher", adapter=False, revision="base")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def loader() -> StandInLoader:
     return StandInLoader()
 

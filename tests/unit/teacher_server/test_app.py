@@ -109,8 +109,3 @@ async def test_warming_up_asks_every_model_for_both_tasks():
     assert isinstance(engine, StandInEngine)
     k = engine.describe().max_top_k
     assert engine.asked == [(model, task, k) for model in ("teacher", "expert") for task in ("score", "generate")]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

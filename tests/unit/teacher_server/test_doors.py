@@ -16,17 +16,12 @@ from teacher_server.routes import create_app
 from teacher_server.settings import LimitSettings
 from teacher_server.tokens import Tokens
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.test_routes import SCORE, TOKEN, _until, body, connect, error_of, make_app
+from tests.unit.teacher_server.asking import SCORE, TOKEN, body, connect, error_of, make_app, until
 
 pytestmark = pytest.mark.anyio
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 LINE = r"client=(\S+) method=(\S+) path=(\S+) status=(\d+) ms=\d+\.\d bytes=(\d+) sequences=(\S+) code=(\S+)"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class Kept(logging.Handler):
@@ -123,10 +118,10 @@ async def test_a_stream_is_logged_when_it_ends_and_a_client_that_left_as_499(lin
     engine = StandInEngine(asyncio.Event())
     async with connect(make_app(engine)) as http:
         leaving = asyncio.create_task(http.post("/v1/distill", json=body(SCORE)))
-        await _until(lambda: engine.working == 1)
+        await until(lambda: engine.working == 1)
         assert not lines
         leaving.cancel()
-        await _until(lambda: lines)
+        await until(lambda: lines)
     assert fields(lines[0])[3] == "499"
 
 
@@ -153,7 +148,7 @@ async def test_a_client_keeps_to_its_share_and_leaves_the_others_theirs(monkeypa
     app = create_app(engine, limits, Tokens({"a": "first", "b": "second"}))
     async with connect(app, "first") as greedy, connect(app, "second") as other:
         taken = asyncio.create_task(greedy.post("/v1/distill", json=body(SCORE)))
-        await _until(lambda: engine.working == 1)
+        await until(lambda: engine.working == 1)
         refused = await greedy.get("/v1/teacher")
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
         assert error_of(refused)["code"] == "rate_limited"

@@ -12,11 +12,6 @@ from tests.stand_in_engine import StandInEngine
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_an_idle_engine_is_asked_and_a_fresh_answer_counts_for_a_while(monkeypatch: pytest.MonkeyPatch):
     engine = StandInEngine()
     checked = EngineHealth(engine)

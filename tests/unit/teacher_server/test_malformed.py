@@ -14,18 +14,13 @@ from teacher_server import bodies
 from teacher_server.bodies import JsonRequest, max_body_bytes
 from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.test_routes import SCORE, WRITE, body, connect, error_of, make_app
+from tests.unit.teacher_server.asking import SCORE, WRITE, body, connect, error_of, make_app
 
 pytestmark = pytest.mark.anyio
 
 LIMITS = {"max_body_bytes": 5_000, "max_request_tokens": 100, "max_request_entries": 300}
 JSON = {"Content-Type": "application/json"}
 GOOD = json.dumps(body(SCORE)).encode()
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,9 @@ from teacher_server.metrics import METRICS, EngineCounters, MemoryRecorder
 from teacher_server.routes import create_app
 from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.test_routes import SCORE, TOKEN, WRITE, body, connect
+from tests.unit.teacher_server.asking import SCORE, TOKEN, WRITE, body, connect
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class Replica:

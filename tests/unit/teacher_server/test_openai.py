@@ -1,7 +1,6 @@
 """OpenAI's own client against the stand-in engine: what people do with it, and answers that agree with each other."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,33 +12,13 @@ from openai.types.chat import ChatCompletionChunk
 
 from common import wire
 from common.api import GenerateOptions
-from teacher_server.routes import create_app
-from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
 from tests.stand_in_tokenizer import make_tokenizer
+from tests.unit.teacher_server.asking import TOKEN
 
 pytestmark = pytest.mark.anyio
-TOKEN = "a-token"
 HELLO: list[Any] = [{"role": "user", "content": "the day"}]
 ENDLESS = {"max_tokens": 40, "temperature": 1.5}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def engine() -> StandInEngine:
-    return StandInEngine()
-
-
-@pytest.fixture
-async def http(engine: StandInEngine) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(engine, LimitSettings(), TOKEN), raise_app_exceptions=False)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://teacher", headers=headers) as client:
-        yield client
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ from teacher_server.settings import LimitSettings
 from tests.loopback import serving
 from tests.stand_in_engine import StandInEngine
 from tests.stand_in_tokenizer import make_tokenizer
-from tests.unit.teacher_server.test_routes import connect, error_of
+from tests.unit.teacher_server.asking import TOKEN, connect, error_of
 
 pytestmark = pytest.mark.anyio
-TOKEN = "a-token"
 CHAT: dict[str, Any] = {
     "model": "teacher",
     "messages": [{"role": "user", "content": "the"}],
@@ -30,24 +29,6 @@ CHAT: dict[str, Any] = {
     "seed": 4,
 }
 TEXT: dict[str, Any] = {"model": "teacher", "prompt": "the", "max_tokens": 30, "seed": 4}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def engine() -> StandInEngine:
-    return StandInEngine()
-
-
-@pytest.fixture
-async def http(engine: StandInEngine) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(engine, LimitSettings(), TOKEN), raise_app_exceptions=False)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://teacher", headers=headers) as client:
-        yield client
 
 
 @pytest.fixture

@@ -10,11 +10,6 @@ from cluster.nodes import SERVE_GUARD
 from teacher_server.proxy_guard import CloseServeRoutes
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("client", "path", "status"),

@@ -18,7 +18,7 @@ from teacher_server.forwarding import Answer, Ask, Forwarded, call
 from teacher_server.router import Router
 from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.test_routes import SCORE, TOKEN, WRITE, _call, _until, body, connect, error_of, make_app
+from tests.unit.teacher_server.asking import SCORE, TOKEN, WRITE, body, connect, error_of, make_app, post, until
 
 pytestmark = pytest.mark.anyio
 
@@ -32,11 +32,6 @@ class NamedEngine(StandInEngine):
 
     def describe(self) -> TeacherCard:
         return super().describe().model_copy(update={"models": self.models.served()})
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -129,8 +124,8 @@ async def test_parts_are_sent_as_they_come():
     engine = NamedEngine("large", asyncio.Event())
     sent: list[bytes] = []
     router: Any = route([engine])
-    asking = asyncio.create_task(_call(router, body(SCORE, WRITE, model="large"), sent))
-    await _until(lambda: len(sent) == 2)
+    asking = asyncio.create_task(post(router, body(SCORE, WRITE, model="large"), sent))
+    await until(lambda: len(sent) == 2)
     assert engine.working == 1
     assert engine.gate is not None
     engine.gate.set()
@@ -143,9 +138,9 @@ async def test_a_client_that_goes_away_cancels_the_work(sequences: list[dict[str
     engine = NamedEngine("large", asyncio.Event())
     async with connect(route([engine])) as http:
         leaving = asyncio.create_task(http.post("/v1/distill", json=body(*sequences, model="large")))
-        await _until(lambda: engine.working == 1)
+        await until(lambda: engine.working == 1)
         leaving.cancel()
-        await _until(lambda: engine.cancelled == 1)
+        await until(lambda: engine.cancelled == 1)
 
 
 async def test_the_clients_host_reaches_the_teachers():

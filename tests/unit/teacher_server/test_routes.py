@@ -1,66 +1,20 @@
 """The HTTP API around a stand-in engine: answers, refusals and their shape, overload, disconnects."""
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
 from common import wire
 from common.api import TeacherCard
-from teacher_server.engine import Engine
-from teacher_server.routes import create_app
-from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import REFUSED_TOKEN, StandInEngine
 from tests.stand_in_tokenizer import make_tokenizer
+from tests.unit.teacher_server.asking import SCORE, WRITE, body, connect, error_of, make_app, post, until
 
 pytestmark = pytest.mark.anyio
-
-TOKEN = "a-token"
-SCORE = {"id": "s", "prompt_token_ids": [3, 4], "completion_token_ids": [5, 6, 7]}
-WRITE = {"id": "w", "prompt_token_ids": [3, 4], "generate": {"max_tokens": 5, "temperature": 0}}
-
-
-def body(*sequences: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {"model": "teacher", "top_k": 4, "sequences": list(sequences)} | fields
-
-
-def connect(app: FastAPI, token: str | None = TOKEN) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(transport=transport, base_url="http://teacher", headers=headers)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def engine() -> StandInEngine:
-    return StandInEngine()
-
-
-def make_app(engine: Engine, **limits: int) -> FastAPI:
-    return create_app(engine, LimitSettings(**limits), TOKEN)
-
-
-@pytest.fixture
-async def http(engine: StandInEngine) -> AsyncIterator[httpx.AsyncClient]:
-    async with connect(make_app(engine)) as client:
-        yield client
-
-
-def error_of(response: httpx.Response) -> dict[str, Any]:
-    assert response.json().keys() == {"error"}
-    error = response.json()["error"]
-    assert error.keys() == {"message", "type", "param", "code"}
-    return error
 
 
 async def test_the_card_is_the_engines(http: httpx.AsyncClient, engine: StandInEngine):
@@ -193,7 +147,7 @@ async def test_overload_is_refused_and_ends_when_requests_do():
     engine = StandInEngine(gate)
     async with connect(make_app(engine, max_requests=2, retry_after_s=3)) as http:
         taken = [asyncio.create_task(http.post("/v1/distill", json=body(SCORE))) for _ in range(2)]
-        await _until(lambda: engine.working == 2)
+        await until(lambda: engine.working == 2)
         refused = await http.post("/v1/distill", json=body(SCORE))
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "3")
         assert error_of(refused)["code"] == "overloaded"
@@ -208,7 +162,7 @@ async def test_too_many_sequences_are_overload_unless_they_come_alone():
     many = [SCORE | {"id": str(number)} for number in range(3)]
     async with connect(make_app(engine, max_sequences=2)) as http:
         alone = asyncio.create_task(http.post("/v1/distill", json=body(*many)))
-        await _until(lambda: engine.working == 3)
+        await until(lambda: engine.working == 3)
         assert (await http.post("/v1/distill", json=body(SCORE))).status_code == 503
         gate.set()
         assert (await alone).status_code == 200
@@ -219,7 +173,7 @@ async def test_too_many_tokens_are_overload_unless_they_come_alone():
     engine = StandInEngine(gate)
     async with connect(make_app(engine, max_tokens=9)) as http:  # a request has 5
         alone = asyncio.create_task(http.post("/v1/distill", json=body(SCORE, SCORE | {"id": "t"})))
-        await _until(lambda: engine.working == 2)
+        await until(lambda: engine.working == 2)
         refused = await http.post("/v1/distill", json=body(SCORE))
         assert (refused.status_code, "2 sequences and 10 tokens" in refused.text) == (503, True)
         gate.set()
@@ -233,7 +187,7 @@ async def test_samples_count_in_admission():
     async with connect(make_app(engine, max_sequences=2)) as http:
         assert (await http.post("/v1/distill", json=samples)).status_code == 200
         held = asyncio.create_task(http.post("/v1/distill", json=body(SCORE)))
-        await _until(lambda: engine.working == 1)
+        await until(lambda: engine.working == 1)
         assert (await http.post("/v1/distill", json=samples)).status_code == 503
         assert (await http.post("/v1/distill", json=body(WRITE))).status_code == 200
         gate.set()
@@ -245,9 +199,9 @@ async def test_a_client_that_goes_away_cancels_its_sequences_and_frees_its_place
     app = make_app(engine, max_requests=1)
     async with connect(app) as http:
         leaving = asyncio.create_task(http.post("/v1/distill", json=body(SCORE, SCORE | {"id": "t"})))
-        await _until(lambda: engine.working == 2)
+        await until(lambda: engine.working == 2)
         leaving.cancel()
-        await _until(lambda: engine.working == 0)
+        await until(lambda: engine.working == 0)
         assert engine.cancelled == 2
         engine.gate = None
         assert (await http.post("/v1/distill", json=body(SCORE))).status_code == 200
@@ -267,7 +221,7 @@ async def test_an_engine_that_dies_midway_leaves_a_stream_without_its_end():
     engine = StandInEngine(gate)
     async with connect(make_app(engine)) as http:
         asking = asyncio.create_task(http.post("/v1/distill", json=body(SCORE)))
-        await _until(lambda: engine.working == 1)
+        await until(lambda: engine.working == 1)
         engine.dead = True
         gate.set()
         with pytest.raises(wire.WireError, match="cut off"):
@@ -277,8 +231,8 @@ async def test_an_engine_that_dies_midway_leaves_a_stream_without_its_end():
 async def test_each_sequence_is_sent_as_it_finishes():
     engine = StandInEngine(asyncio.Event())
     sent: list[bytes] = []
-    asking = asyncio.create_task(_call(make_app(engine), body(SCORE, WRITE), sent))
-    await _until(lambda: len(sent) == 2)
+    asking = asyncio.create_task(post(make_app(engine), body(SCORE, WRITE), sent))
+    await until(lambda: len(sent) == 2)
     assert engine.working == 1
     assert engine.gate is not None
     engine.gate.set()
@@ -286,29 +240,7 @@ async def test_each_sequence_is_sent_as_it_finishes():
     assert [answer.id for answer in wire.decode(b"".join(sent))] == ["w", "s"]
 
 
-async def _call(app: FastAPI, request: dict[str, Any], sent: list[bytes]) -> None:
-    """POST to /v1/distill as a server would, collecting the parts of the body as they are sent."""
-    messages = iter([{"type": "http.request", "body": json.dumps(request).encode()}])
-
-    async def receive() -> dict[str, Any]:
-        return next(messages, None) or await asyncio.Future()
-
-    async def send(message: dict[str, Any]) -> None:
-        if message.get("body"):
-            sent.append(message["body"])
-
-    headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/distill", "query_string": b"", "headers": headers}
-    await app(scope, receive, send)
-
-
 async def _one_answer(http: httpx.AsyncClient, sequence: dict[str, Any]) -> wire.TeacherAnswer:
     response = await http.post("/v1/distill", json=body(sequence))
     (answer,) = wire.decode(response.content)
     return answer
-
-
-async def _until(condition: Any) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
