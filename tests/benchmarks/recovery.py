@@ -63,7 +63,9 @@ def main() -> None:
         serve_teachers(cluster, folder, "slow", "vllm")
         slow, vllm = (Stage(cluster, folder, teacher) for teacher in ("slow", "vllm"))
         around = [each for each in FAULTS if each not in ON_VLLM + NODES]
-        lost = lost_seconds(vllm, ON_VLLM) | lost_seconds(slow, around) | lost_to_the_driver(slow)
+        lost = lost_seconds(slow, around) | lost_to_the_driver(slow)
+        for each in ON_VLLM:
+            lost |= lost_seconds(vllm, (each,))
         figures = goodput(slow, statistics.fmean(lost[each] for each in ROTATING))
         for each in NODES:
             lost |= lost_seconds(slow, (each,), workers__count="[1, 2]")
