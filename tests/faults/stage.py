@@ -112,7 +112,7 @@ def _run_settings(folder: Path, teacher: str) -> dict[str, Any]:
         "student": {"model": str(folder / _STUDENTS[teacher]), "dtype": "float32", "lora": {"rank": 4}},
         "teacher": {
             "url": "http://see.command.line", "model": teacher, "token_file": str(folder / "token"), "top_k": TOP_K,
-            "timeout_s": 30, "window": 32,  # wide from the start: so many are under way when something dies
+            "timeout_s": 30, "window": _WINDOWS[teacher],
         },
         "loss": {"alpha": 1.0},
         "optimizer": {"learning_rate": 0.005},
@@ -124,6 +124,8 @@ def _run_settings(folder: Path, teacher: str) -> dict[str, Any]:
 
 _STUDENTS = {"bigram": "letter-student", "slow": "letter-student", "vllm": "vllm-student"}
 _TEMPLATES = {"bigram": "chat", "slow": "chat", "vllm": "toolbench"}
+_WINDOWS = {"bigram": 32, "slow": None, "vllm": 32}
+"""Wide from the start, so that much is under way when something dies; the slow one's sizes itself to its pace."""
 _PACE = {"bigram": {}, "slow": {"seconds": 0.5, "at_once": 4}}
 """What the stand-in takes: two replicas of the slow one answer as many prompts a second as four batches hold."""
 
