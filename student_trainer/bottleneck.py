@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shares:
-    """Parts of the time that steps and checkpoints took, each between 0 and 1."""
+    """Parts of the time that steps and checkpoints took, outages left out, each between 0 and 1."""
 
     waited: float
     stream: float
@@ -35,8 +35,10 @@ class Shares:
 def verdict(lines: list[Line]) -> str:
     """One line on what holds the run up, by the `lines` of its steps; those of validations alone don't matter."""
     steps = [line for line in lines if "progress/used" in line]
-    if not steps:
-        return "no step was taken"
+    return _outages(steps) + _bound(steps) if steps else "no step was taken"
+
+
+def _bound(steps: list[Line]) -> str:
     shares, asked = _shares(steps), "pipeline/window" in steps[-1]
     if shares.checkpoint >= max(MUCH, shares.waited):
         return f"checkpoint-bound: the run stood still for checkpoints {shares.checkpoint:.0%}; raise checkpoint_every"
@@ -46,7 +48,7 @@ def verdict(lines: list[Line]) -> str:
             f"{shares.stream:.0%} of the time; add workers, which share the rows, or give each more cpus"
         )
     if shares.waited >= MUCH:
-        return f"teacher-bound: trainers waited {shares.waited:.0%}{_outages(steps)}; {_remedy(shares.waited, steps)}"
+        return f"teacher-bound: trainers waited {shares.waited:.0%}; {_remedy(shares.waited, steps)}"
     waited = f"the teacher was waited for {shares.waited:.0%}" if asked else f"rows were waited for {shares.waited:.0%}"
     if shares.waited >= HARDLY:
         return f"balanced: {waited}"
@@ -54,16 +56,25 @@ def verdict(lines: list[Line]) -> str:
 
 
 def _shares(steps: list[Line]) -> Shares:
-    names = ("step", "waited", "stream", "checkpoint")
-    step, waited, stream, checkpoint = (sum(line.get(f"time/{name}_s", 0.0) for line in steps) for name in names)
-    total = max(step + checkpoint, 1e-9)
-    return Shares(waited / total, stream / total, checkpoint / total)
+    outage = _outage_s(steps)
+    step, waited, stream, checkpoint = (_sum(steps, name) for name in ("step", "waited", "stream", "checkpoint"))
+    total = max(step + checkpoint - outage, 1e-9)
+    return Shares((waited - outage) / total, stream / total, checkpoint / total)
+
+
+def _sum(steps: list[Line], name: str) -> float:
+    return sum(line.get(f"time/{name}_s", 0.0) for line in steps)
+
+
+def _outage_s(steps: list[Line]) -> float:
+    """What of the waiting no replica more would have spared."""
+    return sum(min(line.get("time/outage_s", 0.0), line["time/waited_s"]) for line in steps)
 
 
 def _outages(steps: list[Line]) -> str:
-    """What of the waiting no replica more would have spared; empty where there was none."""
-    seconds = sum(line.get("teacher/outage_s", 0.0) for line in steps)
-    return f" (no teacher answered for {seconds:.0f} s, all workers together)" if seconds >= 1 else ""
+    outage = _outage_s(steps)
+    share = outage / max(_sum(steps, "step") + _sum(steps, "checkpoint"), 1e-9)
+    return f"no teacher answered for {outage:.0f} s, {share:.0%} of the time; else " if outage >= 1 else ""
 
 
 def _remedy(waited: float, steps: list[Line]) -> str:

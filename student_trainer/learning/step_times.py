@@ -34,6 +34,7 @@ def times_of(step: StepExamples, clock: StepClock, world: World) -> dict[str, fl
         {
             "time/step_s": now - step.began,
             "time/waited_s": step.waited_s,
+            "time/outage_s": step.news.outage_s,
             "time/stream_s": step.stream_s,
             "time/compute_s": clock.computed - clock.met,
             "time/optimizer_s": now - clock.computed,

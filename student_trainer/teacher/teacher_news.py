@@ -18,7 +18,8 @@ REASONS = 3
 Counts = dict[str, float]
 """What went wrong and was overcome: `retries` (calls made again), `rejected` (answers that could not be used), `opened`
 (times that an endpoint was left alone), `outage_s` (seconds without any endpoint that was well)."""
-NO_COUNTS: Counts = dict.fromkeys(("retries", "rejected", "opened", "outage_s"), 0)
+OUTAGE = "outage_s"
+NO_COUNTS: Counts = dict.fromkeys(("retries", "rejected", "opened", OUTAGE), 0)
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,19 @@ class TeacherNews:
     """What was new in the time of this step."""
 
     def metrics(self) -> dict[str, float]:
-        """Figures that add up over workers, by their names in metrics.jsonl; none where no teacher is asked."""
+        """Figures that add up over workers, by their names in metrics.jsonl; none where no teacher is asked.
+
+        Outages don't: workers have the same ones.
+        """
         if not self.counts:
             return {}
         figures = {"asked": self.asked, "unanswered": len(self.unanswered), **self.counts}
-        return {f"teacher/{name}": value for name, value in figures.items()}
+        return {f"teacher/{name}": value for name, value in figures.items() if name != OUTAGE}
+
+    @property
+    def outage_s(self) -> float:
+        """How long no endpoint was well."""
+        return self.counts.get(OUTAGE, 0.0)
 
 
 NO_NEWS = TeacherNews()

@@ -4,9 +4,10 @@
 Most faults meet a teacher that takes its time, half a second for an answer and four steps a second, so that the pace of
 a run hangs on it and not on the machine.
 
-A fault's seconds are those from the harm until the run stood one step further: finding out, starting again and doing
-again what came after the newest checkpoint are in it, and the length of an outage too. A full disk has no such figure:
-it lasts until somebody makes room.
+A fault's seconds are those that its run took for some steps, less those that it takes for as many undisturbed: finding
+out, starting again and doing again what came after the newest checkpoint are in it, and the length of an outage too.
+Where vLLM or the driver dies, the run stands still, and the seconds are those until it stood one step further. A full
+disk has no such figure: it lasts until somebody makes room.
 
 Then a run goes on while a training worker, a replica and Serve's controller die in turn, one every INTERVAL restarts.
 Its pace is set beside its own undisturbed pace, taken before and afterwards: `goodput_of_bound` =
@@ -31,18 +32,19 @@ from student_trainer.persistence.run_folder import newest_step
 from tests.benchmarks.report import finish
 from tests.faults import damage, victims
 from tests.faults.conftest import CLUSTER
-from tests.faults.faults import FAULTS, IMPATIENT, endpoint_gone, hurt, serve_gone
+from tests.faults.faults import FAULTS, IMPATIENT, Scene, hurt
+from tests.faults.relay import relaying
 from tests.faults.resubmission import hurt_checkpoint, resubmitted
 from tests.faults.runs import Run, running
-from tests.faults.stage import BATCH, Stage, make_files, serve_teachers
+from tests.faults.stage import Stage, make_files, serve_teachers
 
-ROWS, OUTAGE_S = 128, 10.0
-APART = 3
-"""Steps between two faults of a run."""
+ROWS = 6000
+"""More than any run takes, so that each asks for a prompt once."""
+WARM_UP_STEPS, STEPS, SHORT_RUN = 20, 40, 24
+"""Taken before anything is measured; at an undisturbed pace, and after each fault; by runs that stand still for one."""
 ON_VLLM = ("replica_killed", "engine_killed")
 NODES = ("teacher_node_lost", "trainer_node_lost")
 """Last of all: they stay lost."""
-SHORTER = {"outage": partial(endpoint_gone, seconds=OUTAGE_S), "serve_gone": partial(serve_gone, seconds=OUTAGE_S)}
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "driver_killed": lambda _: None,
     "checkpoint_cut": partial(hurt_checkpoint, damage.truncate, "adapter_model.safetensors", 12),
@@ -51,7 +53,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 """What the driver's death comes with, in turn; the second one comes after step 12."""
 DRIVER_DIES_EVERY = 6
 ROTATING = ("worker_killed", "replica_killed", "controller_killed")
-INTERVAL, WARM_UP_STEPS, LEAST = 5, 10, 0.9
+INTERVAL, ROTATIONS, LEAST = 5, 2, 0.9
 TARGETS = {"goodput_of_bound": f">= {LEAST}", "prompts_lost": "0", "prompts_repeated": "0"}
 
 
@@ -62,56 +64,82 @@ def main() -> None:
         make_files(folder, ROWS, ("slow", "vllm"))
         serve_teachers(cluster, folder, "slow", "vllm")
         slow, vllm = (Stage(cluster, folder, teacher) for teacher in ("slow", "vllm"))
-        around = [each for each in FAULTS if each not in ON_VLLM + NODES]
-        lost = lost_seconds(slow, around) | lost_to_the_driver(slow)
+        lost = lost_to_the_driver(slow)
         for each in ON_VLLM:
-            lost |= lost_seconds(vllm, (each,))
+            lost |= {each: hurt(vllm, each, [(3, FAULTS[each])], max_steps=SHORT_RUN).lost_s[0]}
+        around = [each for each in FAULTS if each not in ON_VLLM + NODES]
+        lost |= lost_on_the_way(slow, "around", around)
         figures = goodput(slow, statistics.fmean(lost[each] for each in ROTATING))
-        for each in NODES:
-            lost |= lost_seconds(slow, (each,), workers__count="[1, 2]")
+        lost |= lost_on_the_way(slow, "nodes", NODES, workers__count="[1, 2]")
         figures |= accounts(slow)
     figures |= {f"lost_s_{each}": seconds for each, seconds in lost.items()}
     met = figures["goodput_of_bound"] >= LEAST and not figures["prompts_lost"] and not figures["prompts_repeated"]
     finish("recovery", {each: round(value, 3) for each, value in figures.items()}, TARGETS, met)
 
 
-def lost_seconds(stage: Stage, names: Sequence[str], **settings: object) -> dict[str, float]:
-    """What each of these faults costs, in one run that suffers them one after the other."""
-    steps = range(2, 2 + APART * len(names), APART)
-    faults = [(step, SHORTER.get(name, FAULTS[name])) for step, name in zip(steps, names, strict=True)]
-    assert BATCH * (steps[-1] + 2) <= ROWS, "more faults than the run has steps for"
-    outcome = hurt(stage, "-".join(names)[:40], faults, **(IMPATIENT | settings))
-    return dict(zip(names, outcome.lost_s, strict=True))
+def lost_on_the_way(stage: Stage, name: str, faults: Sequence[str], **settings: object) -> dict[str, float]:
+    """What each of these faults costs a run that goes on while it suffers them one after the other."""
+    lost: dict[str, float] = {}
+    with relaying(stage.url, stage.order) as relay:
+        settings = IMPATIENT | settings | {"teacher__url": relay.url}
+        with running(stage.cluster, stage.config, stage.folder / name, **settings) as run:
+            scene = Scene(stage, run, relay, len(stage.order))
+            run.wait_for_step(WARM_UP_STEPS)
+            undisturbed = pace(run, lambda: run.wait_for_step(WARM_UP_STEPS + STEPS))
+            for each in faults:
+                stage.replicas()
+                lost[each] = lost_to(partial(FAULTS[each], scene), run, undisturbed)
+                print(f"{each}: lost {lost[each]:.1f} s", flush=True)
+    return lost
+
+
+def lost_to(fault: Callable[[], float], run: Run, undisturbed: float) -> float:
+    """Seconds that `fault` takes from a run, whose pace is `undisturbed` steps per second."""
+    before, began = newest_step(run.folder), time.monotonic()
+    fault()
+    run.wait_for_step(newest_step(run.folder) + STEPS)
+    return time.monotonic() - began - (newest_step(run.folder) - before) / undisturbed
 
 
 def lost_to_the_driver(stage: Stage) -> dict[str, float]:
     """What it costs that the driver dies, starting again included, alone and with what else may be damaged then."""
     damages = [(DRIVER_DIES_EVERY * number, hurt) for number, hurt in enumerate(DAMAGES.values(), 1)]
-    return dict(zip(DAMAGES, resubmitted(stage, "driver-killed", damages).lost_s, strict=True))
+    outcome = resubmitted(stage, "driver-killed", damages, max_steps=SHORT_RUN)
+    return dict(zip(DAMAGES, outcome.lost_s, strict=True))
 
 
 def goodput(stage: Stage, restart_s: float) -> dict[str, float]:
     """The figures of a run that loses something every INTERVAL restarts."""
     interval_s = INTERVAL * restart_s
-    settings = {"teacher__url": stage.url, "epochs": 100_000}
-    with running(stage.cluster, stage.config, stage.folder / "goodput", **settings) as run:
+    with running(stage.cluster, stage.config, stage.folder / "goodput", teacher__url=stage.url) as run:
+
+        def pace_with(begin: Callable[[], None]) -> float:
+            return pace(run, partial(spend, interval_s, begin))
+
         run.wait_for_step(WARM_UP_STEPS)
-        before = pace(run, interval_s, lambda: None)
-        disturbed = statistics.fmean(pace(run, interval_s, partial(kill, stage, run, each)) for each in ROTATING)
-        undisturbed = statistics.fmean((before, pace(run, interval_s, lambda: None)))
+        before = pace_with(lambda: None)
+        kills = [partial(kill, stage, run, each) for each in ROTATING * ROTATIONS]
+        disturbed = statistics.fmean(map(pace_with, kills))
+        undisturbed = statistics.fmean((before, pace_with(lambda: None)))
     share, bound = disturbed / undisturbed, 1 - 1 / INTERVAL
     print(f"restart {restart_s:.1f} s, interval {interval_s:.0f} s: {disturbed:.2f} of {undisturbed:.2f} steps/s")
     return {"goodput_of_bound": share / bound, "restart_s": restart_s}
 
 
-def pace(run: Run, seconds: float, begin: Callable[[], None]) -> float:
-    """Steps per second that a run gains in so many, which begin with `begin`."""
-    before, started = newest_step(run.folder), time.monotonic()
-    begin()
-    time.sleep(max(0.0, started + seconds - time.monotonic()))  # what is measured
-    gained, took = newest_step(run.folder) - before, time.monotonic() - started
-    print(f"{gained} steps in {took:.1f} s")
+def pace(run: Run, meanwhile: Callable[[], None]) -> float:
+    """Steps per second that a run gains `meanwhile`."""
+    before, began = newest_step(run.folder), time.monotonic()
+    meanwhile()
+    gained, took = newest_step(run.folder) - before, time.monotonic() - began
+    print(f"{gained} steps in {took:.1f} s", flush=True)
     return gained / took
+
+
+def spend(seconds: float, begin: Callable[[], None]) -> None:
+    """Return so many seconds after `begin` was called."""
+    end = time.monotonic() + seconds
+    begin()
+    time.sleep(max(0.0, end - time.monotonic()))  # what is measured
 
 
 def kill(stage: Stage, run: Run, name: str) -> None:

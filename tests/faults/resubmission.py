@@ -13,7 +13,7 @@ from tests.faults.stage import BATCH, CHECKPOINT_EVERY, Stage
 
 
 def resubmitted(
-    stage: Stage, name: str, damages: Sequence[tuple[int, Callable[[Path], None]]], source: str = "live"
+    stage: Stage, name: str, damages: Sequence[tuple[int, Callable[[Path], None]]], **settings: object
 ) -> Outcome:
     """Run to the end; after each of these steps, which ascend, the driver dies and the run folder is damaged.
 
@@ -21,7 +21,7 @@ def resubmitted(
     """
     folder, lost_s, died = stage.folder / name, [], 0.0
     with relaying(stage.url, stage.order) as relay:
-        settings = {"teacher__url": relay.url, "teacher__source": source}
+        settings = settings | {"teacher__url": relay.url}
         for number in range(len(damages) + 1):
             step, damage = damages[number] if number < len(damages) else (None, None)
             relay.limit = BATCH * step if step else len(stage.order)

@@ -37,7 +37,7 @@ def test_the_driver_dies_a_checkpoint_is_cut_and_the_record_torn(bigram: Stage, 
         hurt_checkpoint(damage.truncate, "adapter_model.safetensors", KILLED_AT, run)
         damage.tear(run / "record")
 
-    outcome = resubmitted(bigram, "driver-killed", [(KILLED_AT, hurt)], "live+record")
+    outcome = resubmitted(bigram, "driver-killed", [(KILLED_AT, hurt)], teacher__source="live+record")
     check_prompts(bigram.data, outcome.folder)
     check_same(outcome.folder, undisturbed(bigram, 1))
     assert f"resuming after step {CHECKPOINT_EVERY} from" in (outcome.folder / "log.txt").read_text()

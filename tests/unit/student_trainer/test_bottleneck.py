@@ -15,7 +15,7 @@ from student_trainer.persistence.run_folder import read_metrics, summarise
 from tests.unit.student_trainer.stand_in import TOP_K, StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
-PARTS = ("waited", "stream", "compute", "optimizer")
+PARTS = ("waited", "outage", "stream", "compute", "optimizer")
 
 
 def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: bool = True, **more: float) -> Any:
@@ -33,7 +33,11 @@ def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: boo
             line(4.1, **{"pipeline/replicas": 3}),
             "teacher-bound: trainers waited 41%; serve about 1.7 times as many replicas (add 2 to 3)",
         ),
-        (line(4, **{"teacher/outage_s": 3}), "waited 40% (no teacher answered for 6 s, all workers together); serve"),
+        (
+            line(8, **{"time/outage_s": 6}),
+            "no teacher answered for 12 s, 60% of the time; else teacher-bound: trainers waited 50%; serve about 2.0",
+        ),
+        (line(5, **{"time/outage_s": 9}), "no teacher answered for 10 s, 50% of the time; else student-bound: the"),
         (line(5, **{"pipeline/replicas": 2}), "serve about 2.0 times as many replicas (add 2)"),
         (
             line(4, **{"pipeline/window_limit": 32.0}),
