@@ -25,9 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shares:
-    """Parts of the time that steps and checkpoints took, outages left out, each between 0 and 1."""
+    """Parts of the time that steps and checkpoints took, each between 0 and 1."""
 
+    outage: float
     waited: float
+    """Of the time without outages: what no replica more would have spared."""
     stream: float
     checkpoint: float
 
@@ -35,11 +37,17 @@ class Shares:
 def verdict(lines: list[Line]) -> str:
     """One line on what holds the run up, by the `lines` of its steps; those of validations alone don't matter."""
     steps = [line for line in lines if "progress/used" in line]
-    return _outages(steps) + _bound(steps) if steps else "no step was taken"
+    if not steps:
+        return "no step was taken"
+    shares, outage_s = _shares(steps), _sum(steps, "outage")
+    outage = (
+        f"no teacher answered for {outage_s:.0f} s, {shares.outage:.0%} of the time; else " if outage_s >= 1 else ""
+    )
+    return outage + _bound(shares, steps)
 
 
-def _bound(steps: list[Line]) -> str:
-    shares, asked = _shares(steps), "pipeline/window" in steps[-1]
+def _bound(shares: Shares, steps: list[Line]) -> str:
+    asked = "pipeline/window" in steps[-1]
     if shares.checkpoint >= max(MUCH, shares.waited):
         return f"checkpoint-bound: the run stood still for checkpoints {shares.checkpoint:.0%}; raise checkpoint_every"
     if shares.waited >= MUCH and (shares.stream >= READING or not asked):
@@ -56,25 +64,16 @@ def _bound(steps: list[Line]) -> str:
 
 
 def _shares(steps: list[Line]) -> Shares:
-    outage = _outage_s(steps)
-    step, waited, stream, checkpoint = (_sum(steps, name) for name in ("step", "waited", "stream", "checkpoint"))
-    total = max(step + checkpoint - outage, 1e-9)
-    return Shares((waited - outage) / total, stream / total, checkpoint / total)
+    step, outage, waited, stream, checkpoint = (
+        _sum(steps, name) for name in ("step", "outage", "waited", "stream", "checkpoint")
+    )
+    total = max(step + checkpoint, 1e-9)
+    waited_else = (waited - outage) / max(total - outage, 1e-9)
+    return Shares(outage / total, waited_else, stream / total, checkpoint / total)
 
 
 def _sum(steps: list[Line], name: str) -> float:
     return sum(line.get(f"time/{name}_s", 0.0) for line in steps)
-
-
-def _outage_s(steps: list[Line]) -> float:
-    """What of the waiting no replica more would have spared."""
-    return sum(min(line.get("time/outage_s", 0.0), line["time/waited_s"]) for line in steps)
-
-
-def _outages(steps: list[Line]) -> str:
-    outage = _outage_s(steps)
-    share = outage / max(_sum(steps, "step") + _sum(steps, "checkpoint"), 1e-9)
-    return f"no teacher answered for {outage:.0f} s, {share:.0%} of the time; else " if outage >= 1 else ""
 
 
 def _remedy(waited: float, steps: list[Line]) -> str:

@@ -9,7 +9,8 @@
 
 Every worker runs this; they meet in `agree`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes
 the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step and end;
-where the teacher left too many prompts without an answer they don't, so that these are asked again.
+where the teacher left too many prompts without an answer they don't, so that these are asked again, nor where a step is
+not finite: the update before it may be what broke the student.
 """
 
 import logging
@@ -135,11 +136,11 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
     while done.step < run.last_step:
         try:
             examples, prompts = agree(world, lambda: _next_step(steps, saver), ledger.entries_of)
-            metrics = train_step(learner, examples, settings, world)
         except (StopAsked, UserError):
             _save_last(run, saver, done)
             raise
         step = examples.plan.step
+        metrics = train_step(learner, examples, settings, world)
         source.see(metrics)
         measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):

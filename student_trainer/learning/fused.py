@@ -30,7 +30,8 @@ from student_trainer.learning.loss import Head, LossSums, Shares, Targets
 from student_trainer.learning.settings import LossSettings
 
 CHUNK_BYTES = {"cpu": 192 << 20, "cuda": 256 << 20}
-"""Logits of one chunk: of 128,256 ids 384 positions on a CPU, 1024 on a GPU, where fewer starve the products."""
+"""Logits of one chunk: of 128,256 ids, with k = 64, 384 positions on a CPU and 1024 on a GPU, where fewer starve the
+products."""
 MASS_TENSORS = 16
 """About how many tensors of [C, M] are alive at once."""
 TILE = 64

@@ -28,19 +28,23 @@ class StepClock:
 
 
 def times_of(step: StepExamples, clock: StepClock, world: World) -> dict[str, float]:
-    """`time/` and `pipeline/` of the step that ends now: the largest of all workers'."""
+    """`time/` and `pipeline/` of the step that ends now: the largest of all workers'.
+
+    `time/outage_s` is what the step would have been spared if each had waited as long as some teacher was well.
+    """
     now = time.perf_counter()
     times = world.maxima(
         {
             "time/step_s": now - step.began,
             "time/waited_s": step.waited_s,
-            "time/outage_s": step.news.outage_s,
+            "waited_else": max(0.0, step.waited_s - step.news.outage_s),
             "time/stream_s": step.stream_s,
             "time/compute_s": clock.computed - clock.met,
             "time/optimizer_s": now - clock.computed,
             **(_depths(step.ahead) if step.ahead else {}),
         }
     )
+    times["time/outage_s"] = times["time/waited_s"] - times.pop("waited_else")
     if step.ahead and step.ahead.replicas is not None:
         times["pipeline/replicas"] = step.ahead.replicas
     return times

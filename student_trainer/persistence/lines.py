@@ -1,11 +1,12 @@
 """Files of JSON lines that grow by a step at a time, and are cut back to a step when a run is resumed.
 
-One process writes such a file. A line counts once its newline is there: what a crash, or a full disk, left of another
-is passed over by readers and cut off on resumption. Appends are handed to the operating system at once, so the end of
-the process loses none; `flush` brings them to the disk, so that the end of the machine loses none either.
+One process writes such a file. A line counts once its newline is there: what a crash, or a full disk, left behind the
+last of them is passed over by readers and cut off on resumption. Appends are handed to the operating system at once, so
+the end of the process loses none; `flush` brings them to the disk, so that the end of the machine loses none either.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,20 +33,23 @@ def append(file: Path, lines: Iterable[Line]) -> None:
         raise UserError(f"can't append {len(data)} bytes to {file}: {error.strerror}; free space and resume") from None
 
 
-def read(file: Path) -> list[Line]:
-    """All whole lines; none where there is no file. Raises UserError naming one that is damaged."""
-    return [line for _, line in _whole(file)]
+def read(file: Path, key: str) -> list[Line]:
+    """All lines, which have their step's number at `key` and ascend by it; none where there is no file.
+
+    Raises UserError naming one that is damaged.
+    """
+    return [line for _, line in _intact(file, key)]
 
 
 def cut_back(file: Path, key: str, step: int) -> None:
     """Drop what stands after `step`, by each line's number at `key`, and what is torn.
 
     The file is replaced by a shorter one that is on the disk already: whenever the machine ends, one of the two is
-    there, whole. Raises UserError when it can't be written, and naming a line that is damaged.
+    there, whole. Raises UserError when it can't be written, and naming a line up to `step` that is damaged.
     """
     if not file.exists():
         return
-    kept = [written for written, line in _whole(file) if line.get(key, 0) <= step]
+    kept = [written for written, _ in _intact(file, key, step)]
     try:
         replace(file, b"".join(kept))
     except OSError as error:
@@ -71,25 +75,34 @@ def flush(path: Path) -> None:
             os.close(descriptor)
 
 
-def _whole(file: Path) -> list[tuple[bytes, Line]]:
-    """Each whole line as it is written, and read."""
+def _intact(file: Path, key: str, step: float = math.inf) -> list[tuple[bytes, Line]]:
+    """The lines up to the last one of `step`, as they are written and read. What a crash left comes after that."""
+    found = [(written, _read(written, key)) for written in _whole(file)]
+    last = max((number for number, (_, line) in enumerate(found, 1) if line and line[key] <= step), default=0)
+    intact = []
+    for number, (written, line) in enumerate(found[:last], 1):
+        if line is None:
+            raise UserError(
+                f"line {number} of {file} is damaged; restore the file, or delete that line: of its step the file then "
+                "tells less"
+            )
+        intact.append((written, line))
+    return intact
+
+
+def _whole(file: Path) -> list[bytes]:
     if not file.exists():
         return []
     with file.open("rb") as stream:
-        return [
-            (written, _read(written, number, file)) for number, written in enumerate(stream, 1) if written[-1:] == b"\n"
-        ]
+        return [line for line in stream if line.endswith(b"\n")]
 
 
-def _read(written: bytes, number: int, file: Path) -> Line:
+def _read(written: bytes, key: str) -> Line | None:
     try:
-        line: Line = json.loads(written)
-    except ValueError as error:
-        raise UserError(
-            f"line {number} of {file} is damaged ({error}); restore the file, or delete that line: of its step the "
-            "file then tells less"
-        ) from None
-    return line
+        line: Any = json.loads(written)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get(key), int) else None
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -36,6 +36,7 @@ FREE = (
 )  # fmt: skip
 """Settings that may change when a run is resumed: they move where and how fast, not what is learnt."""
 
+STEP = "progress/step"
 Metrics = dict[str, Any]
 
 log = logging.getLogger(__name__)
@@ -102,17 +103,17 @@ def append_metrics(run_folder: Path, metrics: Metrics) -> None:
 
 def read_metrics(run_folder: Path) -> list[Metrics]:
     """All whole lines so far; a line torn by a crash is left out."""
-    return lines.read(metrics_of(run_folder))
+    return lines.read(metrics_of(run_folder), STEP)
 
 
 def newest_step(run_folder: Path) -> int:
     """The last step with metrics; 0 before the first."""
-    return max((int(line["progress/step"]) for line in read_metrics(run_folder)), default=0)
+    return max((int(line[STEP]) for line in read_metrics(run_folder)), default=0)
 
 
 def cut_metrics(run_folder: Path, step: int) -> None:
     """Drop the metrics of steps after `step`: they will be made again."""
-    lines.cut_back(metrics_of(run_folder), "progress/step", step)
+    lines.cut_back(metrics_of(run_folder), STEP, step)
 
 
 def summarise(metrics: list[Metrics]) -> Metrics:
@@ -142,7 +143,7 @@ def summarise(metrics: list[Metrics]) -> Metrics:
 
 def _validation(line: Metrics) -> Metrics:
     named = {name.removeprefix("validation/"): line[name] for name in line if name.startswith("validation/")}
-    return {"step": line["progress/step"], **named}
+    return {"step": line[STEP], **named}
 
 
 def write_summary(run_folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.api import DistillRequest, TeacherCard
-from common.calls import CallFailed, TeacherRefused
+from common.calls import CallFailed, NotATeacher, TeacherRefused
 from common.wire import TeacherAnswer
 from student_trainer.live.answers import Teacher
 from student_trainer.teacher.breaker import Breaker
@@ -29,16 +29,21 @@ class Endpoint:
         self.proven: DistillRequest | None = None
         """The first request that it answered, which the alignment probe made: short, and known to be answerable."""
         self.replicas: int | None = None
+        self._was_met = False
 
     async def teacher(self) -> TeacherCard:
-        """Its card; raises CallFailed or UserError."""
+        """Its card; raises CallFailed, or UserError: NotATeacher only where there never was one."""
         try:
             async with asyncio.timeout(PROBE_S):
                 with _down_where_not_found():
                     card = await self._teacher.teacher()
         except TimeoutError:
             raise CallFailed(f"GET /v1/teacher got no answer in {PROBE_S:.0f} s") from None
-        self.replicas = card.replicas
+        except NotATeacher as error:
+            if not self._was_met:
+                raise
+            raise CallFailed(str(error)) from None
+        self._was_met, self.replicas = True, card.replicas
         return card
 
     async def distill(self, request: DistillRequest) -> list[TeacherAnswer]:

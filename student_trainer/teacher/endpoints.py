@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from common.api import DistillRequest, TeacherCard
-from common.calls import CallFailed, NotATeacher, TeacherRefused
+from common.calls import CallFailed, TeacherRefused
 from common.wire import TeacherAnswer
 from student_trainer.live.answers import Teacher
 from student_trainer.teacher.endpoint import Endpoint
@@ -165,10 +165,7 @@ class Endpoints:
     async def _heal(self, endpoint: Endpoint) -> None:
         while endpoint.breaker.is_open:
             await asyncio.sleep(endpoint.breaker.next_pause_s())
-            try:
-                await self._try_to_greet(endpoint)
-            except NotATeacher as error:
-                endpoint.trouble = str(error)
+            await self._try_to_greet(endpoint)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -20,13 +20,17 @@ class Outage:
     """
 
     def __init__(self, patience_s: float, troubles: Callable[[], str]) -> None:
-        self.seconds = 0.0
-        """How long all outages that ended took."""
+        self._seconds = 0.0
         self._patience_s, self._troubles = patience_s, troubles
         self._over = asyncio.Event()
         self._over.set()
         self._silent_since: float | None = None
         self._paused_at = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long all outages took, up to now."""
+        return self._seconds + (0.0 if self._over.is_set() else _now() - self._paused_at)
 
     async def wait(self) -> None:
         """Return when it is over; at once where there is none."""
@@ -67,7 +71,7 @@ class Outage:
     def let_go(self) -> None:
         """Nobody waits any longer."""
         if not self._over.is_set():
-            self.seconds += _now() - self._paused_at
+            self._seconds += _now() - self._paused_at
             self._over.set()
 
     def answered(self) -> None:

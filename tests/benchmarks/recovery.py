@@ -4,15 +4,15 @@
 Most faults meet a teacher that takes its time, half a second for an answer and four steps a second, so that the pace of
 a run hangs on it and not on the machine.
 
-A fault's seconds are those that its run took for some steps, less those that it takes for as many undisturbed: finding
-out, starting again and doing again what came after the newest checkpoint are in it, and the length of an outage too.
-Where vLLM or the driver dies, the run stands still, and the seconds are those until it stood one step further. A full
-disk has no such figure: it lasts until somebody makes room.
+A fault's seconds are those that its run took until all replicas stood again and some steps more were done, less those
+that it takes for as many steps undisturbed: finding out, starting again and doing again what came after the newest
+checkpoint are in it, and the length of an outage too. Where vLLM or the driver dies, the run stands still, and the
+seconds are those until it stood one step further. A full disk has no such figure: it lasts until somebody makes room.
 
-Then a run goes on while a training worker, a replica and Serve's controller die in turn, one every INTERVAL restarts.
-Its pace is set beside its own undisturbed pace, taken before and afterwards: `goodput_of_bound` =
-goodput ÷ (1 − restart ÷ interval), with the mean seconds that these victims cost alone. In the ledger of no run may a
-prompt be missing or stand twice.
+Then a run goes on while a training worker, a replica and Serve's controller die in turn, one every INTERVAL restarts;
+a restart is the mean of what each of them cost that run before, on its own. `goodput_of_bound` =
+goodput ÷ (1 − restart ÷ interval), of its own undisturbed pace, taken before and afterwards. In the ledger of no run
+may a prompt be missing or stand twice.
 """
 
 import json
@@ -69,7 +69,7 @@ def main() -> None:
             lost |= {each: hurt(vllm, each, [(3, FAULTS[each])], max_steps=SHORT_RUN).lost_s[0]}
         around = [each for each in FAULTS if each not in ON_VLLM + NODES]
         lost |= lost_on_the_way(slow, "around", around)
-        figures = goodput(slow, statistics.fmean(lost[each] for each in ROTATING))
+        figures = goodput(slow)
         lost |= lost_on_the_way(slow, "nodes", NODES, workers__count="[1, 2]")
         figures |= accounts(slow)
     figures |= {f"lost_s_{each}": seconds for each, seconds in lost.items()}
@@ -87,16 +87,16 @@ def lost_on_the_way(stage: Stage, name: str, faults: Sequence[str], **settings: 
             run.wait_for_step(WARM_UP_STEPS)
             undisturbed = pace(run, lambda: run.wait_for_step(WARM_UP_STEPS + STEPS))
             for each in faults:
-                stage.replicas()
-                lost[each] = lost_to(partial(FAULTS[each], scene), run, undisturbed)
+                lost[each] = lost_to(partial(FAULTS[each], scene), stage, run, undisturbed)
                 print(f"{each}: lost {lost[each]:.1f} s", flush=True)
     return lost
 
 
-def lost_to(fault: Callable[[], float], run: Run, undisturbed: float) -> float:
+def lost_to(fault: Callable[[], object], stage: Stage, run: Run, undisturbed: float) -> float:
     """Seconds that `fault` takes from a run, whose pace is `undisturbed` steps per second."""
     before, began = newest_step(run.folder), time.monotonic()
     fault()
+    stage.replicas()
     run.wait_for_step(newest_step(run.folder) + STEPS)
     return time.monotonic() - began - (newest_step(run.folder) - before) / undisturbed
 
@@ -108,19 +108,18 @@ def lost_to_the_driver(stage: Stage) -> dict[str, float]:
     return dict(zip(DAMAGES, outcome.lost_s, strict=True))
 
 
-def goodput(stage: Stage, restart_s: float) -> dict[str, float]:
+def goodput(stage: Stage) -> dict[str, float]:
     """The figures of a run that loses something every INTERVAL restarts."""
-    interval_s = INTERVAL * restart_s
-    with running(stage.cluster, stage.config, stage.folder / "goodput", teacher__url=stage.url) as run:
-
-        def pace_with(begin: Callable[[], None]) -> float:
-            return pace(run, partial(spend, interval_s, begin))
-
+    settings = {"teacher__url": stage.url, "epochs": 100}
+    with running(stage.cluster, stage.config, stage.folder / "goodput", **settings) as run:
+        kills = [partial(kill, stage, run, each) for each in ROTATING]
         run.wait_for_step(WARM_UP_STEPS)
-        before = pace_with(lambda: None)
-        kills = [partial(kill, stage, run, each) for each in ROTATING * ROTATIONS]
-        disturbed = statistics.fmean(map(pace_with, kills))
-        undisturbed = statistics.fmean((before, pace_with(lambda: None)))
+        before = pace(run, lambda: run.wait_for_step(WARM_UP_STEPS + STEPS))
+        restart_s = statistics.fmean(lost_to(each, stage, run, before) for each in kills)
+        interval_s = INTERVAL * restart_s
+        disturbed = statistics.fmean(pace(run, partial(spend, interval_s, each)) for each in kills * ROTATIONS)
+        undisturbed = statistics.fmean((before, pace(run, partial(spend, interval_s, lambda: None))))
+        run.wait_for_step(newest_step(run.folder) + 1)  # it still runs: nothing of the above was taken from its end
     share, bound = disturbed / undisturbed, 1 - 1 / INTERVAL
     print(f"restart {restart_s:.1f} s, interval {interval_s:.0f} s: {disturbed:.2f} of {undisturbed:.2f} steps/s")
     return {"goodput_of_bound": share / bound, "restart_s": restart_s}

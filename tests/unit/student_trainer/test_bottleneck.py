@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from student_trainer import bottleneck
 from student_trainer.bottleneck import Watch, verdict
+from student_trainer.examples import StepExamples, StepPlan
+from student_trainer.learning.step_times import StepClock, times_of
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics, summarise
+from student_trainer.teacher.teacher_news import TeacherNews
+from student_trainer.world import World
 from tests.unit.student_trainer.stand_in import TOP_K, StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
@@ -37,7 +42,7 @@ def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: boo
             line(8, **{"time/outage_s": 6}),
             "no teacher answered for 12 s, 60% of the time; else teacher-bound: trainers waited 50%; serve about 2.0",
         ),
-        (line(5, **{"time/outage_s": 9}), "no teacher answered for 10 s, 50% of the time; else student-bound: the"),
+        (line(5, **{"time/outage_s": 5}), "no teacher answered for 10 s, 50% of the time; else student-bound: the"),
         (line(5, **{"pipeline/replicas": 2}), "serve about 2.0 times as many replicas (add 2)"),
         (
             line(4, **{"pipeline/window_limit": 32.0}),
@@ -53,6 +58,35 @@ def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: boo
 )
 def test_the_verdict(step: Any, said: str):
     assert said in verdict([{"progress/step": 0, "validation/loss": 1.0}, step, step])
+
+
+@pytest.mark.parametrize(
+    ("workers", "waited", "outage"),
+    [
+        ([(30, 10)], 30, 10),
+        ([(30, 40)], 30, 30),  # the outage began in the step before
+        ([(30, 10), (20, 10)], 30, 10),
+        ([(10, 10), (30, 0)], 30, 0),  # only one of two was without a teacher, and the other waited longer
+        ([(10, 0), (30, 25)], 30, 20),
+    ],
+)
+def test_an_outage_is_what_no_teacher_more_would_have_spared(
+    workers: list[tuple[float, float]], waited: float, outage: float
+):
+    met: list[dict[str, float]] = []
+
+    class Others(World):
+        """Workers that were here before."""
+
+        def maxima(self, values: dict[str, float]) -> dict[str, float]:
+            met.append(values)
+            return {name: max(each[name] for each in met) for name in values}
+
+    for waited_s, outage_s in workers:
+        news = TeacherNews(counts={"outage_s": outage_s})
+        step = StepExamples(StepPlan(1, 0, range(1)), [], [], 0.0, waited_s, 0.0, news=news)
+        times = times_of(step, StepClock(), Others(0, len(workers), torch.device("cpu")))
+    assert (times["time/waited_s"], times["time/outage_s"]) == (waited, outage)
 
 
 def test_a_verdict_on_nothing():

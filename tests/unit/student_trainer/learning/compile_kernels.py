@@ -22,12 +22,19 @@ def main(capability: int) -> None:
     for kernel, between in SIGNATURES.items():
         for dtype in ("bf16", "fp16", "fp32"):
             signature = {"logits": f"*{dtype}", **between, "columns": "i32", "BLOCK": "constexpr"}
-            aligned: Any = {(place,): [["tt.divisibility", 16]] for place in range(len(signature) - 1)}
-            source = ASTSource(kernel, signature, {"BLOCK": tail_kernels.BLOCK}, aligned)
-            target = GPUTarget("cuda", capability, 32)
-            made = triton.compile(source, target=target, options={"num_warps": tail_kernels.WARPS})
-            assert made.asm["cubin"]
-            assert "ld.global.v4.b32" in made.asm["ptx"], f"{kernel.__name__} reads {dtype} in small pieces"
+            compiled(kernel, signature, capability, aligned=False)  # as with a vocabulary of an odd size
+            ptx = compiled(kernel, signature, capability, aligned=True)
+            assert "ld.global.v4.b32" in ptx, f"{kernel.__name__} reads {dtype} in small pieces"
+
+
+def compiled(kernel: Any, signature: dict[str, str], capability: int, aligned: bool) -> str:
+    """The assembly of what was compiled; `aligned` says that pointers and sizes are multiples of 16."""
+    alignment: Any = {(place,): [["tt.divisibility", 16]] for place in range(len(signature) - 1) if aligned}
+    source = ASTSource(kernel, signature, {"BLOCK": tail_kernels.BLOCK}, alignment)
+    target = GPUTarget("cuda", capability, 32)
+    made = triton.compile(source, target=target, options={"num_warps": tail_kernels.WARPS})
+    assert made.asm["cubin"]
+    return str(made.asm["ptx"])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor
 from student_trainer.learning import fused, tail, tail_kernels
 from student_trainer.learning.loss import Head, LossSums, Shares, Targets
 from student_trainer.learning.settings import LossSettings
-from tests.unit.student_trainer.positions import N, V, draw, gradient, make_targets, teacher_rows
+from tests.unit.student_trainer.learning.positions import N, V, draw, gradient, make_targets, teacher_rows
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]

@@ -11,7 +11,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from student_trainer.learning.fused import loss_sums
 from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows
 from student_trainer.learning.settings import LossSettings
-from tests.unit.student_trainer.positions import PLAIN, N, V, draw, gradient, make_targets, of_logits, teacher_rows
+from tests.unit.student_trainer.learning.positions import (
+    PLAIN,
+    N,
+    V,
+    draw,
+    gradient,
+    make_targets,
+    of_logits,
+    teacher_rows,
+)
 
 H = 5
 SHARES = Shares(0.4 / N, 0.6 / N)

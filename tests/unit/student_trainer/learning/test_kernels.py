@@ -29,7 +29,8 @@ def triton() -> Path:
         done = subprocess.run(pip, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             pytest.skip(f"{TRITON} can't be installed: {done.stderr.strip().splitlines()[-1]}")
-        draft.rename(folder)
+        if not folder.exists():  # else another session was faster
+            draft.rename(folder)
     return folder
 
 

@@ -13,7 +13,7 @@ from student_trainer.learning.fused import loss_sums
 from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows, Weights, shares_of
 from student_trainer.learning.settings import LossSettings
 from student_trainer.settings import TrainSettings
-from tests.unit.student_trainer.positions import (
+from tests.unit.student_trainer.learning.positions import (
     DISTILL,
     DIVERGENCES,
     INSTRUCT,

@@ -22,8 +22,16 @@ from student_trainer.learning.packing import fill_packs
 from student_trainer.learning.student import Student, load_student
 from student_trainer.learning.traces import Strand
 from student_trainer.settings import TrainSettings
+from tests.unit.student_trainer.learning.steps import (
+    apart,
+    assert_same,
+    in_float64,
+    learn,
+    make_example,
+    random_ids,
+    wake,
+)
 from tests.unit.student_trainer.stand_in import make_settings
-from tests.unit.student_trainer.steps import apart, assert_same, in_float64, learn, make_example, random_ids, wake
 from tests.unit.student_trainer.students import ALONE, student_settings
 
 SHAPES = [(3, 4), (9, 2), (1, 1), (5, 7), (2, 6), (14, 5)]

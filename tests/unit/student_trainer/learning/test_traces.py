@@ -16,8 +16,17 @@ from student_trainer.learning.student import Student, load_student
 from student_trainer.learning.traces import Strand, merge_traces
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
+from tests.unit.student_trainer.learning.steps import (
+    Ids,
+    apart,
+    assert_same,
+    in_float64,
+    learn,
+    make_example,
+    random_ids,
+    wake,
+)
 from tests.unit.student_trainer.stand_in import tiny_tokenizer
-from tests.unit.student_trainer.steps import Ids, apart, assert_same, in_float64, learn, make_example, random_ids, wake
 from tests.unit.student_trainer.students import ALONE, SFT, short_run, student_settings
 
 CLOSED = (

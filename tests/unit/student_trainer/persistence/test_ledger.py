@@ -17,7 +17,7 @@ def make_unused(position: int) -> Unused:
 
 
 def steps(folder: Path, file: str = QUARANTINE) -> list[int]:
-    return [line["step"] for line in lines.read(folder / file)]
+    return [line["step"] for line in lines.read(folder / file, "step")]
 
 
 def test_each_prompt_is_a_line_used_ones_in_a_file_of_their_own(tmp_path: Path):
@@ -28,7 +28,7 @@ def test_each_prompt_is_a_line_used_ones_in_a_file_of_their_own(tmp_path: Path):
         (3, "row-5", 0, 5), (3, "row-6", 0, 6), (4, "row-9", 0, 9),
     ]  # fmt: skip
     assert read[0]["reason"] == "zu lang für\nalle\u2028"
-    assert lines.read(tmp_path / "run" / USED) == [{"step": 3, "id": "row-7", "epoch": 1, "position": 7}]
+    assert lines.read(tmp_path / "run" / USED, "step") == [{"step": 3, "id": "row-7", "epoch": 1, "position": 7}]
 
 
 def test_nothing_to_write_makes_no_file(tmp_path: Path):
@@ -51,17 +51,21 @@ def test_resuming_drops_what_came_after_the_checkpoint_and_a_torn_line(tmp_path:
     assert steps(tmp_path) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("flipped", [0, 10, -2])
-def test_a_damaged_line_is_named(tmp_path: Path, flipped: int):
-    for step in (1, 2):
+@pytest.mark.parametrize("damaged", [b"\0" * 40, b'{"st', b"5", b"null", b'{"step": null}', b'{"stop": 2}', b"\xff"])
+def test_a_damaged_line_is_named_where_good_ones_follow_and_passed_over_where_not(tmp_path: Path, damaged: bytes):
+    for step in (1, 2, 3):
         append(tmp_path, step, [make_unused(step)])
     file = tmp_path / QUARANTINE
-    written = bytearray(file.read_bytes())
-    written[flipped] ^= 0x80
-    file.write_bytes(written)
-    with pytest.raises(UserError, match=r"line [12] of .*quarantine\.jsonl is damaged \(.*\); restore the file, or"):
-        cut_back(tmp_path, 1)
-    assert file.read_bytes() == written
+    first, _, third = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + damaged + b"\n" + third)
+    with pytest.raises(UserError, match=r"line 2 of .*quarantine\.jsonl is damaged; restore the file, or delete"):
+        cut_back(tmp_path, 3)
+    with pytest.raises(UserError, match="line 2"):
+        steps(tmp_path)
+    cut_back(tmp_path, 1)  # what comes after it goes, whatever it is
+    assert file.read_bytes() == first
+    file.write_bytes(first + damaged + b"\n")
+    assert steps(tmp_path) == [1]
 
 
 def test_a_cut_that_never_ended_leaves_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -231,6 +231,19 @@ def test_a_page_in_the_teachers_place_is_an_outage_once_a_teacher_was_there():
         run(work((0, 30)))
 
 
+def test_a_page_in_the_place_of_a_card_that_must_be_seen_again_is_waited_out():
+    async def work() -> None:
+        pages = Outages((5, 30), met=PAGE)
+        teacher = Served(lambda id: None if id else pages(id), revision="r1")
+        async with pool_over({A: teacher}, on_new_revision="accept") as pool:
+            await pool.distill(ask(0))
+            await asyncio.sleep(6)
+            teacher.teacher.revision = "r2"
+            assert await ask_all(pool, range(1, 5)) == rows(range(1, 5))
+
+    run(work())
+
+
 def test_a_refusal_is_not_asked_again_and_a_stranger_is_no_teacher():
     async def work() -> None:
         teacher = Served(only(0, met=httpx.Response(422, json={"error": {"message": "top_k: got 9"}})))
