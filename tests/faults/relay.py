@@ -18,7 +18,7 @@ from tests.loopback import serving
 
 Spoil = Callable[[str, Response], Response]
 """Makes another response of the response to the prompt with this id."""
-GATE_LOOK_S = 0.02
+LOOK_S = 0.02
 KEPT_HEADERS = ("content-type", "retry-after")
 
 
@@ -29,7 +29,7 @@ class Relay:
         self._upstream = upstream
         self._position = {id: position for position, id in enumerate(order)}
         self.limit = len(order)
-        """Prompts at this position and after it wait here."""
+        """Prompts at this position and after it are told to come again, as by a teacher that is well and busy."""
         self.delay_s = 0.0
         """Seconds by which every answer to a prompt comes later."""
         self.spoil: Spoil | None = None
@@ -52,17 +52,15 @@ class Relay:
         return app
 
     async def _prompt(self, http: httpx.AsyncClient, request: Request, body: bytes, id: str) -> Response:
-        while self._position[id] >= self.limit:
-            if await request.is_disconnected():
-                return Response(status_code=499)
-            await asyncio.sleep(GATE_LOOK_S)
+        if self._position[id] >= self.limit:
+            return Response("the gate is shut", 503, {"Retry-After": "1"})
         self.asked[id] += 1
         asking = asyncio.create_task(self._ask(http, request, body, id))
         try:
             while not asking.done():
                 if await request.is_disconnected():
                     return Response(status_code=499)
-                await asyncio.wait([asking], timeout=GATE_LOOK_S)
+                await asyncio.wait([asking], timeout=LOOK_S)
             return asking.result()
         finally:
             asking.cancel()  # so that the teacher gives up what nobody waits for, as it does without a relay
