@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
@@ -18,6 +18,7 @@ from common.calls import TeacherUnavailable as TeacherUnavailable
 from common.errors import UserError
 
 TOKEN_VARIABLE = "TOOLAGENT_KD_TOKEN"
+FIRST_WAIT_S = 0.5
 OVERLOAD_PATIENCE_S = 600.0
 """How long one call puts up with an overloaded teacher."""
 
@@ -79,9 +80,8 @@ class TeacherClient(TeacherCalls):
         return await self._retrying(partial(super().distill, request))
 
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
-        retrying = AsyncRetrying(
-            stop=_Patience(self._attempts), wait=wait_s, retry=retry_if_exception_type(CallFailed), reraise=True
-        )
+        patience, backoff = _Patience(self._attempts), Backoff()
+        retrying = AsyncRetrying(stop=patience, wait=backoff, retry=retry_if_exception_type(CallFailed), reraise=True)
         try:
             return await retrying(call)
         except CallFailed as error:
@@ -111,9 +111,20 @@ def failure_of(state: RetryCallState) -> CallFailed:
     return error
 
 
-def wait_s(state: RetryCallState) -> float:
-    """Retry-After, or else the backoff; with up to half of it more, so that not all clients come back at once."""
-    return (failure_of(state).retry_after_s or _backoff_s(state)) * random.uniform(1, 1.5)
+class Backoff:
+    """The pauses of one request, in seconds: as long as Retry-After says, or else twice as long as the one before.
 
+    With up to half of it more, so that not all clients come back at once. Overload is counted apart from failures: who
+    was told to come back later many times hasn't failed often.
+    """
 
-_backoff_s = wait_exponential(multiplier=0.5, max=LONGEST_WAIT_S)
+    def __init__(self) -> None:
+        self._next_s = {"overload": FIRST_WAIT_S, "failure": FIRST_WAIT_S}
+
+    def __call__(self, state: RetryCallState) -> float:
+        """The pause after tenacity's last attempt."""
+        failure = failure_of(state)
+        kind = "overload" if failure.overload else "failure"
+        pause_s = failure.retry_after_s or self._next_s[kind]
+        self._next_s[kind] = min(2 * self._next_s[kind], LONGEST_WAIT_S)
+        return pause_s * random.uniform(1, 1.5)

@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, TeacherRefused
-from common.client import TeacherUnavailable, failure_of, wait_s
+from common.client import Backoff, TeacherUnavailable, failure_of
 from common.wire import TeacherAnswer
 from student_trainer.agreement import unless_stopped
 from student_trainer.live.answers import PromptFailed, Teacher
@@ -135,7 +135,7 @@ class TeacherPool:
         return False
 
     def _wait_s(self, ask: "_Persistent", state: RetryCallState) -> float:
-        return 0.0 if self._endpoints.has_other(ask.failures) else wait_s(state)
+        return 0.0 if self._endpoints.has_other(ask.failures) else ask.backoff(state)
 
     def _count(self, state: RetryCallState) -> None:
         self._retries += 1
@@ -148,7 +148,7 @@ class _Persistent:
     def __init__(self, attempts: float, answered_by: Endpoint | None) -> None:
         self.failures = Counter([answered_by] if answered_by else [])
         """Who was asked how often; an answer that is asked for again was no good."""
-        self.attempts, self.failed = attempts, 0
+        self.attempts, self.failed, self.backoff = attempts, 0, Backoff()
         self.busy_since: float | None = None
 
     @property

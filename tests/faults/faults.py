@@ -22,7 +22,7 @@ IN_FLIGHT = 8
 PATIENCE_S = 3.0
 """How long runs that are IMPATIENT wait for an answer."""
 IMPATIENT: dict[str, object] = {"teacher__timeout_s": PATIENCE_S, "teacher__attempts": 1000}
-"""Settings of runs on teachers that are slow or stopped: a prompt may meet the one that stands still again and again."""
+"""Settings of runs on teachers that are slow or stopped: a prompt may meet the one that stands still time and again."""
 
 
 @dataclass(frozen=True)

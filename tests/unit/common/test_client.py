@@ -166,6 +166,7 @@ async def test_overload_is_no_attempt(waits: list[float]):
     async with teacher.client(attempts=3) as client:
         assert len(await client.distill(REQUEST)) == 2
     assert len(teacher.requests) == 43
+    assert 1 <= waits[21] <= 1.5  # after the second failure, however often the teacher was busy in between
 
 
 async def test_overload_without_end_is_given_up(waits: list[float]):
