@@ -95,8 +95,8 @@ class Source:
         """Learn from the metrics of a step how far to ask ahead; where settings fix that, nothing."""
         if self._rule is None or self._lookahead is None:
             return
-        seen = StepSeen(metrics["time/waited_s"], metrics["time/step_s"], metrics["pipeline/latency_s"])
-        self._size, before = self._rule.see(seen), self._size
+        names = ("time/waited_s", "time/step_s", "pipeline/latency_s", "time/outage_s")
+        self._size, before = self._rule.see(StepSeen(*(metrics[name] for name in names))), self._size
         if self._size != before:
             self._portal.start_task_soon(self._lookahead.resize, self._size)
 

@@ -14,6 +14,7 @@ reaches ahead, and the steps whose answers were asked under another size not cou
 - A rest ends after REST_TURNS turns, or when the waiting changes by half a step: the window is halved and grows again
   while that pays. So it also finds its size under a teacher that lost replicas and refuses what is too much.
 
+An outage says nothing of the size: the turn that it falls into begins anew, once what was asked meanwhile is used.
 The size is never below a step's share, and never above the most that may be held. The times are those of all workers
 together, so that all have the same window and none grows at another's cost.
 """
@@ -36,11 +37,14 @@ FADES = 0.9
 
 
 class StepSeen(NamedTuple):
-    """One step, in seconds: how long the slowest worker waited, how long all took, the longest latency of an answer."""
+    """One step, in seconds: how long the slowest worker waited, how long all took, the longest latency of an answer,
+    and what of the wait an outage was.
+    """
 
     waited_s: float
     step_s: float
     latency_s: float
+    outage_s: float = 0.0
 
 
 class _Smaller(NamedTuple):
@@ -64,6 +68,9 @@ class WindowSize:
 
     def see(self, step: StepSeen) -> int:
         """The size after `step`."""
+        if step.outage_s:
+            self._turn, self._unsettled = [], self._steps_of(self.size)
+            return self.size
         if self._unsettled:
             self._unsettled -= 1
             return self.size

@@ -20,17 +20,19 @@ class Outage:
     """
 
     def __init__(self, patience_s: float, troubles: Callable[[], str]) -> None:
-        self._seconds = 0.0
+        self._lasted: tuple[float, float | None] = 0.0, None
+        """Seconds of those that are over, and when the one under way began: one object, as two threads look at it."""
+        self._clock = asyncio.get_running_loop().time
         self._patience_s, self._troubles = patience_s, troubles
         self._over = asyncio.Event()
         self._over.set()
         self._silent_since: float | None = None
-        self._paused_at = 0.0
 
     @property
     def seconds(self) -> float:
-        """How long all outages took, up to now."""
-        return self._seconds + (0.0 if self._over.is_set() else _now() - self._paused_at)
+        """How long all outages took, up to now; for any thread."""
+        seconds, began = self._lasted
+        return seconds if began is None else seconds + self._clock() - began
 
     async def wait(self) -> None:
         """Return when it is over; at once where there is none."""
@@ -40,8 +42,9 @@ class Outage:
         """From now on there is one; False where there was one already. Whoever begins it runs `count_down`."""
         if not self._over.is_set():
             return False
-        self._paused_at = _now()
-        self._silent_since = self._paused_at if self._silent_since is None else self._silent_since
+        now = self._clock()
+        self._lasted = self.seconds, now
+        self._silent_since = now if self._silent_since is None else self._silent_since
         self._over.clear()
         return True
 
@@ -71,7 +74,7 @@ class Outage:
     def let_go(self) -> None:
         """Nobody waits any longer."""
         if not self._over.is_set():
-            self._seconds += _now() - self._paused_at
+            self._lasted = self.seconds, None
             self._over.set()
 
     def answered(self) -> None:
@@ -79,12 +82,8 @@ class Outage:
         self._silent_since = None
 
     def _patience_left(self) -> float:
-        return self._patience_s if self._silent_since is None else self._silent_since + self._patience_s - _now()
+        return self._patience_s if self._silent_since is None else self._silent_since + self._patience_s - self._clock()
 
     def _so_far(self, word: str = "for") -> str:
-        passed = 0.0 if self._silent_since is None else _now() - self._silent_since
+        passed = 0.0 if self._silent_since is None else self._clock() - self._silent_since
         return f" {word} {passed:.0f} s" if passed >= 1 else ""
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

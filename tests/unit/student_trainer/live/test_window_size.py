@@ -31,8 +31,17 @@ def lognormal(number: int, mean: float, deviation: float) -> list[float]:
     return [mean * rng.lognormvariate(-deviation * deviation / 2, deviation) for _ in range(number)]
 
 
-def simulate(step_s: float, places: int, service_s: Callable[[int], float], steps: int = 200) -> Course:
-    """A trainer of `step_s` per step, a teacher that works on `places` prompts at a time, `service_s(prompt)` each."""
+def simulate(
+    step_s: float,
+    places: int,
+    service_s: Callable[[int], float],
+    steps: int = 200,
+    outage: tuple[float, float] = (0, 0),
+) -> Course:
+    """A trainer of `step_s` per step, a teacher that works on `places` prompts at a time, `service_s(prompt)` each.
+
+    From the first second of `outage` to the other it answers none.
+    """
 
     async def work() -> Course:
         clock, teacher, course = asyncio.get_running_loop().time, asyncio.Semaphore(places), Course()
@@ -41,6 +50,8 @@ def simulate(step_s: float, places: int, service_s: Callable[[int], float], step
             asked_at = clock()
             async with teacher:
                 await asyncio.sleep(service_s(prompt))
+                if outage[0] <= clock() < outage[1]:
+                    await asyncio.sleep(outage[1] - clock())
             return clock() - asked_at
 
         rule = WindowSize(SHARE, MOST)
@@ -49,12 +60,13 @@ def simulate(step_s: float, places: int, service_s: Callable[[int], float], step
             began = clock()
             latencies = [await anext(window) for _ in range(SHARE)]
             waited = clock() - began
+            without = max(0.0, min(clock(), outage[1]) - max(began, outage[0]))
             course.held = max(course.held, window.ready + window.in_flight)
             await asyncio.sleep(step_s)
             course.sizes.append(rule.size)
             course.waited.append(waited)
             course.steps.append(clock() - began)
-            window.resize(rule.see(StepSeen(waited, clock() - began, max(latencies))))
+            window.resize(rule.see(StepSeen(waited, clock() - began, max(latencies), without)))
         await window.aclose()
         return course
 
@@ -92,6 +104,15 @@ def test_a_teacher_that_becomes_slower_and_fast_again_is_followed():
     assert 6 * SHARE <= during <= 8 * SHARE
     assert after < during
     assert course.waited_share(last=320) == 0
+
+
+def test_an_outage_changes_nothing():
+    for step_s, places in ((1, 16), (0.1, 32)):  # the trainer sets the pace, the teacher does
+        there, quiet = (
+            simulate(step_s, places, lambda prompt: 1, steps=300, outage=span) for span in ((100, 200), (0, 0))
+        )
+        begins = next(number for number in range(300) if sum(there.steps[: number + 1]) > 100)
+        assert set(there.sizes[begins:]) <= set(quiet.sizes[begins:])
 
 
 def test_uneven_answers_leave_a_teacher_busy_and_the_window_bounded():

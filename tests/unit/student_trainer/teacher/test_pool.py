@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -214,6 +215,21 @@ def test_a_prompt_that_kills_the_teacher_takes_no_other_with_it():
             failed, *answered = await ask_all(pool, range(16))
         assert isinstance(failed, PromptFailed)
         assert answered == rows(range(1, 16))
+
+    run(work())
+
+
+def test_an_outage_under_way_counts_also_for_the_thread_that_trains():
+    async def work() -> None:
+        async with pool_over({A: Served(Outages((5, 30)))}) as pool:
+            await asyncio.sleep(5)
+            asked = asyncio.create_task(pool.distill(ask(0)))
+            await asyncio.sleep(15)
+            with ThreadPoolExecutor(1) as trainer:
+                so_far = trainer.submit(pool.counts).result()["outage_s"]
+            await asked
+            assert 10 <= so_far <= 15
+            assert 20 <= pool.counts()["outage_s"] <= 40
 
     run(work())
 
