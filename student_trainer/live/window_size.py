@@ -14,7 +14,9 @@ reaches ahead, and the steps whose answers were asked under another size not cou
 - A rest ends after REST_TURNS turns, or when the waiting changes by half a step: the window is halved and grows again
   while that pays. So it also finds its size under a teacher that lost replicas and refuses what is too much.
 
-An outage says nothing of the size: the turn that it falls into begins anew, once what was asked meanwhile is used.
+One outage says nothing of the size: a turn begins once all that may have been asked meanwhile is used. Another before
+that turn has ended may be the window's own doing, as a queue grew longer than answers are waited for: the size is
+halved, each time.
 The size is never below a step's share, and never above the most that may be held. The times are those of all workers
 together, so that all have the same window and none grows at another's cost.
 """
@@ -65,11 +67,12 @@ class WindowSize:
         self._rest, self._rests_at_s = 0, 0.0
         self._turn: list[StepSeen] = []
         self._unsettled = self._steps_of(self.size)
+        self._shaken = False
 
     def see(self, step: StepSeen) -> int:
         """The size after `step`."""
         if step.outage_s:
-            self._turn, self._unsettled = [], self._steps_of(self.size)
+            self._after_outage()
             return self.size
         if self._unsettled:
             self._unsettled -= 1
@@ -77,8 +80,14 @@ class WindowSize:
         self._turn.append(step)
         if len(self._turn) >= max(FEW_STEPS, self._steps_of(self.size)):
             self._decide()
-            self._turn = []
+            self._turn, self._shaken = [], False
         return self.size
+
+    def _after_outage(self) -> None:
+        if self._shaken:
+            self._smaller, self._rest = None, 0
+            self._resize(self.size // 2)
+        self._turn, self._unsettled, self._shaken = [], self._steps_of(self._most), True
 
     def _decide(self) -> None:
         waited_s, step_s = (fmean(step[i] for step in self._turn) for i in (0, 1))

@@ -115,6 +115,21 @@ def test_an_outage_changes_nothing():
         assert set(there.sizes[begins:]) <= set(quiet.sizes[begins:])
 
 
+def test_only_an_outage_that_follows_another_makes_the_window_smaller():
+    rule, outage = WindowSize(SHARE, MOST), StepSeen(5, 6, 10, 4)
+
+    def go_on(steps: int) -> int:
+        for _ in range(steps):
+            waited_s = max(0.0, 10 * SHARE / rule.size - 1)
+            rule.see(StepSeen(waited_s, waited_s + 1, 10))
+        return rule.size
+
+    grown = go_on(100)
+    assert 10 * SHARE <= grown < MOST
+    assert [rule.see(outage) for _ in range(3)] == [grown, grown // 2, grown // 4]
+    assert go_on(100) == grown == rule.see(outage)
+
+
 def test_uneven_answers_leave_a_teacher_busy_and_the_window_bounded():
     """The teacher's 32 places give 6.4 answers a second, the trainer could take 16; services vary by 40 %."""
     services = lognormal(4000, mean=5, deviation=0.4)
