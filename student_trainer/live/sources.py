@@ -95,7 +95,7 @@ class Source:
         """Learn from the metrics of a step how far to ask ahead; where settings fix that, nothing."""
         if self._rule is None or self._lookahead is None:
             return
-        names = ("time/waited_s", "time/step_s", "pipeline/latency_s", "time/outage_s")
+        names = ("time/waited_s", "time/step_s", "pipeline/latency_s", "time/outage_s", "pipeline/staleness")
         self._size, before = self._rule.see(StepSeen(*(metrics[name] for name in names))), self._size
         if self._size != before:
             self._portal.start_task_soon(self._lookahead.resize, self._size)

@@ -5,18 +5,18 @@ a worker's share of a step ÷ the seconds that a step takes when nothing is wait
 with HEADROOM on the longest latency seen lately, and in whole steps. That holds while trainers are slower than their
 teacher. A teacher that is slower lets what it is asked queue, so that latency grows with the window and Little's law
 asks for ever more, though more buys nothing. Therefore, turn by turn, a turn being at least as many steps as the window
-reaches ahead, and the steps whose answers were asked under another size not counted:
+reaches ahead, and FEW_STEPS, since answers come in bursts. A step whose answers were asked under another size, or in
+an outage, isn't counted, as its staleness tells:
 
 - Where steps hardly waited, the window falls to what Little's law asks for, by half at most.
 - Where they waited, it doubles, up to what Little's law asks for. Unless the seconds waited per step then fall by a
-  twentieth at least, it goes back to where it was and rests. (So little, since too large a window costs a queue at the
-  teacher, and too small a one costs speed.)
+  tenth at least, it goes back to where it was and rests. (So little, since too large a window costs a queue at the
+  teacher, and too small a one costs speed; not less, since it would grow by chance.)
 - A rest ends after REST_TURNS turns, or when the waiting changes by half a step: the window is halved and grows again
   while that pays. So it also finds its size under a teacher that lost replicas and refuses what is too much.
 
-One outage says nothing of the size: a turn begins once all that may have been asked meanwhile is used. Another before
-that turn has ended may be the window's own doing, as a queue grew longer than answers are waited for: the size is
-halved, each time.
+One outage says nothing of the size: the turn begins anew. Another before that turn has ended may be the window's own
+doing, as a queue grew longer than answers are waited for: the size is halved, each time.
 The size is never below a step's share, and never above the most that may be held. The times are those of all workers
 together, so that all have the same window and none grows at another's cost.
 """
@@ -28,11 +28,11 @@ from typing import NamedTuple
 HEADROOM = 1.25
 HARDLY = 0.02
 """The share of a step that may be waited for without any need to grow."""
-PAYS = 0.95
+PAYS = 0.9
 """Growth pays where it leaves at most this share of the waiting."""
 CHANGED = 0.5
 """The part of a step by which the waiting must change to end a rest."""
-FEW_STEPS = 4
+FEW_STEPS = 16
 REST_TURNS = 32
 FADES = 0.9
 """What a turn leaves of the longest latency."""
@@ -40,13 +40,14 @@ FADES = 0.9
 
 class StepSeen(NamedTuple):
     """One step, in seconds: how long the slowest worker waited, how long all took, the longest latency of an answer,
-    and what of the wait an outage was.
+    what of the wait an outage was; and how many steps ago the first of its answers was asked for.
     """
 
     waited_s: float
     step_s: float
     latency_s: float
-    outage_s: float = 0.0
+    outage_s: float
+    staleness: float
 
 
 class _Smaller(NamedTuple):
@@ -66,28 +67,26 @@ class WindowSize:
         self._smaller: _Smaller | None = None
         self._rest, self._rests_at_s = 0, 0.0
         self._turn: list[StepSeen] = []
-        self._unsettled = self._steps_of(self.size)
+        self._steps_since = -1  # the first step waits for a start
         self._shaken = False
 
     def see(self, step: StepSeen) -> int:
         """The size after `step`."""
+        self._steps_since += 1
         if step.outage_s:
             self._after_outage()
-            return self.size
-        if self._unsettled:
-            self._unsettled -= 1
-            return self.size
-        self._turn.append(step)
-        if len(self._turn) >= max(FEW_STEPS, self._steps_of(self.size)):
-            self._decide()
-            self._turn, self._shaken = [], False
+        elif step.staleness < self._steps_since:
+            self._turn.append(step)
+            if len(self._turn) >= max(FEW_STEPS, self.size // self._share):
+                self._decide()
+                self._turn, self._shaken = [], False
         return self.size
 
     def _after_outage(self) -> None:
         if self._shaken:
             self._smaller, self._rest = None, 0
             self._resize(self.size // 2)
-        self._turn, self._unsettled, self._shaken = [], self._steps_of(self._most), True
+        self._turn, self._steps_since, self._shaken = [], 0, True
 
     def _decide(self) -> None:
         waited_s, step_s = (fmean(step[i] for step in self._turn) for i in (0, 1))
@@ -121,8 +120,4 @@ class WindowSize:
     def _resize(self, size: int) -> None:
         size = max(self._share, size)
         if size != self.size:
-            self._unsettled = self._steps_of(self.size)  # what is asked already was asked under the old size
-            self.size = size
-
-    def _steps_of(self, size: int) -> int:
-        return ceil(size / self._share)
+            self.size, self._steps_since = size, 0

@@ -46,19 +46,20 @@ def simulate(
     async def work() -> Course:
         clock, teacher, course = asyncio.get_running_loop().time, asyncio.Semaphore(places), Course()
 
-        async def ask(prompt: int) -> float:
-            asked_at = clock()
+        async def ask(prompt: int) -> tuple[float, int]:
+            asked_at, asked_in = clock(), len(course.steps)
             async with teacher:
                 await asyncio.sleep(service_s(prompt))
                 if outage[0] <= clock() < outage[1]:
                     await asyncio.sleep(outage[1] - clock())
-            return clock() - asked_at
+            return clock() - asked_at, asked_in
 
         rule = WindowSize(SHARE, MOST)
         window = Window(count(), ask, rule.size, MOST)
         for _ in range(steps):
             began = clock()
-            latencies = [await anext(window) for _ in range(SHARE)]
+            latencies, asked_in = zip(*[await anext(window) for _ in range(SHARE)], strict=True)
+            staleness = len(course.steps) - min(asked_in)
             waited = clock() - began
             without = max(0.0, min(clock(), outage[1]) - max(began, outage[0]))
             course.held = max(course.held, window.ready + window.in_flight)
@@ -66,7 +67,7 @@ def simulate(
             course.sizes.append(rule.size)
             course.waited.append(waited)
             course.steps.append(clock() - began)
-            window.resize(rule.see(StepSeen(waited, clock() - began, max(latencies), without)))
+            window.resize(rule.see(StepSeen(waited, clock() - began, max(latencies), without, staleness)))
         await window.aclose()
         return course
 
@@ -82,7 +83,7 @@ def test_a_teacher_that_keeps_up_is_asked_no_further_ahead_than_needed():
 def test_latency_is_hidden_where_the_teacher_has_the_places():
     course = simulate(step_s=1, places=500, service_s=lambda prompt: 10)
     assert SHARE * 10 <= course.sizes[-1] <= SHARE * 10 * 1.3
-    assert course.waited_share(last=150) == 0
+    assert course.waited_share(last=100) == 0
 
 
 def test_a_latency_beyond_the_bound_takes_all_of_it():
@@ -116,12 +117,12 @@ def test_an_outage_changes_nothing():
 
 
 def test_only_an_outage_that_follows_another_makes_the_window_smaller():
-    rule, outage = WindowSize(SHARE, MOST), StepSeen(5, 6, 10, 4)
+    rule, outage = WindowSize(SHARE, MOST), StepSeen(5, 6, 10, 4, 1)
 
     def go_on(steps: int) -> int:
         for _ in range(steps):
             waited_s = max(0.0, 10 * SHARE / rule.size - 1)
-            rule.see(StepSeen(waited_s, waited_s + 1, 10))
+            rule.see(StepSeen(waited_s, waited_s + 1, 10, 0, rule.size // SHARE))
         return rule.size
 
     grown = go_on(100)
