@@ -7,7 +7,7 @@ from contextlib import aclosing
 from fastapi import FastAPI
 from ray import serve
 
-from teacher_server import access_log
+from teacher_server import access_log, serve_log
 from teacher_server.admission import Admission
 from teacher_server.engine import Engine, EngineUnavailable, warm_up
 from teacher_server.forwarding import Answer, Forwarded, call
@@ -28,7 +28,8 @@ class TeacherReplica:
     def __init__(self, settings: TeacherSettings, make_engine: Callable[[TeacherSettings], Engine]) -> None:
         self._settings = settings
         self._tokens = open_tokens(settings.token_file)
-        self._engine = make_engine(settings)
+        with serve_log.kept():
+            self._engine = make_engine(settings)
         self._admission = Admission(settings.limits)
         self._health = EngineHealth(self._engine)
         self._recorder = RayRecorder()
@@ -37,7 +38,8 @@ class TeacherReplica:
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once, after the constructor and before the replica is ready."""
         access_log.log_to_stderr()
-        await self._engine.start()
+        with serve_log.kept():
+            await self._engine.start()
         await warm_up(self._engine)
         self._app = create_app(
             self._engine, self._settings.limits, self._tokens, self._admission, self._health, self._recorder

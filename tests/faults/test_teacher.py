@@ -30,6 +30,14 @@ def test_vllm_dies_with_prompts_in_flight(vllm: Stage, undisturbed: Undisturbed,
     assert set(vllm.replicas()) != set(before)  # Serve has replaced what died
 
 
+def test_vllm_outlives_the_controller_of_serve(vllm: Stage, undisturbed: Undisturbed):
+    before = vllm.replicas()
+    run = hurt(vllm, "vllm-without-controller", [(3, FAULTS["controller_killed"])]).folder
+    check_prompts(vllm.data, run)
+    check_close(run, undisturbed(vllm, 1), NOISE)
+    assert set(vllm.replicas()) == set(before)
+
+
 def test_everything_around_the_teacher_and_a_worker_in_one_run(bigram: Stage, undisturbed: Undisturbed):
     outage = partial(endpoint_gone, seconds=5)
     others = [FAULTS[name] for name in ("controller_killed", "replicas_stopped", "teacher_slow", "worker_killed")]
