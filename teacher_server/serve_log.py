@@ -12,8 +12,8 @@ SERVE_LOGGER = "ray.serve"
 def kept() -> Iterator[None]:
     """`logging.config.dictConfig` closes all handlers there are, which takes from a MemoryHandler what it writes to.
 
-    Serve's is one. Without its file a replica's log is lost and its buffer grows with each request; and when Serve's
-    controller was replaced, it asks every replica for the file's name, fails, and replaces the replica.
+    Serve's is one. Without its file the replica's log is lost and its buffer grows with each request; and a new
+    controller of Serve, which asks each replica for the file's name, gets an error and replaces the replica.
     """
     handlers = [each for each in logging.getLogger(SERVE_LOGGER).handlers if isinstance(each, MemoryHandler)]
     targets = [each.target for each in handlers]
@@ -21,4 +21,5 @@ def kept() -> Iterator[None]:
         yield
     finally:
         for handler, target in zip(handlers, targets, strict=True):
-            handler.setTarget(target)
+            if handler.target is None:
+                handler.setTarget(target)

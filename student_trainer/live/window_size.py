@@ -15,8 +15,9 @@ an outage, isn't counted, as its staleness tells:
 - A rest ends after REST_TURNS turns, or when the waiting changes by half a step: the window is halved and grows again
   while that pays. So it also finds its size under a teacher that lost replicas and refuses what is too much.
 
-One outage says nothing of the size: the turn begins anew. Another before that turn has ended may be the window's own
-doing, as a queue grew longer than answers are waited for: the size is halved, each time.
+One outage says nothing of the size: the turn begins anew. Another before a turn has passed, whose step used only what
+was asked since the first, may be the window's own doing, as a queue grew longer than answers are waited for: the size
+is halved and rests. So it is each time, until a whole turn passes without.
 The size is never below a step's share, and never above the most that may be held. The times are those of all workers
 together, so that all have the same window and none grows at another's cost.
 """
@@ -33,8 +34,8 @@ PAYS = 0.9
 CHANGED = 0.5
 """The part of a step by which the waiting must change to end a rest."""
 FEW_STEPS = 16
-REST_TURNS = 32
-FADES = 0.9
+REST_TURNS = 16
+FADES = 0.7
 """What a turn leaves of the longest latency."""
 
 
@@ -65,28 +66,34 @@ class WindowSize:
         self.size = min(2 * self._share, most)
         self._longest_s = 0.0
         self._smaller: _Smaller | None = None
-        self._rest, self._rests_at_s = 0, 0.0
+        self._rest = 0
+        self._rests_at_s: float | None = None
         self._turn: list[StepSeen] = []
-        self._steps_since = -1  # the first step waits for a start
-        self._shaken = False
+        self._steps_since = -1  # a change of the size, or an outage; and the first step waits for a start
+        self._steps_since_outage: int | None = None
 
     def see(self, step: StepSeen) -> int:
         """The size after `step`."""
         self._steps_since += 1
+        if self._steps_since_outage is not None:
+            self._steps_since_outage += 1
         if step.outage_s:
-            self._after_outage()
+            self._see_outage(step.staleness)
         elif step.staleness < self._steps_since:
             self._turn.append(step)
-            if len(self._turn) >= max(FEW_STEPS, self.size // self._share):
+            if len(self._turn) >= max(FEW_STEPS, ceil(self.size / self._share)):
                 self._decide()
-                self._turn, self._shaken = [], False
+                self._turn, self._steps_since_outage = [], None
         return self.size
 
-    def _after_outage(self) -> None:
-        if self._shaken:
-            self._smaller, self._rest = None, 0
+    def _see_outage(self, staleness: float) -> None:
+        if self._steps_since_outage is None:
+            self._steps_since_outage = 0
+        elif staleness < self._steps_since_outage:
+            self._steps_since_outage = 0
             self._resize(self.size // 2)
-        self._turn, self._steps_since, self._shaken = [], 0, True
+            self._take_rest(None)
+        self._turn, self._steps_since = [], 0
 
     def _decide(self) -> None:
         waited_s, step_s = (fmean(step[i] for step in self._turn) for i in (0, 1))
@@ -99,6 +106,7 @@ class WindowSize:
             self._resize(self._smaller.size)
             self._take_rest(self._smaller.waited_s)
         elif self._rest:
+            self._rests_at_s = waited_s if self._rests_at_s is None else self._rests_at_s
             changed = abs(waited_s - self._rests_at_s) > CHANGED * step_s
             self._rest = 0 if changed else self._rest - 1
             if not self._rest:
@@ -114,7 +122,8 @@ class WindowSize:
         steps = ceil(HEADROOM * self._longest_s / max(busy_s, 1e-9))
         return max(self._share, min(self._share * steps, self._most))
 
-    def _take_rest(self, waited_s: float) -> None:
+    def _take_rest(self, waited_s: float | None) -> None:
+        """Rest, which ends when the waiting changes from `waited_s`; from that of the next turn if that is None."""
         self._smaller, self._rest, self._rests_at_s = None, REST_TURNS, waited_s
 
     def _resize(self, size: int) -> None:

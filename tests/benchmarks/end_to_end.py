@@ -48,8 +48,8 @@ TRL = "trl==1.16.0"
 BATCH, PROMPT, COMPLETION, TOP_K, VOCABULARY = 4, 384, 128, 64, 4096
 STUDENT = {"num_hidden_layers": 4, "hidden_size": 256, "intermediate_size": 1024, "head_dim": 64}
 TEACHER = {"num_hidden_layers": 6, "hidden_size": 512, "intermediate_size": 2048, "head_dim": 128}
-ROUNDS, STEPS, TRL_STEPS = 2, 44, 11
-FIRST, LAST = 14, 6
+ROUNDS, STEPS, TRL_STEPS = 2, 80, 11
+FIRST, LAST = 40, 6
 """Of our steps, those that are left out: until the window has its size, and after the last prompt was asked."""
 TARGETS = {"steps_vs_trl": ">= 2"}
 

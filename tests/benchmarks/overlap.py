@@ -38,8 +38,8 @@ BATCH, PROMPT, COMPLETION, TOP_K, VOCABULARY = 4, 384, 128, 64, 4096
 TEACHER = {"num_hidden_layers": 4, "hidden_size": 512, "intermediate_size": 2048, "head_dim": 128}
 STUDENT = {"hidden_size": 128, "intermediate_size": 512, "head_dim": 32}
 RATIOS, CALIBRATION_LAYERS = (0.5, 1.0, 2.0), (2, 12)
-CALIBRATION_STEPS, SEQUENTIAL_STEPS, OVERLAPPED_STEPS = 8, 16, 44
-WARM_UP, WARM_UP_AHEAD, LAST = 2, 14, 4
+CALIBRATION_STEPS, SEQUENTIAL_STEPS, OVERLAPPED_STEPS = 8, 16, 80
+WARM_UP, WARM_UP_AHEAD, LAST = 2, 40, 4
 """Steps left out: first ones, of a run that asks ahead until its window has its size, and its last ones too."""
 LEAST = 0.9
 TARGETS = {f"of_bound_{ratio:g}": f">= {LEAST}" for ratio in RATIOS}

@@ -15,12 +15,14 @@ from teacher_server import serve_log
 def log(tmp_path: Path) -> Iterator[Path]:
     """What the logger of a Serve replica writes to."""
     path = tmp_path / "replica.log"
-    handler = MemoryHandler(100, target=logging.FileHandler(path))
+    target = logging.FileHandler(path)
+    handler = MemoryHandler(100, target=target)
     logger = logging.getLogger(serve_log.SERVE_LOGGER)
     logger.addHandler(handler)
     yield path
     logger.removeHandler(handler)
     handler.close()
+    target.close()
 
 
 def test_the_log_of_a_replica_outlives_another_configuration(log: Path):

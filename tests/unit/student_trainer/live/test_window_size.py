@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from student_trainer.live.window import Window
-from student_trainer.live.window_size import StepSeen, WindowSize
+from student_trainer.live.window_size import FEW_STEPS, StepSeen, WindowSize
 from tests.virtual_time import run
 
 SHARE, MOST = 16, 256
@@ -116,19 +116,48 @@ def test_an_outage_changes_nothing():
         assert set(there.sizes[begins:]) <= set(quiet.sizes[begins:])
 
 
-def test_only_an_outage_that_follows_another_makes_the_window_smaller():
-    rule, outage = WindowSize(SHARE, MOST), StepSeen(5, 6, 10, 4, 1)
+class Settled:
+    """A rule whose teacher answers after ten steps, whatever it is asked; its window is as wide as that takes."""
 
-    def go_on(steps: int) -> int:
+    def __init__(self) -> None:
+        self.rule = WindowSize(SHARE, MOST)
+        self.size = self.go_on(200)
+        assert 10 * SHARE <= self.size < MOST
+
+    def go_on(self, steps: int) -> int:
         for _ in range(steps):
-            waited_s = max(0.0, 10 * SHARE / rule.size - 1)
-            rule.see(StepSeen(waited_s, waited_s + 1, 10, 0, rule.size // SHARE))
-        return rule.size
+            waited_s = max(0.0, 10 * SHARE / self.rule.size - 1)
+            self.rule.see(StepSeen(waited_s, waited_s + 1, 10, 0, self.rule.size // SHARE))
+        return self.rule.size
 
-    grown = go_on(100)
-    assert 10 * SHARE <= grown < MOST
-    assert [rule.see(outage) for _ in range(3)] == [grown, grown // 2, grown // 4]
-    assert go_on(100) == grown == rule.see(outage)
+    def outage(self, staleness: int) -> int:
+        return self.rule.see(StepSeen(5, 6, 10, 4, staleness))
+
+
+def test_one_outage_changes_nothing_in_however_many_steps_it_shows():
+    settled = Settled()
+    assert {settled.outage(staleness=10 + step) for step in range(5)} == {settled.size}
+    assert settled.go_on(40) == settled.size
+    assert settled.outage(staleness=10) == settled.size, "a turn has passed since"
+
+
+def test_outages_of_what_was_asked_since_the_last_one_halve_the_window():
+    settled = Settled()
+    settled.outage(staleness=10)
+    settled.go_on(12)
+    assert settled.outage(staleness=13) == settled.size, "the oldest of its answers was asked when the first one began"
+    settled.go_on(12)
+    assert settled.outage(staleness=13) == settled.size // 2
+    assert settled.outage(staleness=13) == settled.size // 2
+    assert settled.go_on(600) == settled.size
+
+
+def test_a_step_counts_if_all_its_answers_were_asked_under_the_size():
+    early, late = WindowSize(SHARE, MOST), WindowSize(SHARE, MOST)
+    for step in range(FEW_STEPS + 1):
+        early.see(StepSeen(1, 2, 10, 0, max(0, step - 1)))
+        late.see(StepSeen(1, 2, 10, 0, step))
+    assert early.size > late.size == 2 * SHARE
 
 
 def test_uneven_answers_leave_a_teacher_busy_and_the_window_bounded():
