@@ -1,5 +1,8 @@
 """Fixtures that all tests share, and the guard that no test leaves processes behind."""
 
+import atexit
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,21 @@ from cluster.processes import become_subreaper, descendants, end
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Processes that Python's own library leaves running until the interpreter ends."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Leave with the tests' verdict, whatever the interpreter's end does.
+
+    Threads of native libraries outlive their Python (Ray's client of its control store, Arrow's, vLLM's) and now and
+    then crash a process that is finalized under them, after pytest's last line and without a word.
+    """
+    atexit.register(_leave, session)  # before the libraries register theirs, so it comes after them
+
+
+def _leave(session: pytest.Session) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(session.exitstatus)
 
 
 @pytest.fixture(scope="session")
