@@ -18,13 +18,15 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Leave with the tests' verdict, whatever the interpreter's end does.
 
-    Threads of native libraries outlive their Python (Ray's client of its control store, Arrow's, vLLM's) and now and
-    then crash a process that is finalized under them, after pytest's last line and without a word.
+    Threads of native libraries outlive their Python (Ray's client of its control store, Arrow's, vLLM's) and may crash
+    a process that is finalized under them, after pytest's last line and without a word.
     """
     atexit.register(_leave, session)  # before the libraries register theirs, so it comes after them
 
 
 def _leave(session: pytest.Session) -> None:
+    if hasattr(sys, "last_value"):  # an exception that ended pytest itself, or its last test, has an exit code already
+        return
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(session.exitstatus)
