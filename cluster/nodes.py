@@ -17,7 +17,7 @@ from cluster.processes import die_with_parent
 from cluster.settings import ClusterSettings, PoolSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SERVE_GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "teacher_server.proxy_guard.middlewares"}
+SERVE_GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "teacher_server.serve.proxy_guard.middlewares"}
 """What has Serve's HTTP proxy close its own routes, which ask for no token."""
 STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
 """What `ray job stop` leaves a run to save itself before SIGKILL; read on the head, where the job's guard runs."""

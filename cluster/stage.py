@@ -104,7 +104,7 @@ def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
     return {
         "name": name,
         "route_prefix": f"/{name}",
-        "import_path": "teacher_server.app:build",
+        "import_path": "teacher_server.serve.app:build",
         "args": settings.model_dump(mode="json"),
     }
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from common.api import MAX_SEQUENCE_TOKENS, MAX_TOP_K
 from common.settings import Settings
-from teacher_server.adapter_folder import AdapterLoadingSettings
+from teacher_server.adapters.store import AdapterLoadingSettings
 
 Quantization = Literal["bitsandbytes", "fp8"]
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]

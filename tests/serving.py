@@ -18,9 +18,9 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
 from common.settings import validate
-from teacher_server.app import deployment_options
-from teacher_server.deployment import TeacherReplica
-from teacher_server.engine import Engine
+from teacher_server.engine.protocol import Engine
+from teacher_server.serve.app import deployment_options
+from teacher_server.serve.replica import TeacherReplica
 from teacher_server.settings import TeacherSettings
 
 START_S = 200

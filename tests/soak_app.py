@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teacher_server.routes import create_app
+from teacher_server.serve.api import create_app
 from teacher_server.settings import LimitSettings
 from tests.stand_in_engine import StandInEngine
 

@@ -18,11 +18,11 @@ from transformers import PreTrainedTokenizerFast
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
 from common.sequences import FinishReason
-from teacher_server.adapter_control import AdapterControl
-from teacher_server.adapter_folder import AdapterFolder
-from teacher_server.adapters import AdapterRegistry, Expert, UnknownModel
-from teacher_server.engine import EngineUnavailable, Piece, Positions, SequenceRefused
-from teacher_server.positions import tail_logprob
+from teacher_server.adapters.manager import AdapterControl
+from teacher_server.adapters.registry import AdapterRegistry, Expert, UnknownModel
+from teacher_server.adapters.store import AdapterFolder
+from teacher_server.engine.protocol import EngineUnavailable, Piece, Positions, SequenceRefused
+from teacher_server.vllm.logprob_rows import tail_logprob
 from tests.stand_in_tokenizer import VOCABULARY_SIZE, make_tokenizer
 
 EOS = 1

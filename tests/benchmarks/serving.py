@@ -81,7 +81,7 @@ class BareEngine:
     def __init__(self, settings: TeacherSettings) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from teacher_server.vllm_args import engine_args  # reads CPU_ENVIRONMENT, which is set by then
+        from teacher_server.vllm.engine_args import engine_args  # reads CPU_ENVIRONMENT, which is set by then
 
         self._runner = asyncio.Runner()
         self._llm = self.run(_call(AsyncLLM.from_engine_args, engine_args(settings, settings.model)))

@@ -21,9 +21,9 @@ from vllm.v1.outputs import LogprobsTensors
 from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.client import TeacherClient
-from teacher_server.engine import Positions
-from teacher_server.positions import from_flat, rounded
-from teacher_server.vllm_arrays import ArrayLogprobsProcessor
+from teacher_server.engine.protocol import Positions
+from teacher_server.vllm.logprob_rows import from_flat, rounded
+from teacher_server.vllm.logprobs_processor import ArrayLogprobsProcessor
 from tests.benchmarks import trl_json
 from tests.benchmarks.report import finish
 from tests.benchmarks.serving import answering, source_tokenizer
@@ -114,7 +114,7 @@ def stage_times(outputs: list[LogprobsTensors]) -> dict[str, float]:
 
 
 def encode(positions: Positions) -> list[bytes]:
-    """The parts of the stream that the service sends for one sequence (see teacher_server/distill.py)."""
+    """The parts of the stream that the service sends for one sequence (see teacher_server/distill/serving.py)."""
     schema = wire.schema(K, "float16")
     fields = vars(positions) | {"topk_logprobs": rounded(positions.topk_logprobs, "float16")}
     answer = wire.TeacherAnswer(id="sequence", model="teacher", error=None, **fields)

@@ -23,14 +23,14 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from common.api import GenerateOptions
 from common.errors import UserError
-from teacher_server import weights
-from teacher_server.adapter_control import AdapterControl
-from teacher_server.adapter_folder import AdapterLoadingSettings
-from teacher_server.engine import Positions
+from teacher_server.adapters.manager import AdapterControl
+from teacher_server.adapters.store import AdapterLoadingSettings
+from teacher_server.engine import model_files
+from teacher_server.engine.protocol import Positions
 from teacher_server.settings import TeacherSettings
-from teacher_server.vllm_args import engine_args
-from teacher_server.vllm_engine import VllmEngine
-from teacher_server.vllm_quantization import check_applied
+from teacher_server.vllm.engine import VllmEngine
+from teacher_server.vllm.engine_args import engine_args
+from teacher_server.vllm.quantization import check_applied
 from tests.cluster.test_teacher_positions import Served, draw_pairs, environment, reference_logprobs
 from tests.models import save_tiny_adapter, save_tiny_llama
 
@@ -109,7 +109,7 @@ def test_bitsandbytes_is_the_rounded_model_with_and_without_an_adapter(environme
         plain, expert = (served.score((PROMPT, COMPLETION), k=1, model=name)[0] for name in ("teacher", "expert"))
     finally:
         served.close()
-    assert plain.revision == f"{weights.model_revision(base)}-bitsandbytes"
+    assert plain.revision == f"{model_files.model_revision(base)}-bitsandbytes"
     rounded = [in_4_bits(base), PeftModel.from_pretrained(in_4_bits(base), root / "second")]
     assert mean_difference(plain, rounded[0]) < 0.4 * mean_difference(plain, LlamaForCausalLM.from_pretrained(base))
     assert mean_difference(expert, rounded[1]) < 0.4 * mean_difference(expert, adapted(base, root / "second"))

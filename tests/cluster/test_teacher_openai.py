@@ -15,10 +15,10 @@ from openai import OpenAI, UnprocessableEntityError
 
 from common import wire
 from common.render import load_tokenizer
-from teacher_server.engine import warm_up
-from teacher_server.routes import create_app
+from teacher_server.engine.protocol import warm_up
+from teacher_server.serve.api import create_app
 from teacher_server.settings import EngineSettings, LimitSettings, TeacherSettings
-from teacher_server.vllm_engine import VllmEngine
+from teacher_server.vllm.engine import VllmEngine
 from tests.loopback import serving
 from tests.models import CPU_ENVIRONMENT, save_tiny_llama
 

@@ -18,12 +18,12 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 
 from common.api import GenerateOptions
 from common.errors import UserError
-from teacher_server.engine import EngineUnavailable, Positions, warm_up
-from teacher_server.health import FRESH_S, EngineHealth, EngineHung
+from teacher_server.engine.health import FRESH_S, EngineHealth, EngineHung
+from teacher_server.engine.protocol import EngineUnavailable, Positions, warm_up
 from teacher_server.settings import EngineSettings, TeacherSettings
-from teacher_server.vllm_args import engine_args
-from teacher_server.vllm_engine import VllmEngine
-from teacher_server.vllm_watch import engine_processes
+from teacher_server.vllm.engine import VllmEngine
+from teacher_server.vllm.engine_args import engine_args
+from teacher_server.vllm.stats import engine_processes
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
 EOS = 1

@@ -17,10 +17,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from common.api import GenerateOptions
-from teacher_server.engine import Positions
-from teacher_server.positions import LogprobRows, from_flat
+from teacher_server.engine.protocol import Positions
 from teacher_server.settings import EngineSettings, TeacherSettings
-from teacher_server.vllm_scoring import exact
+from teacher_server.vllm.logprob_rows import LogprobRows, from_flat
+from teacher_server.vllm.scoring import exact
 from tests.cluster.test_teacher_positions import Served
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
@@ -71,7 +71,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def uncapped() -> Iterator[None]:
     """Lets vLLM reuse whatever it has of a sequence, wanted rows too: the scheduler is told nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("teacher_server.vllm_scoring.CACHED_AT_MOST", "nobody reads this")
+        patch.setattr("teacher_server.vllm.scoring.CACHED_AT_MOST", "nobody reads this")
         yield
 
 

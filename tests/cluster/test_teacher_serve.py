@@ -62,7 +62,7 @@ def _application(folder: Path) -> dict[str, Any]:
     return {
         "name": "teacher",
         "route_prefix": "/teacher",
-        "import_path": "teacher_server.app:build",
+        "import_path": "teacher_server.serve.app:build",
         "args": {
             "model": str(base),
             "adapters": {"expert": str(save_tiny_adapter(folder / "adapter", base))},

@@ -9,7 +9,7 @@ from ray.serve import Application
 
 from common.api import ServedModel, TeacherCard
 from common.render import load_tokenizer, tokenizer_fingerprint
-from teacher_server.adapters import AdapterRegistry
+from teacher_server.adapters.registry import AdapterRegistry
 from teacher_server.settings import TeacherSettings
 from tests.serving import application
 from tests.stand_in_engine import StandInEngine

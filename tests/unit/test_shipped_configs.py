@@ -46,5 +46,5 @@ def test_a_serve_config_gives_every_application_valid_arguments(path: Path):
     applications = yaml.safe_load(path.read_text("utf-8"))["applications"]
     assert applications
     for application in applications:
-        assert application["import_path"] == "teacher_server.app:build"
+        assert application["import_path"] == "teacher_server.serve.app:build"
         validate(TeacherSettings, application["args"], f"{path.name}: args of {application['name']}")

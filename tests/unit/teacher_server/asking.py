@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from teacher_server.engine import Engine
-from teacher_server.routes import create_app
+from teacher_server.engine.protocol import Engine
+from teacher_server.serve.api import create_app
 from teacher_server.settings import LimitSettings
 
 TOKEN = "a-token"

@@ -1,0 +1,42 @@
+"""Closes the two routes of Serve's own HTTP proxy, which ask for no token: /-/routes and /-/healthz.
+
+Serve calls `middlewares` in its proxies when their nodes' environment, at `ray start`, says
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=teacher_server.serve.proxy_guard.middlewares
+"""
+
+from ipaddress import ip_address
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from teacher_server.http.errors import Refusal
+
+HEALTH = "/-/healthz"
+
+
+class CloseServeRoutes:
+    """Answers 401 for everything below /-/; only probes of the same host still see /-/healthz."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or not path.startswith("/-/") or (path == HEALTH and _is_local(scope)):
+            await self._app(scope, receive, send)
+        else:
+            refusal = Refusal(401, "invalid_token", "Ray Serve's own routes are closed; ask the teacher at its prefix")
+            await refusal.response()(scope, receive, send)
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve puts around its proxies."""
+    return [Middleware(CloseServeRoutes)]
+
+
+def _is_local(scope: Scope) -> bool:
+    host = (scope.get("client") or ("",))[0]
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
