@@ -5,11 +5,14 @@ from importlib import import_module
 from common.errors import UserError, run_command
 
 COMMANDS = {
-    "up": ("cluster.control:up", "start a cluster on this machine and leave it running"),
-    "down": ("cluster.control:down", "end the cluster that `up` started, and nothing else"),
-    "status": ("cluster.control:status", "say whether that cluster runs, and how to reach it"),
-    "demo": ("cluster.demos:demo", "the whole story on a generated tool world, from expert teacher to comparison"),
-    "demo-toolbench": ("cluster.demos:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
+    "up": ("cluster.local.commands:up", "start a cluster on this machine and leave it running"),
+    "down": ("cluster.local.commands:down", "end the cluster that `up` started, and nothing else"),
+    "status": ("cluster.local.commands:status", "say whether that cluster runs, and how to reach it"),
+    "demo": (
+        "cluster.demos.commands:demo",
+        "the whole story on a generated tool world, from expert to comparison",
+    ),
+    "demo-toolbench": ("cluster.demos.commands:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
 }
 """By name: `module:function`, imported when it is called with the arguments left, and what it does."""
 

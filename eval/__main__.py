@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from eval.score import score, table
+    from eval.judging.score import score, table
 
     Console(width=120).print(table(score(settings)))
     return 0

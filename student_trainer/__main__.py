@@ -11,7 +11,7 @@ COMMANDS = {
     "replay": "compute a step again whose loss was not finite, micro-batch by micro-batch",
     "pretrain": "make a small base model for tests and the demo",
 }
-"""Each command is a module of this package with `main(arguments) -> int`, imported when it is called."""
+"""Each command is a module of `commands` with `main(arguments) -> int`, imported when it is called."""
 
 
 def main(arguments: list[str]) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in COMMANDS:
         raise UserError(f"got the command {command!r}, expected one of: {', '.join(COMMANDS)}")
-    return int(import_module(f"student_trainer.{command}").main(rest))
+    return int(import_module(f"student_trainer.commands.{command}").main(rest))
 
 
 def _usage() -> str:

@@ -22,18 +22,18 @@ from safetensors import SafetensorError
 
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
-from student_trainer.agreement import StopAsked, agree
-from student_trainer.bottleneck import Watch
-from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
+from student_trainer.data.plan import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
+from student_trainer.data.prompt_stream import PromptStream
+from student_trainer.distributed.consensus import StopAsked, agree
+from student_trainer.distributed.process_group import World, make_deterministic
 from student_trainer.learning.checks import warn_of_approximation
 from student_trainer.learning.step import Learner, make_learner, train_step
 from student_trainer.learning.validation import held_out_rows, validate
-from student_trainer.live.opening import connect, open_source
-from student_trainer.live.sources import Source
-from student_trainer.live.stream import PromptStream
 from student_trainer.persistence import ledger
+from student_trainer.persistence.async_saver import Saver
+from student_trainer.persistence.bottleneck import Watch
 from student_trainer.persistence.checkpoint import State
-from student_trainer.persistence.finished import write_student
+from student_trainer.persistence.final_student import write_student
 from student_trainer.persistence.ledger import Entry
 from student_trainer.persistence.resumption import check_same_data, cut_back, resume
 from student_trainer.persistence.run_folder import (
@@ -44,12 +44,12 @@ from student_trainer.persistence.run_folder import (
     write_summary,
 )
 from student_trainer.persistence.run_lock import locked
-from student_trainer.persistence.saver import Saver
 from student_trainer.persistence.storage import Storage, open_storage
+from student_trainer.pipeline.build import connect, open_source
+from student_trainer.pipeline.example_source import Source
+from student_trainer.pipeline.teacher_news import QuarantineLimit
 from student_trainer.settings import TrainSettings
 from student_trainer.teacher.pool import Connect
-from student_trainer.teacher.teacher_news import QuarantineLimit
-from student_trainer.world import World, make_deterministic
 
 log = logging.getLogger(__name__)
 

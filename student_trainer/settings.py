@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from common.api import MAX_TEMPERATURE, MAX_TOP_K
 from common.settings import Settings
-from student_trainer.learning.settings import LossSettings, OptimizerSettings, StudentSettings
+from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
 
 
 class DataSettings(Settings):

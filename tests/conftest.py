@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.processes import become_subreaper, descendants, end
+from cluster.local.processes import become_subreaper, descendants, end
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Processes that Python's own library leaves running until the interpreter ends."""

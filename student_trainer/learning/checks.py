@@ -8,13 +8,13 @@ import math
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.examples import Example
-from student_trainer.learning.batch import weights_of
-from student_trainer.learning.failed_step import StepPart, folder_of, write_failed
+from student_trainer.batching.batch import weights_of
+from student_trainer.data.plan import Example
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.measure import alpha_of, distils
+from student_trainer.learning.nonfinite_dump import StepPart, folder_of, write_failed
 from student_trainer.learning.student import Student
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,13 @@
 import torch
 from torch import nn
 
-from student_trainer.examples import Example
-from student_trainer.learning.batch import Batch, micro_batches, weights_of
-from student_trainer.learning.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
-from student_trainer.learning.settings import LossSettings
+from student_trainer.batching.batch import Batch, micro_batches, weights_of
+from student_trainer.data.plan import Example
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.sharding import is_sharded
+from student_trainer.loss.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
+from student_trainer.student_settings import LossSettings
 
 
 def shared_weights(examples: list[Example], settings: TrainSettings, world: World) -> Weights:

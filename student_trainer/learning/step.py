@@ -9,19 +9,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from student_trainer.examples import StepExamples
+from student_trainer.batching.batch import Batch
+from student_trainer.data.plan import StepExamples
+from student_trainer.distributed.process_group import World, seed_step
 from student_trainer.learning.attention import check_packable
-from student_trainer.learning.batch import Batch
 from student_trainer.learning.checks import check_finite, check_gradients, check_masks
-from student_trainer.learning.failed_step import StepPart
-from student_trainer.learning.loss import LossSums, Shares, shares_of
 from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights, sums_on
+from student_trainer.learning.nonfinite_dump import StepPart
 from student_trainer.learning.optimizer import make_optimizer, make_schedule
 from student_trainer.learning.sharding import clip_gradients, is_sharded, loading_device, shard
 from student_trainer.learning.step_times import StepClock, counts_of, times_of
 from student_trainer.learning.student import Student, load_student
+from student_trainer.loss.loss import LossSums, Shares, shares_of
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World, seed_step
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ Nothing waits for the device to be measured.
 
 import time
 
-from student_trainer.examples import Ahead, StepExamples
-from student_trainer.world import World
+from student_trainer.data.plan import Ahead, StepExamples
+from student_trainer.distributed.process_group import World
 
 
 class StepClock:

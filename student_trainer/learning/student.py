@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from common.errors import UserError
+from student_trainer.batching.batch import Batch
 from student_trainer.learning.attention import attend_by_sequence
-from student_trainer.learning.batch import Batch
-from student_trainer.learning.fused import loss_sums
-from student_trainer.learning.loss import Head, LossSums, Shares
-from student_trainer.learning.settings import LoraSettings, LossSettings, StudentSettings
 from student_trainer.learning.sharding import fill
+from student_trainer.loss.fused import loss_sums
+from student_trainer.loss.loss import Head, LossSums, Shares
+from student_trainer.student_settings import LoraSettings, LossSettings, StudentSettings
 
 WHOLE = "model.safetensors"
 """Where `Student.save` puts a student without adapters."""

@@ -7,12 +7,12 @@ from itertools import islice
 import torch
 
 from common.toolbench.rows import PromptRow, read_rows
-from student_trainer.examples import Example
-from student_trainer.learning.loss import shares_of
+from student_trainer.data.plan import Example
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights, sums_on
 from student_trainer.learning.student import Student
+from student_trainer.loss.loss import shares_of
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 

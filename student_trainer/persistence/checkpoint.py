@@ -29,11 +29,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from common.errors import UserError
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.sharding import gathered, shard_like
 from student_trainer.learning.step import Learner
 from student_trainer.learning.student import Student
 from student_trainer.persistence.storage import MANIFEST
-from student_trainer.world import World
 
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)

@@ -7,8 +7,8 @@ writes both, of all workers, in the global order.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from student_trainer.examples import StepExamples, Unused
-from student_trainer.persistence import lines
+from student_trainer.data.plan import StepExamples, Unused
+from student_trainer.persistence import jsonl
 
 USED = "used.jsonl"
 QUARANTINE = "quarantine.jsonl"
@@ -39,16 +39,16 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
     """
     for file, kind in ((USED, Used), (QUARANTINE, Unused)):
         own = (entry for entry in entries if isinstance(entry, kind))
-        lines.append(run_folder / file, ({"step": step, **asdict(entry)} for entry in own))
+        jsonl.append(run_folder / file, ({"step": step, **asdict(entry)} for entry in own))
 
 
 def cut_back(run_folder: Path, step: int) -> None:
     """Drop the lines of steps after `step`, which a resumed run takes again."""
     for name in (USED, QUARANTINE):
-        lines.cut_back(run_folder / name, "step", step)
+        jsonl.cut_back(run_folder / name, "step", step)
 
 
 def flush(run_folder: Path) -> None:
     """Bring the ledger to the disk."""
     for name in (USED, QUARANTINE):
-        lines.flush(run_folder / name)
+        jsonl.flush(run_folder / name)

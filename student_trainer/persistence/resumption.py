@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.agreement import agree
+from student_trainer.distributed.consensus import agree
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import Learner
 from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import State, hash_of, load
 from student_trainer.persistence.run_folder import cut_metrics
 from student_trainer.persistence.storage import MANIFEST, STEP, Storage
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ import yaml
 from pydantic import ValidationError
 
 from common.errors import UserError
-from student_trainer.bottleneck import verdict
-from student_trainer.learning.settings import StudentSettings
-from student_trainer.persistence import lines
+from student_trainer.persistence import jsonl
+from student_trainer.persistence.bottleneck import verdict
 from student_trainer.persistence.run_lock import locked
 from student_trainer.persistence.storage import open_storage
 from student_trainer.settings import TrainSettings
+from student_trainer.student_settings import StudentSettings
 
 FREE = (
     "run_folder", "workers", "micro_batch_size", "micro_batch_tokens", "validate_every", "checkpoint_every",
@@ -90,7 +90,7 @@ def prepare(settings: TrainSettings) -> None:
                     f"checkpoint_storage: {storage} holds another run's checkpoints; give this run_folder another "
                     "name, or choose another storage"
                 )
-            lines.replace(config, yaml.safe_dump(_as_written(settings), sort_keys=False).encode())
+            jsonl.replace(config, yaml.safe_dump(_as_written(settings), sort_keys=False).encode())
             stop_of(settings.run_folder).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"run_folder: can't write {config}: {error.strerror}; choose another run_folder") from None
@@ -98,12 +98,12 @@ def prepare(settings: TrainSettings) -> None:
 
 def append_metrics(run_folder: Path, metrics: Metrics) -> None:
     """Add a line; UserError when it can't be written."""
-    lines.append(metrics_of(run_folder), [metrics])
+    jsonl.append(metrics_of(run_folder), [metrics])
 
 
 def read_metrics(run_folder: Path) -> list[Metrics]:
     """All whole lines so far; a line torn by a crash is left out."""
-    return lines.read(metrics_of(run_folder), STEP)
+    return jsonl.read(metrics_of(run_folder), STEP)
 
 
 def newest_step(run_folder: Path) -> int:
@@ -113,7 +113,7 @@ def newest_step(run_folder: Path) -> int:
 
 def cut_metrics(run_folder: Path, step: int) -> None:
     """Drop the metrics of steps after `step`: they will be made again."""
-    lines.cut_back(metrics_of(run_folder), STEP, step)
+    jsonl.cut_back(metrics_of(run_folder), STEP, step)
 
 
 def summarise(metrics: list[Metrics]) -> Metrics:

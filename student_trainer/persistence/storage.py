@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 from common.errors import UserError
-from student_trainer.persistence import lines
+from student_trainer.persistence import jsonl
 
 LATEST = "latest"
 MANIFEST = "manifest.json"
@@ -83,7 +83,7 @@ class Storage:
     def point_to(self, step: int) -> None:
         """Let `latest` name the checkpoint of `step`."""
         if self.is_local:
-            lines.replace(Path(self._root) / LATEST, _name(step).encode())
+            jsonl.replace(Path(self._root) / LATEST, _name(step).encode())
             return
         with self._fs.open_output_stream(f"{self._root}/{LATEST}") as stream:
             stream.write(_name(step).encode())
@@ -97,10 +97,10 @@ class Storage:
         try:
             write(draft)
             for path in (*draft.iterdir(), draft):
-                lines.flush(path)
+                jsonl.flush(path)
             shutil.rmtree(target, ignore_errors=True)
             draft.rename(target)
-            lines.flush(root)
+            jsonl.flush(root)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 

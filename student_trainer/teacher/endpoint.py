@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, NotATeacher, TeacherRefused
 from common.wire import TeacherAnswer
-from student_trainer.live.answers import Teacher
+from student_trainer.pipeline.recorded_teacher import Teacher
 from student_trainer.teacher.breaker import Breaker
 
 PROBE_S = 10.0

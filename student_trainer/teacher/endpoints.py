@@ -12,7 +12,7 @@ from typing import Any
 from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, TeacherRefused
 from common.wire import TeacherAnswer
-from student_trainer.live.answers import Teacher
+from student_trainer.pipeline.recorded_teacher import Teacher
 from student_trainer.teacher.endpoint import Endpoint
 from student_trainer.teacher.outage import Outage
 

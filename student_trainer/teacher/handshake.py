@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from common.api import TeacherCard
 from common.errors import UserError
 from common.wire import SCHEMA_VERSION
-from student_trainer.live.answers import Teacher
+from student_trainer.pipeline.recorded_teacher import Teacher
 from student_trainer.settings import TeacherSettings
 from student_trainer.teacher.probe import Misaligned, probe_alignment
 from student_trainer.teacher.revisions import Revisions

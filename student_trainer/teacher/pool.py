@@ -18,12 +18,12 @@ from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, TeacherRefused
 from common.client import Backoff, TeacherUnavailable, failure_of
 from common.wire import TeacherAnswer
-from student_trainer.agreement import unless_stopped
-from student_trainer.live.answers import PromptFailed, Teacher
+from student_trainer.distributed.consensus import unless_stopped
+from student_trainer.pipeline.recorded_teacher import PromptFailed, Teacher
+from student_trainer.pipeline.teacher_news import Counts
 from student_trainer.settings import TeacherSettings
 from student_trainer.teacher.endpoint import Endpoint
 from student_trainer.teacher.endpoints import Check, Endpoints
-from student_trainer.teacher.teacher_news import Counts
 
 REMEMBERED = 1024
 """Prompts of which it is known who answered them last."""

@@ -11,7 +11,7 @@ import numpy as np
 from common.api import DistillRequest, DistillSequence, GenerateOptions, TeacherCard
 from common.verify import BadAnswer, verify
 from common.wire import TeacherAnswer
-from student_trainer.live.answers import Teacher
+from student_trainer.pipeline.recorded_teacher import Teacher
 from student_trainer.settings import TeacherSettings
 
 PROBE_TOKENS = 32

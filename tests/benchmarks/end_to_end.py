@@ -30,14 +30,14 @@ from typing import Any
 
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import submit_job
+from cluster.local.settings import ClusterSettings
 from common.render import load_tokenizer
-from student_trainer.learning.settings import LoraSettings
 from student_trainer.persistence.run_folder import metrics_of, read_metrics
 from student_trainer.settings import TrainSettings
+from student_trainer.student_settings import LoraSettings
 from tests.benchmarks import serving, trl_run
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import peer_python

@@ -7,12 +7,12 @@ one training worker on the small base, a quarter of the completions written by t
 import tempfile
 from pathlib import Path
 
-from cluster.demo import base_model, make_data
-from cluster.demo_settings import DemoSettings
-from cluster.live_checks import read_summary
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
-from cluster.stage import Stage, Workshop, application, open_workshop, served
+from cluster.demos.live_checks import read_summary
+from cluster.demos.runner import Stage, Workshop, application, open_workshop, served
+from cluster.demos.settings import DemoSettings
+from cluster.demos.tool_world import base_model, make_data
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.settings import load
 from tests.benchmarks.report import finish
 

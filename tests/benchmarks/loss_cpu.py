@@ -197,9 +197,9 @@ def run(loss: Callable[..., Any], data: dict[str, Any], rows: int) -> tuple[floa
 def ours() -> Callable[..., Any]:
     import torch
 
-    from student_trainer.learning.fused import loss_sums
-    from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows
-    from student_trainer.learning.settings import LossSettings
+    from student_trainer.loss.fused import loss_sums
+    from student_trainer.loss.loss import Head, Shares, Targets, TeacherRows
+    from student_trainer.student_settings import LossSettings
 
     def loss(hidden: Any, weight: Any, ids: Any, logprobs: Any) -> Any:
         ones = torch.ones(len(ids))

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from student_trainer.learning.fused import loss_sums
-from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows
-from student_trainer.learning.settings import LossSettings
-from student_trainer.world import make_deterministic
+from student_trainer.distributed.process_group import make_deterministic
+from student_trainer.loss.fused import loss_sums
+from student_trainer.loss.loss import Head, Shares, Targets, TeacherRows
+from student_trainer.student_settings import LossSettings
 from tests.benchmarks.loss_cpu import make_teacher, naive
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import medians, peer

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import psutil
 
-from cluster.handle import ClusterHandle
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.render import load_tokenizer
 from tests.benchmarks import serving
 from tests.benchmarks.report import finish

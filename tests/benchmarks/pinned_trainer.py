@@ -20,12 +20,12 @@ import torch
 from common import wire
 from common.api import DistillRequest, TeacherCard
 from student_trainer import loop
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import train_step
-from student_trainer.live import opening
-from student_trainer.live.answers import Teacher
 from student_trainer.persistence import run_folder
+from student_trainer.pipeline import build
+from student_trainer.pipeline.recorded_teacher import Teacher
 from student_trainer.settings import TeacherSettings, TrainSettings
-from student_trainer.world import World
 from tests.benchmarks.workload import ROW
 
 Steps = dict[str, list[float]]
@@ -79,7 +79,7 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
 
     @asynccontextmanager
     async def connect(settings_of_teacher: TeacherSettings) -> AsyncIterator[Teacher]:
-        async with opening.connect(settings_of_teacher) as teacher:
+        async with build.connect(settings_of_teacher) as teacher:
             if ahead:
                 yield teacher
             else:

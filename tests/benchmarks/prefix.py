@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.demo_toolbench import ANSWER_TREES, whole_text
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.demos.toolbench import ANSWER_TREES, whole_text
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.api import DistillRequest, DistillSequence
 from common.client import TeacherClient
 from common.errors import UserError

@@ -24,9 +24,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from cluster.local import local_cluster
-from cluster.settings import PoolSettings
-from student_trainer.live.stream import PromptStream
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import PoolSettings
+from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.persistence.ledger import USED
 from student_trainer.persistence.run_folder import newest_step
 from tests.benchmarks.report import finish

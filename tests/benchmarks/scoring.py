@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.api import DistillRequest, DistillSequence
 from common.client import TeacherClient
 from teacher_server.settings import EngineSettings

@@ -26,11 +26,11 @@ from starlette.routing import Route
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import deploy
-from cluster.nodes import free_ports
-from cluster.processes import die_with_parent, end
-from cluster.stage import application
+from cluster.demos.runner import application
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.nodes import free_ports
+from cluster.local.processes import die_with_parent, end
+from cluster.local.ray_cli import deploy
 from teacher_server.settings import EngineSettings, ReplicaSettings, TeacherSettings
 from tests.models import CPU_ENVIRONMENT, save_tiny_llama
 

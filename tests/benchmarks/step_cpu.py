@@ -30,11 +30,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
-from student_trainer.examples import Example, StepExamples, StepPlan
-from student_trainer.learning.settings import LoraSettings
+from student_trainer.data.plan import Example, StepExamples, StepPlan
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
+from student_trainer.student_settings import LoraSettings
 from tests.benchmarks.loss_cpu import make_teacher
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import medians, peer

@@ -25,10 +25,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils.logging import disable_progress_bar
 
 from common.settings import load
-from student_trainer.examples import StepExamples, StepPlan
+from student_trainer.data.plan import StepExamples, StepPlan
+from student_trainer.distributed.process_group import World, make_deterministic
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World, make_deterministic
 from tests.benchmarks.loss_gpu import in_any_order, synchronised
 from tests.benchmarks.report import finish
 from tests.benchmarks.step_cpu import make_examples

@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from cluster.demo_toolbench import ANSWER_TREES, whole_text
+from cluster.demos.toolbench import ANSWER_TREES, whole_text
 from common.render import Renderer, Template
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, Turn, read_rows, write_rows
-from student_trainer.examples import Example
-from student_trainer.learning.traces import merge_traces
-from student_trainer.live.stream import PromptStream
+from student_trainer.batching.traces import merge_traces
+from student_trainer.data.plan import Example
+from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.pretraining.settings import TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
 from tests.benchmarks.report import finish

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import deploy, submit_job
-from cluster.live_checks import accounted, ids_check, read_summary
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
-from cluster.stage import application
+from cluster.demos.live_checks import accounted, ids_check, read_summary
+from cluster.demos.runner import application
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import deploy, submit_job
+from cluster.local.settings import ClusterSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from teacher_server.settings import TeacherSettings
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama

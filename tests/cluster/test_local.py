@@ -11,9 +11,9 @@ import httpx
 import psutil
 import pytest
 
-from cluster.handle import ClusterHandle, read_handle
-from cluster.jobs import submit_job
-from cluster.local import is_running
+from cluster.local.cluster_info import ClusterHandle, read_handle
+from cluster.local.local_cluster import is_running
+from cluster.local.ray_cli import submit_job
 from cluster.nodes import REPOSITORY
 
 JOB = """
@@ -23,8 +23,8 @@ print("POOLS", sorted(ray.cluster_resources().items()))
 sys.exit(3)
 """
 OPENED = """
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 with local_cluster(ClusterSettings()):
     print("up")
 """

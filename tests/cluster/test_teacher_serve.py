@@ -14,7 +14,7 @@ import psutil
 import pytest
 from openai import AsyncOpenAI, UnprocessableEntityError
 
-from cluster.nodes import SERVE_GUARD
+from cluster.local.nodes import SERVE_GUARD
 from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient, TeacherRefused

@@ -13,18 +13,18 @@ import pytest
 import torch
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
-from cluster.local import local_cluster
-from cluster.nodes import REPOSITORY
-from cluster.settings import ClusterSettings, PoolSettings
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.local_cluster import local_cluster
+from cluster.local.nodes import REPOSITORY
+from cluster.local.ray_cli import submit_job
+from cluster.local.settings import ClusterSettings, PoolSettings
 from common.settings import load
 from common.toolbench.rows import PromptRow, Turn, write_rows
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.models import save_tiny_llama
 
 ROWS = 18

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.handle import ClusterHandle
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings, PoolSettings
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings, PoolSettings
 from tests.faults.runs import running, train_here
 from tests.faults.stage import Stage, make_files, serve_teachers
 

@@ -10,13 +10,13 @@ import httpx
 import psutil
 import torch
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.ray_cli import submit_job
 from common.settings import load
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
 from student_trainer.persistence.run_folder import newest_step, prepare
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.faults.victims import actors, wait_for
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import all_running, deploy
-from cluster.stage import application
+from cluster.demos.runner import application
+from cluster.local.cluster_info import ClusterHandle
+from cluster.local.ray_cli import all_running, deploy
 from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from student_trainer.live.stream import PromptStream
+from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.settings import TrainSettings
 from teacher_server.settings import TeacherSettings
 from tests.faults import victims

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings, PoolSettings
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings, PoolSettings
 from tests.faults.checks import NOISE, check_close, check_prompts
 from tests.faults.conftest import Undisturbed
 from tests.faults.faults import FAULTS, hurt

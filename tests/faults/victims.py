@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 import psutil
 
-from cluster.handle import ClusterHandle
+from cluster.local.cluster_info import ClusterHandle
 from cluster.nodes import REPOSITORY
 from tests.serving import engines_of
 

@@ -88,7 +88,7 @@ def test_no_module_here_loads_ray_torch_or_vllm(folder: str):
 
 def test_settings_modules_load_none_either():
     names = [dotted(path) for folder in MAY_IMPORT for path in modules(folder) if path.stem.endswith("settings")]
-    assert {"teacher_server.settings", "student_trainer.settings", "student_trainer.learning.settings"} <= set(names)
+    assert {"teacher_server.settings", "student_trainer.settings", "student_trainer.student_settings"} <= set(names)
     assert loaded_after(f"import importlib; [importlib.import_module(name) for name in {names!r}]") == set()
 
 

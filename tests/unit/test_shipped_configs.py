@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.demo_settings import DemoSettings, ToolBenchDemoSettings
-from cluster.settings import ClusterSettings
+from cluster.demos.settings import DemoSettings, ToolBenchDemoSettings
+from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
 from eval.settings import EvalSettings

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cluster.nodes import SERVE_GUARD, STOP_WAIT
+from cluster.local.nodes import SERVE_GUARD, STOP_WAIT
 from common.settings import validate
 from teacher_server.settings import TeacherSettings
 

@@ -16,7 +16,7 @@ from common.client import TeacherRefused
 from common.render import tokenizer_fingerprint
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from common.wire import SCHEMA_VERSION, TeacherAnswer, failed
-from student_trainer.live.draws import draw
+from student_trainer.data.hashed_random import draw
 from student_trainer.settings import TeacherSettings, TrainSettings
 
 TOP_K = 8

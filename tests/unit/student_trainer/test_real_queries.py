@@ -7,11 +7,11 @@ from pathlib import Path
 from common.api import DistillSequence
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
-from student_trainer.examples import plan_steps
-from student_trainer.live.stream import PromptStream
+from student_trainer.data.plan import plan_steps
+from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.persistence.ledger import QUARANTINE, USED, append, entries_of
 from student_trainer.settings import TrainSettings
-from tests.unit.student_trainer.live.test_sources import opened
+from tests.unit.student_trainer.pipeline.test_example_source import opened
 from tests.unit.student_trainer.stand_in import StandInTeacher
 
 QUERIES = "StableToolBench/solvable_queries/test_instruction"

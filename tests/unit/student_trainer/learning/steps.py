@@ -10,12 +10,12 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
-from student_trainer.examples import Example
-from student_trainer.learning.batch import Batch, micro_batches, weights_of
-from student_trainer.learning.loss import shares_of
+from student_trainer.batching.batch import Batch, micro_batches, weights_of
+from student_trainer.data.plan import Example
 from student_trainer.learning.measure import sums_on
-from student_trainer.learning.settings import LossSettings
 from student_trainer.learning.student import Student
+from student_trainer.loss.loss import shares_of
+from student_trainer.student_settings import LossSettings
 from tests.unit.student_trainer.students import ALONE
 
 Ids = tuple[int, ...]

@@ -13,15 +13,15 @@ from common.errors import UserError
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.__main__ import main
-from student_trainer.examples import Example, StepExamples, StepPlan
-from student_trainer.learning.failed_step import folder_of, read_failed
+from student_trainer.commands.replay import replay
+from student_trainer.data.plan import Example, StepExamples, StepPlan
+from student_trainer.distributed.process_group import World
+from student_trainer.learning.nonfinite_dump import folder_of, read_failed
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
-from student_trainer.replay import replay
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run, storage_at

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
-from student_trainer.learning.loss import Shares
-from student_trainer.learning.settings import LossSettings
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train
+from student_trainer.loss.loss import Shares
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
+from student_trainer.student_settings import LossSettings
 from tests.unit.student_trainer.learning.test_student import CPU, SEQUENCES, batch_of
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import make_row

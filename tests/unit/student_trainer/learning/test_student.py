@@ -8,11 +8,11 @@ from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
 from common.sequences import Sequence
-from student_trainer.examples import Example
-from student_trainer.learning.batch import Batch, micro_batches
-from student_trainer.learning.loss import Shares
-from student_trainer.learning.settings import LossSettings
+from student_trainer.batching.batch import Batch, micro_batches
+from student_trainer.data.plan import Example
 from student_trainer.learning.student import Student, load_student
+from student_trainer.loss.loss import Shares
+from student_trainer.student_settings import LossSettings
 from tests.unit.student_trainer.students import student_settings
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from pyarrow.fs import FileSystem
 from common.errors import UserError
 from student_trainer.learning.step import Learner, make_learner
 from student_trainer.persistence import checkpoint
+from student_trainer.persistence.async_saver import Saver
 from student_trainer.persistence.checkpoint import Snapshot, State
 from student_trainer.persistence.resumption import cut_back, resume
-from student_trainer.persistence.saver import Saver
 from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.students import ALONE, SFT, save, short_run, storage_at

@@ -18,15 +18,15 @@ from common.api import DistillRequest
 from common.errors import UserError
 from common.wire import TeacherAnswer
 from student_trainer import loop
-from student_trainer.live.stream import PromptStream
+from student_trainer.data.prompt_stream import PromptStream
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
-from student_trainer.persistence import lines, run_folder, storage
+from student_trainer.persistence import jsonl, run_folder, storage
 from student_trainer.persistence.checkpoint import Snapshot
 from student_trainer.persistence.ledger import USED
 from student_trainer.persistence.run_folder import read_metrics, stop_of
 from student_trainer.persistence.run_lock import locked
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
@@ -53,7 +53,7 @@ ENDS = [
     pytest.param(loop, "train_step", 4, STORE, id="between checkpoints"),
     pytest.param(loop, "_write_down", 4, None, id="before a checkpoint's step is written down"),
     pytest.param(Snapshot, "write", 2, None, id="before the second checkpoint is written"),
-    pytest.param(lines, "replace", 2, None, id="before the second checkpoint is the latest"),
+    pytest.param(jsonl, "replace", 2, None, id="before the second checkpoint is the latest"),
     pytest.param(storage, "copy_files", 8, STORE, id="before the manifest of the second is in its store"),
     pytest.param(loop, "write_student", 1, STORE, id="before the student is written"),
 ]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from common.client import TeacherRefused, TeacherUnavailable
 from common.errors import UserError
-from student_trainer.live.answers import PromptFailed
+from student_trainer.pipeline.recorded_teacher import PromptFailed
 from student_trainer.teacher.handshake import HandshakeError
 from student_trainer.teacher.pool import TeacherPool
 from tests.unit.student_trainer.served import REFUSED, A, B, Fault, Outages, Served, ask, pool_over, settings

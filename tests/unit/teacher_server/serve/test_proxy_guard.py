@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from ray.serve._private.http_util import validate_http_proxy_callback_return
 from ray.serve._private.utils import call_function_from_import_path
 
-from cluster.nodes import SERVE_GUARD
+from cluster.local.nodes import SERVE_GUARD
 from teacher_server.serve.proxy_guard import CloseServeRoutes
 
 

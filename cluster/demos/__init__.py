@@ -1,0 +1,1 @@
+"""The demos: whole stories, from data to a table."""

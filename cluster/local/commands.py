@@ -1,0 +1,64 @@
+"""`python -m cluster up | down | status`: a cluster that stays until it is ended."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+import httpx
+
+from cluster.local import local_cluster
+from cluster.local.cluster_info import ClusterHandle, read_handle
+from cluster.local.settings import ClusterSettings
+from common.settings import load
+
+STATE = Path("runs/cluster.json")
+"""Where the cluster that `up` started is written down."""
+DEFAULT_CONFIG = "cluster/configs/local_cluster.yaml"
+
+
+def up(arguments: list[str]) -> int:
+    description = "Start a cluster on this machine, as CONFIG says; overrides like --student.slots 2 may follow."
+    parser = _parser("up", description, usage="%(prog)s [--state STATE] [CONFIG] [--dotted.override VALUE]...")
+    options, rest = parser.parse_known_args(arguments)
+    config = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_CONFIG
+    handle = local_cluster.up(load(ClusterSettings, config, rest), options.state)
+    print(f"The cluster is up. Dashboard: {handle.dashboard_url}. In the shell that talks to it:")
+    _print_environment(handle)
+    return 0
+
+
+def down(arguments: list[str]) -> int:
+    options = _parser("down", "End the cluster that `up` started, and nothing else.").parse_args(arguments)
+    local_cluster.down(options.state)
+    print("The cluster is down; none of its processes is left.")
+    return 0
+
+
+def status(arguments: list[str]) -> int:
+    """Print what runs; 1 when the cluster is gone."""
+    options = _parser("status", "Say whether the cluster that `up` started runs.").parse_args(arguments)
+    handle = read_handle(options.state)
+    if not local_cluster.is_running(handle):
+        print(f"The cluster of {options.state} is gone; `python -m cluster down` forgets it.")
+        return 1
+    try:
+        applications = handle.get("/api/serve/applications/")["applications"]
+    except httpx.HTTPError as error:
+        print(f"The cluster runs, but its dashboard {handle.dashboard_url} doesn't answer: {error}")
+        return 1
+    print(f"The cluster is up. Dashboard: {handle.dashboard_url}. Served from {handle.serve_url}:")
+    print("\n".join(f"  {name}: {found['status']}" for name, found in applications.items()) or "  nothing")
+    _print_environment(handle)
+    return 0
+
+
+def _parser(command: str, description: str, usage: str | None = None) -> argparse.ArgumentParser:
+    prog = f"python -m cluster {command}"
+    parser = argparse.ArgumentParser(prog, usage, description, allow_abbrev=False)
+    parser.add_argument("--state", type=Path, default=STATE, help=f"where the cluster is written down ({STATE})")
+    return parser
+
+
+def _print_environment(handle: ClusterHandle) -> None:
+    for name, value in handle.environment.items():
+        print(f"  export {name}={shlex.quote(value)}")

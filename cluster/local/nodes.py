@@ -1,0 +1,156 @@
+"""Ray's nodes as child processes: one `ray start --block` each, every node on a loopback address of its own."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from cluster.local.cluster_info import ClusterHandle, authentication
+from cluster.local.processes import die_with_parent
+from cluster.local.settings import ClusterSettings, PoolSettings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SERVE_GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "teacher_server.serve.proxy_guard.middlewares"}
+"""What has Serve's HTTP proxy close its own routes, which ask for no token."""
+STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
+"""What `ray job stop` leaves a run to save itself before SIGKILL; read on the head, where the job's guard runs."""
+_STARTED = "Ray runtime started"
+_PORTS = range(20000, 32000)  # below the ports that Linux gives to outgoing connections
+
+
+class StartFailed(Exception):
+    """A node didn't come up; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One `ray start --block`; what it prints stands in `output`."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def is_up(self) -> bool:
+        """Whether the node has joined; StartFailed with its last words when it has ended instead."""
+        text = self.output.read_text(errors="replace")
+        if self.process.poll() is not None:
+            last_line = (text.strip().splitlines() or ["it printed nothing"])[-1]
+            raise StartFailed(f"the {self.name} node ended with status {self.process.returncode}: {last_line}")
+        return _STARTED in text
+
+
+class Nodes:
+    """Starts the nodes of one cluster in `folder`. Loopback addresses 127.x.y.* keep it apart from other clusters."""
+
+    def __init__(self, folder: Path, settings: ClusterSettings) -> None:
+        self._folder, self._settings = folder, settings
+        self._network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
+        self._ports = free_ports(5 + settings.teacher.nodes + settings.student.nodes)
+        self.address = f"{self._network}.1:{self._ports.pop()}"
+        self.dashboard_port = settings.dashboard_port or self._ports.pop()
+        self.serve_port = settings.serve_port or self._ports.pop()
+
+    def start(self, pause: Callable[[], None]) -> list[Node]:
+        """Start all nodes, the head first: others wait for it by themselves, but too shortly for a busy machine."""
+        head = self.head()
+        while not head.is_up():
+            pause()
+        pools = [("teacher", self._settings.teacher), ("student", self._settings.student)]
+        names = [(pool, f"-{n + 1}" if n else "", options) for pool, options in pools for n in range(options.nodes)]
+        return [head, *(self.pool(*name, host) for host, name in enumerate(names, start=2))]
+
+    def head(self) -> Node:
+        """The node without work: it holds the dashboard, the jobs' drivers and Serve's controller and proxy."""
+        options = ["--head", "--port", self.address.split(":")[1], "--num-cpus", "0", "--no-monitor"]
+        dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
+        return self._start("head", 1, [*options, *dashboard, "--ray-client-server-port", str(self._ports.pop())])
+
+    def pool(self, pool: str, suffix: str, settings: PoolSettings, host: int) -> Node:
+        """A node that offers `slots` of the resource POOL_pool."""
+        resources = json.dumps({f"{pool}_pool": settings.slots})
+        options = ["--address", self.address, "--num-cpus", str(settings.cpus), "--num-gpus", str(settings.gpus)]
+        # a training job's driver prints what its workers print; nobody prints what replicas do
+        follow = ["--include-log-monitor", str(pool == "student")]
+        return self._start(pool + suffix, host, [*options, *follow, "--resources", resources])
+
+    def _start(self, name: str, host: int, options: list[str]) -> Node:
+        temporary, output = self._folder / name, self._folder / f"{name}.log"
+        temporary.mkdir()
+        memory = str(self._settings.object_store_mb * 1_000_000)
+        common = ["--block", "--disable-usage-stats", "--node-ip-address", f"{self._network}.{host}"]
+        agent = [
+            "--dashboard-agent-listen-port",
+            str(self._ports.pop()),
+        ]  # they share 127.0.0.1, beside their own address
+        storage = ["--temp-dir", str(temporary), "--object-store-memory", memory]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *agent, *storage, *options]
+        with output.open("wb") as stream:
+            process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=node_environment(self._folder, self.dashboard_port),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        return Node(name, process, output)
+
+
+def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
+    """The keeper's own variables, less what points at other clusters, plus the token and the path to this project."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
+    binaries = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
+    return {
+        **inherited,
+        **authentication(folder),
+        **SERVE_GUARD,
+        **STOP_WAIT,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PATH": os.pathsep.join(binaries),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard_port}",  # else Ray Train's helpers guess
+        "RAY_prestart_worker_first_driver": "0",  # replicas and training workers ask for other environments anyway
+    }
+
+
+def wait_until_ready(nodes: list[Node], handle: ClusterHandle, pause: Callable[[], None]) -> None:
+    """Call `pause` until every node has joined and the dashboard answers for jobs and Serve."""
+    while [node for node in nodes if not node.is_up()]:
+        pause()
+    for path in ("/api/jobs/", "/api/serve/applications/"):
+        while not _answers(handle, path):
+            pause()
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports on which nothing listens now."""
+    ports = [port for port in random.sample(_PORTS, 20 * count) if _is_free(port)]
+    if len(ports) < count:
+        raise StartFailed(f"found {len(ports)} of {count} free ports between {_PORTS.start} and {_PORTS.stop}")
+    return ports[:count]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(handle: ClusterHandle, path: str) -> bool:
+    try:
+        handle.get(path)
+    except httpx.HTTPError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""From examples to micro-batches: padded, packed, or whole traces as one sequence."""

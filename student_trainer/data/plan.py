@@ -1,0 +1,122 @@
+"""What flows into a training step: examples, grouped by the step that uses them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from common.sequences import Sequence
+from common.wire import TeacherAnswer
+from student_trainer.pipeline.teacher_news import NO_NEWS, TeacherNews
+
+Kind = Literal["does_not_fit", "refused", "bad_answer", "failed", "cut_by_length"]
+"""Why a prompt gave no example: too long for the run, the teacher's own word, its answers could not be used, no answer
+while others got one, a completion without an end."""
+UNANSWERED: tuple[Kind, ...] = ("refused", "bad_answer", "failed")
+"""Kinds that are the teacher's doing."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sequence and what the teacher says about its completion; `answer` is None without a teacher (mode sft)."""
+
+    sequence: Sequence
+    answer: TeacherAnswer | None
+    epoch: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A prompt without an example, and why."""
+
+    id: str
+    epoch: int
+    position: int
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One rank's share of one optimizer step: `positions` of the epoch's global order."""
+
+    step: int  # from 1
+    epoch: int  # from 0
+    positions: range
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """How far this rank's asking was ahead of a step: counts as the step began, and what its answers took."""
+
+    window: int
+    window_limit: int
+    """The size that the window may not exceed: `teacher.window`, or `teacher.max_window` where it sizes itself."""
+    in_flight: int
+    ready: int
+    latency_s: float
+    """Seconds from asking to having the slowest of the step's answers."""
+    staleness: int
+    """How many steps before this one the first of its answers was asked for."""
+    replicas: int | None
+    """Of the teacher, where it says so."""
+
+
+@dataclass(frozen=True)
+class StepExamples:
+    """A step's examples of one rank, in the global order, and its prompts that gave none."""
+
+    plan: StepPlan
+    examples: list[Example]
+    unused: list[Unused]
+    began: float
+    """When the caller asked for them, by `time.perf_counter`."""
+    waited_s: float
+    """Seconds the caller was blocked for them."""
+    stream_s: float
+    """Seconds spent on reading and rendering rows, in the background, since the step before."""
+    ahead: Ahead | None = None
+    """None where no teacher is asked."""
+    news: TeacherNews = NO_NEWS
+
+    @property
+    def quarantined(self) -> int:
+        return sum(prompt.kind != "cut_by_length" for prompt in self.unused)
+
+    @property
+    def dropped_by_length(self) -> int:
+        return sum(prompt.kind == "cut_by_length" for prompt in self.unused)
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Optimizer steps of an epoch; the last one may be short."""
+    return -(-rows // batch_size)
+
+
+def total_steps(rows: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
+    """The last step of the run."""
+    planned = epochs * steps_per_epoch(rows, batch_size)
+    return planned if max_steps is None else min(max_steps, planned)
+
+
+def next_position(step: int, rows: int, batch_size: int) -> tuple[int, int]:
+    """(epoch, position) at which the step after `step` begins."""
+    epoch, within = divmod(step, steps_per_epoch(rows, batch_size))
+    return epoch, within * batch_size
+
+
+def plan_steps(
+    rows: int, batch_size: int, epochs: int, max_steps: int | None, rank: int, world: int, done: int = 0
+) -> Iterator[StepPlan]:
+    """Yield this rank's plans after step `done`.
+
+    Step s of an epoch consumes positions [sB, (s+1)B) of its order and rank r takes a contiguous slice of them, so the
+    number of workers changes nothing but speed. A rank's slice may be empty.
+    """
+    per_epoch = steps_per_epoch(rows, batch_size)
+    for step in range(done + 1, total_steps(rows, batch_size, epochs, max_steps) + 1):
+        epoch, within = divmod(step - 1, per_epoch)
+        start, stop = within * batch_size, min((within + 1) * batch_size, rows)
+        share = stop - start
+        first, end = start + share * rank // world, start + share * (rank + 1) // world
+        yield StepPlan(step, epoch, range(first, end))

@@ -1,0 +1,1 @@
+"""The loss: its definition, and the same computed fast."""

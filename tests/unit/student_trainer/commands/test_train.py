@@ -1,0 +1,174 @@
+"""The command line: quick help, absolute paths, one clear line for each mistake of the user."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.errors import UserError
+from student_trainer.__main__ import main
+from student_trainer.commands.train import with_absolute_paths
+from student_trainer.persistence import run_folder
+from student_trainer.persistence.run_folder import append_metrics, cut_metrics, read_metrics
+from student_trainer.ray_train.launch import check_resources, launch, meeting_s
+from student_trainer.ray_train.progress import ProgressLine, describe
+from student_trainer.settings import WorkerSettings
+from tests.unit.student_trainer.stand_in import make_settings
+
+HEAVY = {"torch", "ray", "vllm", "transformers"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]):
+    program = (
+        "import sys\nfrom student_trainer.__main__ import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "train" in result.stdout
+    assert result.stderr.strip() == "[]"
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="expected one of: train"):
+        main(["trian"])
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (None, [], "can't read the settings file"),
+        ("run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\nlerning_rate: 3\n", [], "'lerning_rate'"),
+        ("run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\n", ["--batch_size", "0"], "batch_size"),
+        ("run_folder: r\ndata: {train: d}\nstudent: {model: m}\n", [], "mode kd needs the section teacher"),
+        ("run_folder: r\nmode: sft\ndata: {train: nowhere}\nstudent: {model: m}\n", [], "nowhere"),
+        (
+            "run_folder: r\nmode: sft\ndata: {train: d}\nstudent: {model: m}\n",
+            ["--completion.temperature", "3"],
+            "or equal to 2",
+        ),
+        ("run_folder: r\ndata: {train: d}\nteacher: {top_k: 5000}\n", [], "or equal to 4096"),
+        (
+            "run_folder: r\ndata: {train: d}\nteacher: {url: u, model: m, window: 300}\n",
+            [],
+            "window 300 above max_window 256; raise max_window",
+        ),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str | None, overrides: list[str], message: str):
+    config = tmp_path / "config.yaml"
+    if text:
+        config.write_text(text)
+    with pytest.raises(UserError, match=message):
+        main(["train", str(config), *overrides])
+
+
+def test_missing_validation_rows_are_named_before_anything_is_loaded(tmp_path: Path):
+    data = {"train": tmp_path / "data", "validation": tmp_path / "nowhere"}
+    with pytest.raises(UserError, match="nowhere"):
+        launch(make_settings(tmp_path, data=data))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dead_ray_address_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**options: Any) -> None:
+        raise ConnectionError("failed to connect to GCS")
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.1.2.3:6379")
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=10\.1\.2\.3:6379; start it"):
+        launch(make_settings(tmp_path))
+
+
+def test_workers_wait_longer_for_each_other_than_one_may_wait_for_its_teacher(tmp_path: Path):
+    teacher = {"url": "http://a", "model": "teacher", "patience_s": 7200, "timeout_s": 900}
+    assert meeting_s(make_settings(tmp_path, teacher=teacher)) > 7200 + 6 * 900
+    assert meeting_s(make_settings(tmp_path, mode="sft", teacher=None)) == 1800
+
+
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = make_settings(tmp_path, run_folder="runs/one", student={"model": "base"})
+    (tmp_path / "base").mkdir()
+    monkeypatch.chdir(tmp_path)
+    resolved = with_absolute_paths(settings)
+    assert resolved.run_folder == tmp_path / "runs" / "one"
+    assert resolved.student.model == str(tmp_path / "base")
+    assert resolved.data.train == settings.data.train
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert with_absolute_paths(make_settings(tmp_path, student={"model": "~/base"})).student == resolved.student
+    assert with_absolute_paths(make_settings(tmp_path, student={"model": "org/name"})).student.model == "org/name"
+
+
+def line_of(step: int) -> dict[str, float]:
+    return {
+        "progress/step": step, "progress/used": 4, "progress/tokens": 1000, "train/loss": 2.5, "time/step_s": 1.0,
+        "time/waited_s": 0.25,
+    }  # fmt: skip
+
+
+def test_the_progress_line():
+    assert describe([], 10, "teacher") == ""
+    assert describe([line_of(1), line_of(2)], 10, "teacher") == (
+        "step 2/10  loss 2.5000  1,000 tokens/s  waited for the teacher 25%"
+    )
+    ahead = line_of(2) | {"pipeline/window": 48.0, "pipeline/ready": 17.0}
+    assert describe([ahead], 10, "teacher").endswith("waited for the teacher 25%  window 48, 17 answers ready")
+    without_loss = {name: value for name, value in line_of(3).items() if name != "train/loss"}
+    assert describe([without_loss], 10, "data") == "step 3/10  no prompt used  1,000 tokens/s  waited for the data 25%"
+
+
+def test_metrics_are_read_only_when_there_are_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    reads = []
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr(
+        "student_trainer.ray_train.progress.read_metrics", lambda folder: reads.append(0) or read_metrics(folder)
+    )
+    progress = ProgressLine(tmp_path, 10, "teacher")
+    for step in (1, 2):
+        append_metrics(tmp_path, line_of(step))
+        progress.update()
+        progress.update()
+    assert len(reads) == 2
+
+
+def test_the_line_is_shown_once_more_when_the_run_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with ProgressLine(tmp_path, 10, "teacher"):
+        append_metrics(tmp_path, line_of(7))
+    assert "step 7/10" in capsys.readouterr().out
+
+
+def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path):
+    for step in (1, 2, 3):
+        append_metrics(tmp_path, line_of(step))
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"progress/step": 4, "tra')
+    assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    cut_metrics(tmp_path, 2)
+    assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Ray itself would wait for ever."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "student_pool": 1.0})
+    check_resources(WorkerSettings(count=4, gpus=0))
+    with pytest.raises(UserError, match="2 workers need 2 of the resource GPU, the cluster has 0"):
+        check_resources(WorkerSettings(count=2, gpus=1))
+    with pytest.raises(UserError, match="resource gpu_pool"):
+        check_resources(WorkerSettings(gpus=0, pool="gpu_pool"))
+
+
+def test_a_run_of_an_earlier_release_goes_on_with_the_defaults_of_settings_that_came_since(tmp_path: Path):
+    settings = make_settings(tmp_path)
+    run_folder.prepare(settings)
+    (settings.run_folder / "checkpoints" / "step-1").mkdir(parents=True)
+    config = settings.run_folder / "config.yaml"
+    written = yaml.safe_load(config.read_text())
+    del written["shuffle"], written["student"]["lora"]["use_dora"]
+    config.write_text(yaml.safe_dump(written))
+    run_folder.prepare(settings)
+    with pytest.raises(UserError, match="shuffle was 'rows', now 'traces'"):
+        run_folder.prepare(settings.model_copy(update={"shuffle": "traces"}))
