@@ -17,7 +17,7 @@ from common.sequences import Sequence, pad
 from common.wire import TeacherAnswer
 from student_trainer.batching.packing import fill_packs, keep_apart
 from student_trainer.batching.traces import Strand, merge_traces
-from student_trainer.data.plan import Example
+from student_trainer.data.plan import Example, Key
 from student_trainer.loss.loss import Targets, TeacherRows, Weights
 
 PAD_ID = 0
@@ -150,4 +150,4 @@ def _nothing(distilling: bool) -> Example:
     sequence = Sequence("nothing", (PAD_ID,), (PAD_ID,), "dataset", "stop")
     zero, ids = np.zeros(1, np.float32), np.zeros(1, np.int32)
     answer = TeacherAnswer("nothing", "", "", "scored", None, ids, zero, ids[:, None], zero[:, None], zero)
-    return Example(sequence, answer if distilling else None, 0, 0)
+    return Example(sequence, answer if distilling else None, Key(0, 0))

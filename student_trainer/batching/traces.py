@@ -41,7 +41,7 @@ def merge_traces(examples: list[Example]) -> list[Strand]:
     They depend on the set of examples alone, not on its order.
     """
     strands: list[Strand] = []
-    for example in sorted(examples, key=lambda example: (-len(example.sequence), example.epoch, example.position)):
+    for example in sorted(examples, key=lambda example: (-len(example.sequence), example.key)):
         home = next((strand for strand in strands if _begins(example.sequence, strand.sequence)), None)
         if home is None:
             strands.append(Strand([example]))

@@ -126,7 +126,7 @@ def _usage(step: StepExamples, batches: list[Batch], world: World) -> dict[str, 
             "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
-            **step.news.metrics(),
+            **(step.teacher.metrics() if step.teacher else {}),
             **counts_of(step),
         }
     )

@@ -10,8 +10,8 @@ import re
 import time
 from pathlib import Path
 
-from common.client import read_token
 from common.errors import UserError
+from common.teacher_client.api_key import read_token
 
 logger = logging.getLogger(__name__)
 

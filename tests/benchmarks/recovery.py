@@ -155,7 +155,7 @@ def accounts(stage: Stage) -> dict[str, float]:
     """How many prompts of all runs, each up to the last of its ledger, are missing there or stand there repeatedly."""
     rows, totals = len(PromptStream(stage.data, seed=0)), Counter[str]()
     for ledger in stage.folder.glob(f"*/{USED}"):
-        used = Counter((entry["epoch"], entry["position"]) for entry in map(json.loads, ledger.open()))
+        used = Counter((entry["epoch"], entry["index"]) for entry in map(json.loads, ledger.open()))
         epoch, position = max(used)
         totals["prompts_used"] += len(used)
         totals["prompts_lost"] += epoch * rows + position + 1 - len(used)

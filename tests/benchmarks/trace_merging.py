@@ -19,7 +19,7 @@ from common.render import Renderer, Template
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, Turn, read_rows, write_rows
 from student_trainer.batching.traces import merge_traces
-from student_trainer.data.plan import Example
+from student_trainer.data.plan import Example, Key
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.pretraining.settings import TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
@@ -72,7 +72,7 @@ def measure(rows: list[PromptRow], copies: Path, template: Template) -> Iterator
     yield f"{template}_ratio", round(separate / merged, 3)
     for shuffle in SHUFFLES:
         stream = PromptStream(copies, seed=0, shuffle=shuffle)
-        ordered = [row for _, row in stream.rows(0, range(len(stream)))]
+        ordered = [stream.row(0, index) for index in range(len(stream))]
         for share in SHARES:
             chunks = (ordered[start : start + share] for start in range(0, len(ordered), share))
             steps = [count(step, renderer) for step in chunks]
@@ -83,7 +83,7 @@ def measure(rows: list[PromptRow], copies: Path, template: Template) -> Iterator
 
 def count(rows: list[PromptRow], renderer: Renderer) -> tuple[int, int]:
     """Tokens of the rows apart, and of their strands."""
-    strands = merge_traces([Example(renderer.sequence(row), None, 0, place) for place, row in enumerate(rows)])
+    strands = merge_traces([Example(renderer.sequence(row), None, Key(0, place)) for place, row in enumerate(rows)])
     merged = sum(map(len, strands))
     return merged + sum(strand.tokens_saved for strand in strands), merged
 

@@ -20,7 +20,7 @@ from vllm.v1.outputs import LogprobsTensors
 
 from common import wire
 from common.api import DistillRequest, DistillSequence
-from common.client import TeacherClient
+from common.teacher_client.calls import TeacherCalls
 from teacher_server.engine.protocol import Positions
 from teacher_server.vllm.logprob_rows import from_flat, rounded
 from teacher_server.vllm.logprobs_processor import ArrayLogprobsProcessor
@@ -160,7 +160,7 @@ def ask(url: str, completion: list[int]) -> list[torch.Tensor]:
     sequence = DistillSequence(id="sequence", prompt_token_ids=trl_json.PROMPT, completion_token_ids=completion)
 
     async def distill() -> wire.TeacherAnswer:
-        async with TeacherClient(url, "token") as teacher:
+        async with TeacherCalls(url, "token") as teacher:
             (answer,) = await teacher.distill(DistillRequest(model="teacher", top_k=K, sequences=[sequence]))
             return answer
 

@@ -78,7 +78,7 @@ class Stage:
         """The prompts' ids in the order in which a run takes them."""
         settings = TrainSettings.model_validate(yaml.safe_load(self.config.read_text()))
         stream = PromptStream(settings.data.train, settings.shuffle_seed)
-        return [row.id for _, row in stream.rows(0, range(len(stream)))]
+        return [stream.row(0, index).id for index in range(len(stream))]
 
 
 def make_files(folder: Path, rows: int, teachers: Sequence[str] = ("bigram", "vllm")) -> None:

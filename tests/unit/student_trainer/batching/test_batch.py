@@ -9,7 +9,7 @@ import torch
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.batching.batch import PAD_ID, micro_batches, weights_of
-from student_trainer.data.plan import Example
+from student_trainer.data.plan import Example, Key
 from student_trainer.loss.loss import Weights
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def make_example(
         name, "m", "r", "scored", None, ids, -ids.astype(np.float32), topk, -10.0 * topk.astype(np.float16),
         -100 * ids.astype(np.float32),
     )  # fmt: skip
-    return Example(Sequence(name, prompt, completion, writer, "stop"), answer, 0, 0)
+    return Example(Sequence(name, prompt, completion, writer, "stop"), answer, Key(0, 0))
 
 
 SHORT = make_example("short", (1, 2), (3, 0))
@@ -86,8 +86,8 @@ def test_without_examples_there_is_one_batch_of_no_weight(distilling: bool, budg
 
 
 def test_an_answer_about_other_tokens_is_refused():
-    mixed_up = Example(SHORT.sequence, LONG.answer, 0, 0)
+    mixed_up = Example(SHORT.sequence, LONG.answer, Key(0, 0))
     with pytest.raises(ValueError, match="short"):
         micro_batches([mixed_up], 1, True, CPU)
     with pytest.raises(ValueError, match="short"):
-        micro_batches([Example(SHORT.sequence, None, 0, 0)], 1, True, CPU)
+        micro_batches([Example(SHORT.sequence, None, Key(0, 0))], 1, True, CPU)

@@ -12,7 +12,7 @@ from common.render import Renderer
 from common.toolbench.rows import PromptRow, Turn
 from student_trainer.batching.batch import micro_batches
 from student_trainer.batching.traces import Strand, merge_traces
-from student_trainer.data.plan import Example
+from student_trainer.data.plan import Example, Key
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
@@ -67,7 +67,7 @@ OTHERS = make_trace(3, seed=7)
 
 
 def strands_of(examples: list[Example]) -> list[set[int]]:
-    return [{example.position for example in strand.examples} for strand in merge_traces(examples)]
+    return [{example.key.index for example in strand.examples} for strand in merge_traces(examples)]
 
 
 def test_a_trace_is_one_strand_as_long_as_its_last_row():
@@ -95,7 +95,7 @@ def test_equal_rows_stay_two_alone_and_both_learn_inside_a_longer_one():
 
 @pytest.mark.parametrize("writer", ["teacher", "student"])
 def test_turns_that_the_dataset_did_not_write_stay_apart(writer: Literal["teacher", "student"]):
-    written = [make_example(e.position, e.sequence.prompt_ids, e.sequence.completion_ids, writer) for e in TRACE]
+    written = [make_example(e.key.index, e.sequence.prompt_ids, e.sequence.completion_ids, writer) for e in TRACE]
     assert len(merge_traces([written[0], *TRACE[1:]])) == 2
     assert len(merge_traces([*TRACE[:3], written[3]])) == 2
 
@@ -112,7 +112,7 @@ def test_real_layouts(template: Literal["chat", "toolbench"], strands: int):
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = CLOSED
     renderer = Renderer(tokenizer, template, None)
-    examples = [Example(renderer.sequence(row), None, 0, row.step) for row in trace_rows("t", "Weather?")]
+    examples = [Example(renderer.sequence(row), None, Key(0, row.step)) for row in trace_rows("t", "Weather?")]
     assert len(merge_traces(examples)) == strands
 
 

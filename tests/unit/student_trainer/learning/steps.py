@@ -11,7 +11,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.batching.batch import Batch, micro_batches, weights_of
-from student_trainer.data.plan import Example
+from student_trainer.data.plan import Example, Key
 from student_trainer.learning.measure import sums_on
 from student_trainer.learning.student import Student
 from student_trainer.loss.loss import shares_of
@@ -26,17 +26,17 @@ def random_ids(seed: int, length: int) -> Ids:
 
 
 def make_example(
-    position: int, prompt: Ids, completion: Ids, writer: Literal["dataset", "teacher", "student"] = "dataset"
+    index: int, prompt: Ids, completion: Ids, writer: Literal["dataset", "teacher", "student"] = "dataset"
 ) -> Example:
-    """The example "row-<position>", with an answer of its own: 4 ids a position and a tail."""
-    draw, name = np.random.default_rng(position), f"row-{position}"
+    """The example "row-<index>", with an answer of its own: 4 ids a position and a tail."""
+    draw, name = np.random.default_rng(index), f"row-{index}"
     masses = draw.dirichlet(np.ones(5), len(completion)).astype(np.float32)  # [T, 4 + 1]
     topk = np.stack([draw.permutation(257)[:4] for _ in completion]).astype(np.int32)
     ids, logprobs = np.array(completion, np.int32), np.log(masses)
     answer = TeacherAnswer(
         name, "m", "r", "scored", None, ids, logprobs[:, 0], topk, logprobs[:, :4], logprobs[:, 4]
     )  # fmt: skip
-    return Example(Sequence(name, prompt, completion, writer, "stop"), answer, 0, position)
+    return Example(Sequence(name, prompt, completion, writer, "stop"), answer, Key(0, index))
 
 
 def apart(examples: list[Example]) -> list[Batch]:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from common.errors import UserError
 from common.sequences import Sequence
 from student_trainer.batching.batch import Batch, micro_batches
-from student_trainer.data.plan import Example
+from student_trainer.data.plan import Example, Key
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loss.loss import Shares
 from student_trainer.student_settings import LossSettings
@@ -23,7 +23,7 @@ SEQUENCES = [
 
 
 def batch_of(sequences: list[Sequence]) -> Batch:
-    (batch,) = micro_batches([Example(each, None, 0, 0) for each in sequences], 9, False, CPU)
+    (batch,) = micro_batches([Example(each, None, Key(0, 0)) for each in sequences], 9, False, CPU)
     return batch
 
 

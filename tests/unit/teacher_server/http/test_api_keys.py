@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.client import TOKEN_VARIABLE, read_token
 from common.errors import UserError
+from common.teacher_client.api_key import TOKEN_VARIABLE, read_token
 from teacher_server.http import api_keys
 from teacher_server.http.api_keys import Tokens, open_tokens, parse_tokens
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from common.client import TeacherUnavailable
+from common.teacher_client.failures import TeacherUnavailable
 
 COUNTDOWN_S = 15.0
 """Seconds between two lines of the countdown."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.api import DistillRequest, DistillSequence, GenerateOptions
-from common.verify import BadAnswer, verify
+from common.teacher_client.failures import BadAnswer
+from common.teacher_client.verify import verify
 from common.wire import TeacherAnswer, failed
 
 VOCABULARY_SIZE, TOP_K = 10, 3

@@ -1,8 +1,7 @@
-"""The teacher's client: what it tries again, what it doesn't, and the words of its errors."""
+"""Single calls of a teacher: their answers in order, and each failure by its kind and words."""
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -10,15 +9,10 @@ import pytest
 
 from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions, TeacherCard
-from common.client import (
-    OVERLOAD_PATIENCE_S,
-    TOKEN_VARIABLE,
-    TeacherClient,
-    TeacherRefused,
-    TeacherUnavailable,
-    read_token,
-)
 from common.errors import UserError
+from common.teacher_client.api_key import TOKEN_VARIABLE, read_token
+from common.teacher_client.calls import TeacherCalls
+from common.teacher_client.failures import BadAnswer, CallFailed, EngineDown, Overloaded, TeacherRefused, Unreachable
 
 pytestmark = pytest.mark.anyio
 REQUEST = DistillRequest(
@@ -27,22 +21,9 @@ REQUEST = DistillRequest(
     sequences=[DistillSequence(id=id, prompt_token_ids=[1], completion_token_ids=[2]) for id in ("a", "b")],
 )
 CARD = TeacherCard(
-    models=[], tokenizer_fingerprint="f", vocabulary_size=3, max_top_k=2, max_length=9, abilities=["score"],
-    dtype="float32", versions={},
+    models=[], tokenizer_fingerprint="f", chat_template_fingerprint=None, terminators={}, end_token_ids=[1],
+    vocabulary_size=3, max_top_k=2, max_length=9, abilities=["score"], dtype="float32", versions={},
 )  # fmt: skip
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the client waited between attempts, without waiting; its clock counts those seconds alone."""
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: sum(waited)))
-    return waited
 
 
 def stream(*ids: str) -> bytes:
@@ -71,9 +52,8 @@ class Teacher:
             raise answer
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
-    def client(self, attempts: int = 4) -> TeacherClient:
-        transport = httpx.MockTransport(self)
-        return TeacherClient("http://teacher/prefix/", "secret", attempts=attempts, transport=transport)
+    def client(self) -> TeacherCalls:
+        return TeacherCalls("http://teacher/prefix/", "secret", transport=httpx.MockTransport(self))
 
 
 def refusal(status: int, message: str = "because", **headers: str) -> httpx.Response:
@@ -81,7 +61,6 @@ def refusal(status: int, message: str = "because", **headers: str) -> httpx.Resp
 
 
 GOOD = httpx.Response(200, content=stream("b", "a"))
-OVERLOAD = refusal(503, "too many requests", **{"Retry-After": "10"})
 
 
 async def test_sends_the_request_and_puts_answers_in_its_order():
@@ -110,101 +89,58 @@ async def test_reads_the_card():
         assert await client.teacher() == CARD
 
 
+BUSY = {"Retry-After": "7"}
+NO_ENGINE = httpx.Response(503, headers=BUSY, json={"error": {"message": "dead", "code": "engine_unavailable"}})
+
+
 @pytest.mark.parametrize(
-    "failure",
+    ("met", "kind", "said"),
     [
-        refusal(500),
-        refusal(503),
-        refusal(408),
-        refusal(429),
-        httpx.Response(502, text="<html>bad gateway"),
-        httpx.ConnectError("refused"),
-        httpx.ReadTimeout("slow"),
-        httpx.DecodingError("no gzip"),
-        httpx.RemoteProtocolError("peer closed connection without sending complete message body"),
-        httpx.Response(200, content=stream("a", "b")[:-8]),
-        httpx.Response(200, content=stream("a", "b")[:300]),
-        httpx.Response(200, content=b"no arrow"),
-        httpx.Response(200, content=stream("a")),
-        httpx.Response(200, content=stream("a", "b", "c")),
-        httpx.Response(200, content=stream("a", "b", "a")),
+        (refusal(500), CallFailed, "HTTP 500: because"),
+        (refusal(408), CallFailed, "HTTP 408"),
+        (refusal(503), CallFailed, "HTTP 503"),
+        (httpx.Response(503, text="a proxy's\nown words"), CallFailed, "HTTP 503: a proxy's own words"),
+        (httpx.Response(502, text="<html>bad gateway"), CallFailed, "HTTP 502: <html>bad gateway"),
+        (refusal(429), Overloaded, "HTTP 429"),
+        (refusal(503, **BUSY), Overloaded, "HTTP 503: because"),
+        (NO_ENGINE, EngineDown, "HTTP 503: dead"),
+        (httpx.ConnectError("refused"), Unreachable, "refused"),
+        (httpx.ConnectTimeout(""), Unreachable, "ConnectTimeout"),
+        (httpx.ReadTimeout(""), CallFailed, "ReadTimeout"),
+        (httpx.DecodingError("no gzip"), CallFailed, "no gzip"),
+        (httpx.RemoteProtocolError("peer closed connection"), CallFailed, "peer closed"),
+        (httpx.Response(200, content=stream("a", "b")[:-8]), BadAnswer, "cut off in transit"),
+        (httpx.Response(200, content=stream("a", "b")[:300]), BadAnswer, ""),
+        (httpx.Response(200, content=b"no arrow"), BadAnswer, ""),
+        (httpx.Response(200, content=stream("a")), BadAnswer, r"answers missing for \['b'\]"),
+        (httpx.Response(200, content=stream("a", "b", "c")), BadAnswer, r"never asked for \['c'\]"),
+        (httpx.Response(200, content=stream("a", "b", "a")), BadAnswer, "some came twice"),
     ],
 )
-async def test_tries_again_what_may_pass(waits: list[float], failure: httpx.Response | Exception):
-    teacher = Teacher(failure, failure, GOOD)
+async def test_a_call_fails_by_the_kind_of_what_it_met(met: httpx.Response | Exception, kind: type, said: str):
+    teacher = Teacher(met, GOOD)
     async with teacher.client() as client:
-        assert len(await client.distill(REQUEST)) == 2
-    assert len(teacher.requests) == 3
-    assert 0.5 <= waits[0] <= 1 <= waits[1] <= 1.5
-
-
-async def test_waits_as_long_as_the_teacher_says(waits: list[float]):
-    teacher = Teacher(refusal(503, **{"Retry-After": "7"}), refusal(503, **{"Retry-After": "9999"}), GOOD)
-    async with teacher.client() as client:
-        await client.distill(REQUEST)
-    assert 7 <= waits[0] <= 7 * 1.5
-    assert 30 <= waits[1] <= 30 * 1.5
-
-
-async def test_clients_refused_together_come_back_apart(waits: list[float]):
-    broken = httpx.ConnectError("refused")
-    teacher = Teacher(*[OVERLOAD] * 9, *[broken] * 9, GOOD)
-    async with teacher.client(attempts=10) as client:
-        await client.distill(REQUEST)
-    assert len(set(waits)) == 18
-
-
-async def test_a_teacher_that_says_come_back_at_once_is_not_asked_without_pause(waits: list[float]):
-    async with Teacher(*[refusal(503, **{"Retry-After": "0"})] * 9, GOOD).client() as client:
-        await client.distill(REQUEST)
-    assert 0.5 <= waits[0] < waits[8]
-
-
-async def test_overload_is_no_attempt(waits: list[float]):
-    broken = httpx.ConnectError("refused")
-    teacher = Teacher(broken, *[OVERLOAD] * 20, broken, *[OVERLOAD] * 20, GOOD)
-    async with teacher.client(attempts=3) as client:
-        assert len(await client.distill(REQUEST)) == 2
-    assert len(teacher.requests) == 43
-    assert 1 <= waits[21] <= 1.5  # after the second failure, however often the teacher was busy in between
-
-
-async def test_overload_without_end_is_given_up(waits: list[float]):
-    async with Teacher(OVERLOAD).client(attempts=1) as client:
-        with pytest.raises(TeacherUnavailable, match="in 600 s of overload; the last: HTTP 503: too many requests"):
+        with pytest.raises(kind, match=said) as caught:
             await client.distill(REQUEST)
-    assert OVERLOAD_PATIENCE_S <= sum(waits) <= OVERLOAD_PATIENCE_S + 10 * 1.5
-
-
-@pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
-async def test_a_refused_request_is_not_tried_again(waits: list[float], status: int):
-    teacher = Teacher(refusal(status, "top_k: got 9"))
-    async with teacher.client() as client:
-        with pytest.raises(TeacherRefused, match=rf"refused the request \({status}\): top_k: got 9") as caught:
-            await client.distill(REQUEST)
-    assert caught.value.status == status
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
     assert len(teacher.requests) == 1
 
 
-@pytest.mark.parametrize(
-    ("failure", "said"),
-    [
-        (httpx.ConnectError("All connection attempts failed"), "All connection attempts failed"),
-        (httpx.Response(200, content=stream("a", "b")[:-8]), "cut off in transit"),
-        (httpx.Response(200, content=stream("a")), r"answers missing for \['b'\]"),
-        (httpx.Response(503, text="a proxy's\nown words"), "HTTP 503: a proxy's own words"),
-        (httpx.ReadTimeout(""), "ReadTimeout"),
-    ],
-)
-async def test_gives_up_with_one_line(waits: list[float], failure: httpx.Response | Exception, said: str):
-    teacher = Teacher(failure)
-    async with teacher.client(attempts=3) as client:
-        with pytest.raises(
-            TeacherUnavailable, match=f"http://teacher/prefix in 3 attempts; the last: .*{said}"
-        ) as caught:
+@pytest.mark.parametrize(("given", "kept"), [("7", 7), ("9999", 30), ("0", 0), ("soon", None), ("", None)])
+async def test_what_the_teacher_says_of_waiting_is_kept_within_bounds(given: str, kept: float | None):
+    async with Teacher(refusal(429, **{"Retry-After": given})).client() as client:
+        with pytest.raises(Overloaded) as caught:
             await client.distill(REQUEST)
-    assert "\n" not in str(caught.value)
-    assert len(teacher.requests) == 3
+    assert caught.value.retry_after_s == kept
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
+async def test_a_refused_request_is_said_in_the_teachers_words(status: int):
+    async with Teacher(refusal(status, "top_k: got 9")).client() as client:
+        with pytest.raises(TeacherRefused, match=rf"refused the request \({status}\): top_k: got 9") as caught:
+            await client.distill(REQUEST)
+    assert caught.value.status == status
 
 
 async def test_another_service_is_not_taken_for_a_teacher():
@@ -223,8 +159,8 @@ async def test_the_token_goes_to_no_proxy(monkeypatch: pytest.MonkeyPatch):
         for variable in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("http_proxy", "http://{}:{}".format(*proxy.sockets[0].getsockname()))
-        async with TeacherClient("http://127.0.0.1:9", "secret", attempts=1) as client:
-            with pytest.raises(TeacherUnavailable):
+        async with TeacherCalls("http://127.0.0.1:9", "secret") as client:
+            with pytest.raises(Unreachable):
                 await client.teacher()
     assert asked == []
 
@@ -232,7 +168,7 @@ async def test_the_token_goes_to_no_proxy(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "", "ftp://x", "http://", "http://host:80a0"])
 def test_an_address_that_is_none_is_said_at_once(url: str):
     with pytest.raises(UserError, match="expected one like http://"):
-        TeacherClient(url, "secret")
+        TeacherCalls(url, "secret")
 
 
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,15 +1,9 @@
-"""Which revisions of the teacher's weights this run learns from."""
+"""Which revisions of the teacher's weights are taken: one, or any."""
 
-import json
 import logging
-from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
-from student_trainer.persistence.ledger import USED
-
-TEACHER = "teacher.json"
-"""File in a run folder with the revision that the run began with."""
 
 log = logging.getLogger(__name__)
 
@@ -47,19 +41,3 @@ class Revisions:
             )
         log.warning("got revision %s of %s, the run began with %s: accepted", revision, model, self.first)
         self._accepted.append(revision)
-
-
-def recall(run_folder: Path) -> str | None:
-    """The revision that the run began with; None where no step of it was kept. Call it after the ledger is cut back."""
-    used, file = run_folder / USED, run_folder / TEACHER
-    if not (used.exists() and used.stat().st_size and file.exists()):
-        return None
-    return str(json.loads(file.read_text())["revision"])
-
-
-def remember(run_folder: Path, revision: str) -> None:
-    """Write down what the run began with."""
-    run_folder.mkdir(parents=True, exist_ok=True)
-    draft = run_folder / f"{TEACHER}.part"
-    draft.write_text(json.dumps({"revision": revision}) + "\n")
-    draft.replace(run_folder / TEACHER)

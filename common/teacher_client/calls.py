@@ -1,5 +1,6 @@
 """Single calls of a teacher's HTTP API: one attempt each, and what can come of it."""
 
+from copy import copy
 from types import TracebackType
 from typing import Self
 
@@ -9,53 +10,22 @@ from pydantic import ValidationError
 from common import wire
 from common.api import DistillRequest, TeacherCard
 from common.errors import UserError
+from common.teacher_client.failures import (
+    BadAnswer,
+    CallFailed,
+    EngineDown,
+    NotATeacher,
+    Overloaded,
+    TeacherRefused,
+    Unreachable,
+)
+from common.teacher_client.retry import LONGEST_WAIT_S
 
 EXAMPLE_URL = "one like http://127.0.0.1:8000/teacher"
-LONGEST_WAIT_S = 30.0
 CONNECT_S = 10.0
 """Longest wait for a connection: a host that is gone doesn't refuse, it is silent."""
-DOWN = ("engine_unavailable", "unavailable")
+NO_ENGINE = ("engine_unavailable", "unavailable")
 """Codes of a teacher's 503 that say: not overloaded, but without an engine."""
-
-
-class TeacherUnavailable(UserError):
-    """The teacher couldn't be reached, or kept failing, for as long as the caller has patience."""
-
-
-class TeacherRefused(UserError):
-    """The teacher answered that the request itself is wrong (a 4xx): trying again would change nothing."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message)  # what pickle makes it anew from, on its way out of a Ray worker
-        self.status = status
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"the teacher refused the request ({self.status}): {self.message}"
-
-
-class NotATeacher(UserError):
-    """What answers in the teacher's place has no card: a proxy's page, perhaps, while the teacher behind it is gone."""
-
-
-class CallFailed(Exception):
-    """A call that a healthy teacher would have answered; trying again may help."""
-
-    retry_after_s: float | None = None
-    """How long the teacher asked to be left alone."""
-    overload = False
-    """Whether the teacher said to come back later (429, or 503 with Retry-After)."""
-    down = False
-    """Whether it said so because it has no engine, and not because it has too much to do."""
-    garbled = False
-    """Whether there was an answer that can't be read."""
-    connected = True
-    """Whether the request reached anybody."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether it was refused by a teacher that is well and has too much to do."""
-        return self.overload and not self.down
 
 
 class TeacherCalls:
@@ -64,7 +34,7 @@ class TeacherCalls:
     def __init__(
         self, base_url: str, token: str, timeout_s: float = 120, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        self._base_url = _checked_url(base_url)
+        self.base_url = _checked_url(base_url)
         # Not the environment's proxies: the token is for the teacher alone.
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"},
@@ -82,6 +52,12 @@ class TeacherCalls:
     ) -> None:
         await self._http.aclose()
 
+    def at(self, base_url: str) -> Self:
+        """The same client at another address; it closes with this one."""
+        other = copy(self)
+        other.base_url = base_url
+        return other
+
     async def teacher(self) -> TeacherCard:
         """What the teacher says about itself.
 
@@ -94,7 +70,7 @@ class TeacherCalls:
             problem = error.errors()[0]
             detail = ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
             kind = NotATeacher if problem["type"] == "json_invalid" else UserError
-            raise kind(f"{self._base_url}/v1/teacher isn't a teacher this client knows: {detail}") from None
+            raise kind(f"{self.base_url}/v1/teacher isn't a teacher this client knows: {detail}") from None
 
     async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
         """The teacher's answers in the request's order, n samples after each other; look at `error` of each.
@@ -107,19 +83,16 @@ class TeacherCalls:
         try:
             return _in_order(request, response.content)
         except wire.WireError as error:
-            failure = CallFailed(str(error))
-            failure.garbled = True
-            raise failure from None
+            raise BadAnswer(str(error)) from None
 
     async def _send(
         self, method: str, path: str, content: str | None = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         try:
-            response = await self._http.request(method, self._base_url + path, content=content, headers=headers)
+            response = await self._http.request(method, self.base_url + path, content=content, headers=headers)
         except httpx.RequestError as error:
-            failure = CallFailed(str(error) or type(error).__name__)
-            failure.connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise failure from None
+            kind = Unreachable if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else CallFailed
+            raise kind(str(error) or type(error).__name__) from None
         if response.status_code >= 500 or response.status_code in (408, 429):
             raise _failure(response)
         if response.status_code != 200:
@@ -138,14 +111,13 @@ def _checked_url(base_url: str) -> str:
 
 
 def _failure(response: httpx.Response) -> CallFailed:
-    message = _error_field(response, "message") or _beginning(response)
-    failure = CallFailed(f"HTTP {response.status_code}: {message}")
+    message = f"HTTP {response.status_code}: {_error_field(response, 'message') or _beginning(response)}"
     wait = response.headers.get("Retry-After", "")
-    if wait.isdecimal():
-        failure.retry_after_s = min(float(wait), LONGEST_WAIT_S)
-    failure.overload = response.status_code == 429 or (response.status_code == 503 and wait.isdecimal())
-    failure.down = failure.overload and _error_field(response, "code") in DOWN
-    return failure
+    retry_after_s = min(float(wait), LONGEST_WAIT_S) if wait.isdecimal() else None
+    if response.status_code != 429 and (response.status_code != 503 or retry_after_s is None):
+        return CallFailed(message, retry_after_s)
+    kind = EngineDown if _error_field(response, "code") in NO_ENGINE else Overloaded
+    return kind(message, retry_after_s)
 
 
 def _error_field(response: httpx.Response, name: str) -> str | None:

@@ -1,7 +1,8 @@
 """The endpoints of one teacher: which of them are well, and which is asked next.
 
-Each has a breaker. Whoever is open is probed before requests flow again: its card must still fit the run, and it must
-answer what it answered before. So a prompt that no teacher answers never looks like an outage, nor an outage like it.
+Each endpoint has a circuit breaker. While a breaker is open its endpoint is probed, and requests flow again once its
+card still fits and it answers a request that it answered before. The probe asks nothing new, so an outage ends when the
+teacher is well, and a prompt that no teacher can answer never prolongs one.
 """
 
 import asyncio
@@ -10,11 +11,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from common.api import DistillRequest, TeacherCard
-from common.calls import CallFailed, TeacherRefused
+from common.teacher_client.endpoint import Accept, Endpoint
+from common.teacher_client.failures import CallFailed, Overloaded, TeacherRefused
+from common.teacher_client.outage import Outage
+from common.teacher_client.protocol import Teacher
 from common.wire import TeacherAnswer
-from student_trainer.pipeline.recorded_teacher import Teacher
-from student_trainer.teacher.endpoint import Endpoint
-from student_trainer.teacher.outage import Outage
 
 Check = Callable[[str, Teacher, TeacherCard, str | None], Awaitable[None]]
 """Raises UserError unless the teacher at a url, with such a card, fits the run; given the revision of an answer that
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 class Endpoints:
     """All endpoints: `teachers` by url. Call `meet` before anything else, and `aclose` whatever comes of it."""
 
-    def __init__(self, teachers: Mapping[str, Teacher], check: Check, patience_s: float) -> None:
-        self._all = [Endpoint(url, teacher) for url, teacher in teachers.items()]
+    def __init__(self, teachers: Mapping[str, Teacher], check: Check, accept: Accept, patience_s: float) -> None:
+        self._all = [Endpoint(url, teacher, accept) for url, teacher in teachers.items()]
         self._check = check
         self.outage = Outage(patience_s, self._troubles)
         self.times_opened = 0
@@ -76,7 +77,7 @@ class Endpoints:
 
     def replicas(self) -> int | None:
         """Of all of them, as their cards say; None where one doesn't."""
-        each = [endpoint.replicas for endpoint in self._all]
+        each = [endpoint.card.replicas if endpoint.card else None for endpoint in self._all]
         return None if None in each else sum(filter(None, each))
 
     def proven(self) -> DistillRequest | None:
@@ -140,14 +141,14 @@ class Endpoints:
             if proven is not None:
                 await endpoint.distill(proven)
         except CallFailed as error:
-            if not error.busy:
+            if not isinstance(error, Overloaded):
                 raise
             return False
         return True
 
     def _note_failure(self, endpoint: Endpoint, error: CallFailed, began: float) -> None:
         endpoint.trouble = str(error)
-        if error.busy:
+        if isinstance(error, Overloaded):
             endpoint.rests_until = _now() + (error.retry_after_s or 0)
         elif endpoint.breaker.failed(began):
             self.times_opened += 1

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from common.api import DistillRequest, DistillSequence, GenerateOptions, TeacherCard
-from common.verify import BadAnswer, verify
+from common.teacher_client.failures import BadAnswer
+from common.teacher_client.protocol import Teacher
+from common.teacher_client.settings import TeacherClientSettings
+from common.teacher_client.verify import verify
 from common.wire import TeacherAnswer
-from student_trainer.pipeline.recorded_teacher import Teacher
-from student_trainer.settings import TeacherSettings
 
 PROBE_TOKENS = 32
 TOLERANCES = {"float32": 1e-3}
@@ -25,7 +26,7 @@ class Misaligned(Exception):
 
 
 async def probe_alignment(
-    teacher: Teacher, settings: TeacherSettings, card: TeacherCard, prompts: Iterable[Sequence[int]]
+    teacher: Teacher, settings: TeacherClientSettings, card: TeacherCard, prompts: Iterable[Sequence[int]]
 ) -> None:
     """Have completions of `prompts` (token ids) written greedily and scored back, until PROBE_TOKENS are probed.
 
@@ -38,7 +39,7 @@ async def probe_alignment(
             return
 
 
-async def _probe(teacher: Teacher, settings: TeacherSettings, card: TeacherCard, prompt: list[int]) -> int:
+async def _probe(teacher: Teacher, settings: TeacherClientSettings, card: TeacherCard, prompt: list[int]) -> int:
     """Probe one prompt; returns how many positions were written."""
     options = GenerateOptions(max_tokens=min(PROBE_TOKENS, card.max_length - len(prompt)), temperature=0)
     written = await _ask(
@@ -65,7 +66,7 @@ async def _probe(teacher: Teacher, settings: TeacherSettings, card: TeacherCard,
 
 
 async def _ask(
-    teacher: Teacher, settings: TeacherSettings, card: TeacherCard, sequence: DistillSequence
+    teacher: Teacher, settings: TeacherClientSettings, card: TeacherCard, sequence: DistillSequence
 ) -> TeacherAnswer:
     request = DistillRequest(model=settings.model, top_k=settings.top_k, sequences=[sequence], logprob_dtype="float32")
     (answer,) = await teacher.distill(request)

@@ -5,18 +5,20 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from common.client import TeacherRefused, TeacherUnavailable
 from common.errors import UserError
-from student_trainer.pipeline.recorded_teacher import PromptFailed
-from student_trainer.teacher.handshake import HandshakeError
-from student_trainer.teacher.pool import TeacherPool
-from tests.unit.student_trainer.served import REFUSED, A, B, Fault, Outages, Served, ask, pool_over, settings
+from common.teacher_client.failures import PromptFailed, TeacherUnavailable
+from common.teacher_client.handshake import HandshakeError
+from common.teacher_client.pool import TeacherPool
+from common.wire import TeacherAnswer
+from tests.unit.common.teacher_client.served import REFUSED, A, B, Fault, Outages, Served, ask, pool_over, settings
 from tests.virtual_time import run
 
 BROKEN = httpx.Response(500, text="<html>a proxy's own words")
@@ -264,8 +266,9 @@ def test_a_refusal_is_not_asked_again_and_a_stranger_is_no_teacher():
     async def work() -> None:
         teacher = Served(only(0, met=httpx.Response(422, json={"error": {"message": "top_k: got 9"}})))
         async with pool_over({A: teacher}) as pool:
-            with pytest.raises(TeacherRefused, match="422"):
+            with pytest.raises(PromptFailed, match="422") as caught:
                 await pool.distill(ask(0))
+            assert caught.value.kind == "refused"
             assert len(teacher.times("row-0")) == 1
         async with pool_over({A: Served(lambda id: httpx.Response(200, text="{}"))}):
             pass
@@ -293,15 +296,33 @@ def test_cancelling_leaves_nothing_behind():
     run(work())
 
 
-def test_a_bad_answer_that_is_asked_for_again_comes_from_elsewhere():
+def test_an_endpoint_whose_answers_are_bad_is_left_alone_like_one_that_is_down():
+    def spoil(answer: TeacherAnswer) -> TeacherAnswer:
+        bad = answer.id.startswith("row-")
+        return replace(answer, tail_logprob=np.full_like(answer.tail_logprob, np.nan)) if bad else answer
+
     async def work() -> None:
-        served = {A: Served(), B: Served()}
+        served = {A: Served(spoil=spoil), B: Served()}
         async with pool_over(served) as pool:
-            for _ in range(2):
-                await pool.distill(ask(0))
-            await ask_all(pool, [1])
-            await pool.distill(ask(0))
-        assert [each.prompts().count("row-0") for each in served.values()] in ([1, 2], [2, 1])
+            for some in range(0, 200, 4):
+                assert await ask_all(pool, range(some, some + 4)) == rows(range(some, some + 4))
+            counts = pool.counts()
+        assert counts["opened"] >= 2  # the probe's own request is answered well, so it is tried again now and then
+        assert counts["rejected"] == counts["retries"] == len(served[A].prompts()) < 50
+
+    run(work())
+
+
+@pytest.mark.parametrize(("bad", "kind"), [(True, "bad_answer"), (False, "failed")])
+def test_a_prompt_that_fails_for_good_says_of_which_kind(bad: bool, kind: str):
+    def spoil(answer: TeacherAnswer) -> TeacherAnswer:
+        return replace(answer, revision="r1", model="another") if bad and answer.id == "row-0" else answer
+
+    async def work() -> None:
+        async with pool_over({A: Served(only() if bad else only(0), spoil=spoil)}) as pool:
+            failed, answered = await ask_all(pool, [0, 1])
+        assert isinstance(failed, PromptFailed)
+        assert (failed.kind, answered) == (kind, "row-1")
 
     run(work())
 
@@ -346,13 +367,13 @@ def test_all_endpoints_shake_hands():
 
     with pytest.raises(HandshakeError, match=rf"got revision r2 .*{B}.* r1 from {A}|r1 .*{A}.* r2 from {B}"):
         run(meet(Served(revision="r2")))
-    with pytest.raises(HandshakeError, match=rf"the teacher at {B} doesn't fit this run: its vocabulary has 9 entries"):
-        run(meet(Served(vocabulary_size=9)))
+    with pytest.raises(HandshakeError, match=rf"the teacher at {B} doesn't fit this run: it takes at most 9 tokens"):
+        run(meet(Served(max_length=9)))
     late = Served(Outages((0, 10)))
     run(meet(late, 30))
     assert late.prompts()
     with pytest.raises(HandshakeError, match=rf"the teacher at {B} doesn't fit this run"):
-        run(meet(Served(Outages((0, 10)), vocabulary_size=9), 30))
+        run(meet(Served(Outages((0, 10)), max_length=9), 30))
 
 
 def test_addresses_are_several_and_different():

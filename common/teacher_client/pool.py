@@ -1,53 +1,75 @@
-"""The teacher as the trainer sees it: one, whatever its endpoints do.
+"""The teacher as its user sees it: one, whatever its endpoints do.
 
 A request that fails is asked again, elsewhere if it can be, until it is clear whether the prompt or the teacher is at
-fault: the prompt is, when it failed so many times and another request is answered after that.
+fault: the prompt is, when it failed so many times and another request is answered after that. An answer that can't be
+used is a failure like any other.
 """
 
 import asyncio
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from common.api import DistillRequest, TeacherCard
-from common.calls import CallFailed, TeacherRefused
-from common.client import Backoff, TeacherUnavailable, failure_of
+from common.teacher_client.address import check_address
+from common.teacher_client.api_key import read_token
+from common.teacher_client.calls import TeacherCalls
+from common.teacher_client.endpoint import Accept, Endpoint
+from common.teacher_client.endpoints import Check, Endpoints
+from common.teacher_client.failures import (
+    BadAnswer,
+    CallFailed,
+    FailureKind,
+    Overloaded,
+    PromptFailed,
+    TeacherRefused,
+    TeacherUnavailable,
+    Unreachable,
+)
+from common.teacher_client.protocol import Teacher
+from common.teacher_client.retry import Backoff, failure_of
+from common.teacher_client.settings import TeacherClientSettings
+from common.teacher_client.verify import verify
 from common.wire import TeacherAnswer
-from student_trainer.distributed.consensus import unless_stopped
-from student_trainer.pipeline.recorded_teacher import PromptFailed, Teacher
-from student_trainer.pipeline.teacher_news import Counts
-from student_trainer.settings import TeacherSettings
-from student_trainer.teacher.endpoint import Endpoint
-from student_trainer.teacher.endpoints import Check, Endpoints
 
-REMEMBERED = 1024
-"""Prompts of which it is known who answered them last."""
+ABOUT_THE_PROMPT = (400, 413, 422)
+"""Refusals that concern one prompt; any other concerns whatever is asked."""
 
-Connect = Callable[[TeacherSettings], AbstractAsyncContextManager[Teacher]]
+Counts = dict[str, float]
+"""What went wrong and was overcome: `retries` (calls made again), `rejected` (answers that could not be used), `opened`
+(times that an endpoint was left alone), `outage_s` (seconds without any endpoint that was well)."""
+Connect = Callable[[TeacherClientSettings], AbstractAsyncContextManager[Teacher]]
 """Opens what asks the one endpoint that the settings name, once per call."""
 
 
 @asynccontextmanager
-async def open_pool(
-    settings: TeacherSettings, run_folder: Path, connect: Connect, check: Check
-) -> "AsyncIterator[TeacherPool]":
-    """The teacher behind all of `settings.urls`, when one of them is well and fits.
+async def connect_http(settings: TeacherClientSettings) -> AsyncIterator[Teacher]:
+    """What asks the endpoint that the settings name, over HTTP; UserError for an address that is nearly right."""
+    (url,) = settings.urls
+    async with TeacherCalls(url, read_token(settings.token_file), settings.timeout_s) as teacher:
+        await check_address(teacher, settings)
+        yield teacher
 
-    Raises UserError: one doesn't fit, or none comes up within `settings.patience_s`; StopAsked while it waits for one.
+
+@asynccontextmanager
+async def open_pool(
+    settings: TeacherClientSettings, check: Check, connect: Connect = connect_http, accept: Accept = verify
+) -> "AsyncIterator[TeacherPool]":
+    """The teacher behind all of `settings.urls`; `meet` it before it is asked.
+
+    `check` judges its cards, `accept` each of its answers.
     """
     async with AsyncExitStack() as stack:
         teachers = {
             url: await stack.enter_async_context(connect(settings.model_copy(update={"url": url})))
             for url in settings.urls
         }
-        endpoints = Endpoints(teachers, check, settings.patience_s)
+        endpoints = Endpoints(teachers, check, accept, settings.patience_s)
         stack.push_async_callback(endpoints.aclose)
-        await unless_stopped(run_folder, endpoints.meet)
         yield TeacherPool(endpoints, settings.attempts, settings.patience_s)
 
 
@@ -58,13 +80,19 @@ class TeacherPool:
         self._endpoints, self._attempts, self._patience_s = endpoints, attempts, patience_s
         self._alone = asyncio.Lock()
         self._answered_at = -math.inf
-        self._answered_by: OrderedDict[str, Endpoint] = OrderedDict()
-        self._retries = self._garbled = 0
+        self._retries = self._rejected = 0
+
+    async def meet(self) -> None:
+        """Return when an endpoint is well.
+
+        Raises UserError: one doesn't fit, or none comes up as long as patience lasts.
+        """
+        await self._endpoints.meet()
 
     def counts(self) -> Counts:
         """What went wrong so far."""
         opened, outage_s = self._endpoints.times_opened, self._endpoints.outage.seconds
-        return {"retries": self._retries, "rejected": self._garbled, "opened": opened, "outage_s": outage_s}
+        return {"retries": self._retries, "rejected": self._rejected, "opened": opened, "outage_s": outage_s}
 
     def replicas(self) -> int | None:
         """How many replicas answer, where every endpoint says so."""
@@ -77,14 +105,19 @@ class TeacherPool:
     async def distill(self, request: DistillRequest) -> list[TeacherAnswer]:
         """Its answers in the request's order. One that is asked again is asked elsewhere, if there is another endpoint.
 
-        Raises PromptFailed when this request alone can't be answered; UserError: TeacherUnavailable, TeacherRefused, or
-        a teacher came up that doesn't fit the run.
+        Raises PromptFailed when this request alone can't be answered; UserError: TeacherUnavailable, TeacherRefused
+        where more than this request is at fault, or a teacher came up that doesn't fit.
         """
         try:
             return await self._persist(request, self._attempts)
+        except TeacherRefused as error:
+            if error.status not in ABOUT_THE_PROMPT:
+                raise
+            raise PromptFailed("refused", str(error)) from None
         except CallFailed as error:
             await self._wait_for_any_answer(_now(), error)
-            raise PromptFailed(f"no answer in {self._attempts} attempts; the last: {error}") from None
+            kind: FailureKind = "bad_answer" if isinstance(error, BadAnswer) else "failed"
+            raise PromptFailed(kind, f"no answer in {self._attempts} attempts; the last: {error}") from None
 
     async def _wait_for_any_answer(self, since: float, failure: CallFailed) -> None:
         """Return when the teacher answered something after `since`: what it answered before, if nothing else."""
@@ -97,7 +130,7 @@ class TeacherPool:
 
     async def _persist(self, request: DistillRequest, attempts: float) -> list[TeacherAnswer]:
         """Raises CallFailed when `attempts` of it failed, TeacherUnavailable when the teacher only says it is busy."""
-        ask = _Persistent(attempts, self._answered_by.get(request.sequences[0].id))
+        ask = _Persistent(attempts)
         retrying = AsyncRetrying(
             stop=partial(self._gives_up, ask),
             wait=partial(self._wait_s, ask),
@@ -109,21 +142,19 @@ class TeacherPool:
 
     async def _attempt(self, request: DistillRequest, ask: "_Persistent") -> list[TeacherAnswer]:
         async with self._alone if ask.is_suspect else nullcontext():
-            endpoint = await self._endpoints.choose(ask.failures)
-            ask.failures[endpoint] += 1
+            endpoint = await self._endpoints.choose(ask.asked)
+            ask.asked[endpoint] += 1
             answers = await self._endpoints.ask(endpoint, request)
         self._answered_at = _now()
-        self._answered_by[request.sequences[0].id] = endpoint
-        if len(self._answered_by) > REMEMBERED:
-            self._answered_by.popitem(last=False)
         return answers
 
     def _gives_up(self, ask: "_Persistent", state: RetryCallState) -> bool:
         """After so many failures that the prompt may be to blame for; overload and an absent teacher aren't."""
         failure = failure_of(state)
-        if not failure.busy:
+        self._rejected += isinstance(failure, BadAnswer)
+        if not isinstance(failure, Overloaded):
             ask.busy_since = None
-            ask.failed += failure.connected
+            ask.failed += not isinstance(failure, Unreachable)
             return ask.failed >= ask.attempts
         ask.busy_since = ask.busy_since or _now()
         silent_s = _now() - max(ask.busy_since, self._answered_at)
@@ -135,19 +166,18 @@ class TeacherPool:
         return False
 
     def _wait_s(self, ask: "_Persistent", state: RetryCallState) -> float:
-        return 0.0 if self._endpoints.has_other(ask.failures) else ask.backoff(state)
+        return 0.0 if self._endpoints.has_other(ask.asked) else ask.backoff(state)
 
     def _count(self, state: RetryCallState) -> None:
         self._retries += 1
-        self._garbled += failure_of(state).garbled
 
 
 class _Persistent:
     """One request through all its attempts."""
 
-    def __init__(self, attempts: float, answered_by: Endpoint | None) -> None:
-        self.failures = Counter([answered_by] if answered_by else [])
-        """Who was asked how often; an answer that is asked for again was no good."""
+    def __init__(self, attempts: float) -> None:
+        self.asked: Counter[Endpoint] = Counter()
+        """Who was asked how often."""
         self.attempts, self.failed, self.backoff = attempts, 0, Backoff()
         self.busy_since: float | None = None
 

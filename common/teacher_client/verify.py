@@ -8,19 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from common.api import DistillRequest, DistillSequence
+from common.teacher_client.failures import BadAnswer
 from common.wire import MASS_TOLERANCE, SCHEMA_VERSION, TeacherAnswer
 
 ABOVE_ZERO = 1e-6
 """How far above 0 a logprob may stand."""
 
 
-class BadAnswer(Exception):
-    """An answer that contradicts its request or itself; asking again may mend it."""
-
-
-def verify(answer: TeacherAnswer, request: DistillRequest, vocabulary_size: int) -> None:
+def verify(answer: TeacherAnswer, request: DistillRequest, vocabulary_size: int | None = None) -> None:
     """Check `answer` against the sequence of `request` that it names, or one of the n samples of it.
 
+    `vocabulary_size` is the teacher's; without it ids have no upper bound.
     Raises BadAnswer naming everything that is wrong with it.
     """
     samples = {sample.id: sample for sample in request.samples()}
@@ -71,11 +69,11 @@ def _shape_problems(answer: TeacherAnswer, request: DistillRequest) -> Iterator[
         yield f"got logprobs as {answer.topk_logprobs.dtype}, expected {request.logprob_dtype}"
 
 
-def _value_problems(answer: TeacherAnswer, vocabulary_size: int) -> Iterator[str]:
+def _value_problems(answer: TeacherAnswer, vocabulary_size: int | None) -> Iterator[str]:
     for name in ("token_ids", "topk_ids"):
         ids = getattr(answer, name)
-        if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary_size):
-            yield f"{name} has ids outside the vocabulary of {vocabulary_size}"
+        if ids.size and (ids.min() < 0 or (vocabulary_size is not None and ids.max() >= vocabulary_size)):
+            yield f"{name} has ids outside the vocabulary of {vocabulary_size or 'any teacher'}"
     for name in ("token_logprobs", "topk_logprobs", "tail_logprob"):
         values = getattr(answer, name)
         if np.isnan(values).any():

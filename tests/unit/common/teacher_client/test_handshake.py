@@ -8,24 +8,26 @@ import numpy as np
 import pytest
 
 from common.api import ServedModel
-from common.render import tokenizer_fingerprint
+from common.render import Renderer, Template
+from common.teacher_client.handshake import Handshake, HandshakeError
+from common.teacher_client.revisions import Revisions
+from common.teacher_client.settings import TeacherClientSettings
 from common.wire import TeacherAnswer
-from student_trainer.settings import TeacherSettings
-from student_trainer.teacher.handshake import Handshake, HandshakeError, Reader
-from student_trainer.teacher.revisions import Revisions
-from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, Spoil, StandInTeacher
+from tests.unit.student_trainer.stand_in import TOKENIZER, Spoil, StandInTeacher
 
 PROMPTS = [list(range(20 + shift, 60)) for shift in range(8)]
-READER = Reader(tokenizer_fingerprint(TOKENIZER), VOCABULARY_SIZE, max_length=128)
 SETTINGS: dict[str, Any] = {"url": "http://stand-in", "model": "teacher", "top_k": 8}
 
 
-def greet(teacher: StandInTeacher, reader: Reader = READER, **changes: Any) -> Revisions:
+def greet(
+    teacher: StandInTeacher, max_length: int = 128, template: Template = "toolbench", **changes: Any
+) -> Revisions:
     async def check() -> None:
         await handshake.check("http://stand-in", teacher, await teacher.teacher())
 
     revisions = Revisions("stop")
-    handshake = Handshake(TeacherSettings(**(SETTINGS | changes)), reader, PROMPTS, revisions)
+    settings, renderer = TeacherClientSettings(**(SETTINGS | changes)), Renderer(TOKENIZER, template, None)
+    handshake = Handshake(settings, renderer, max_length, PROMPTS, revisions)
     asyncio.run(check())
     return revisions
 
@@ -44,7 +46,8 @@ def test_a_fitting_teacher_is_accepted_and_its_revision_is_the_runs():
     ("card", "named"),
     [
         ({"tokenizer_fingerprint": "0" * 64}, "its tokenizer is 000000000000…"),
-        ({"vocabulary_size": 100}, f"its vocabulary has 100 entries, the student's {VOCABULARY_SIZE}"),
+        ({"terminators": {"toolbench": 7}}, "ends with token 7 under its template toolbench, with 256 under the stud"),
+        ({"terminators": {}}, "ends with token None under its template toolbench"),
         ({"max_top_k": 4}, "at most 4 entries per position, asked are 8"),
         ({"max_length": 64}, "at most 64 tokens, asked are 128"),
         ({"models": [ServedModel(name="base", adapter=False, revision="r")]}, "it serves base, expected teacher"),
@@ -60,7 +63,7 @@ def test_what_differs_is_named(card: dict[str, Any], named: str):
 
 def test_all_differences_are_named_at_once():
     with pytest.raises(HandshakeError, match=r"serves teacher, expected other.*asked are 65.*asked are 300"):
-        greet(StandInTeacher(), replace(READER, max_length=300), model="other", top_k=65)
+        greet(StandInTeacher(), max_length=300, model="other", top_k=65)
 
 
 @pytest.mark.parametrize(("length", "asked"), [(31, 2), (8, 4), (1, 8)])

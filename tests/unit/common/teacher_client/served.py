@@ -2,25 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx
 
 from common.api import DistillRequest, DistillSequence
-from common.calls import TeacherCalls
-from common.render import tokenizer_fingerprint
+from common.render import Renderer
+from common.teacher_client.calls import TeacherCalls
+from common.teacher_client.handshake import Handshake
+from common.teacher_client.pool import TeacherPool, open_pool
+from common.teacher_client.revisions import Revisions
+from common.teacher_client.settings import TeacherClientSettings
 from common.wire import encode
-from student_trainer.settings import TeacherSettings
-from student_trainer.teacher.handshake import Handshake, Reader
-from student_trainer.teacher.pool import TeacherPool, open_pool
-from student_trainer.teacher.revisions import Revisions
-from tests.unit.student_trainer.stand_in import TOKENIZER, TOP_K, VOCABULARY_SIZE, StandInTeacher
+from tests.unit.student_trainer.stand_in import TOKENIZER, TOP_K, StandInTeacher
 
 A, B = "http://a/teacher", "http://b/teacher"
 REFUSED = httpx.ConnectError("connection refused")
-READER = Reader(tokenizer_fingerprint(TOKENIZER), VOCABULARY_SIZE, max_length=128)
+RENDERER, MAX_LENGTH = Renderer(TOKENIZER, "toolbench", 128), 128
 Fault = httpx.Response | Exception | None
 
 
@@ -47,7 +46,7 @@ class Served:
         await asyncio.sleep(1)
         if (met := self.fault(id)) is not None:
             return await self.raised(met)
-        return httpx.Response(200, content=encode(await self.teacher.distill(asked), TOP_K, asked.logprob_dtype))
+        return httpx.Response(200, content=encode(await self.teacher.distill(asked), asked.top_k, asked.logprob_dtype))
 
     async def raised(self, met: Fault) -> httpx.Response:
         await asyncio.sleep(self.hangs_s)
@@ -77,8 +76,8 @@ class Outages:
         return self._met if any(start <= now - self._start < end for start, end in self._spans) else None
 
 
-def settings(**changes: Any) -> TeacherSettings:
-    return TeacherSettings.model_validate({"url": A, "model": "teacher", "top_k": TOP_K, "attempts": 4} | changes)
+def settings(**changes: Any) -> TeacherClientSettings:
+    return TeacherClientSettings.model_validate({"url": A, "model": "teacher", "top_k": TOP_K, "attempts": 4} | changes)
 
 
 def ask(number: int) -> DistillRequest:
@@ -90,12 +89,13 @@ def ask(number: int) -> DistillRequest:
 async def pool_over(served: dict[str, Served], **changes: Any) -> AsyncIterator[TeacherPool]:
     """A pool over the endpoints `served` by url."""
 
-    def connect(settings: TeacherSettings) -> TeacherCalls:
+    def connect(settings: TeacherClientSettings) -> AbstractAsyncContextManager[TeacherCalls]:
         (url,) = settings.urls
         return TeacherCalls(url, "token", transport=httpx.MockTransport(served[url]))
 
     teacher = settings(url=list(served), **changes)
-    handshake = Handshake(teacher, READER, [list(range(20, 60))], Revisions(teacher.on_new_revision))
-    async with open_pool(teacher, Path("no-run"), connect, handshake.check) as pool:
-        handshake.begun = True
+    prompts, revisions = [list(range(20, 60))], Revisions(teacher.on_new_revision)
+    handshake = Handshake(teacher, RENDERER, MAX_LENGTH, prompts, revisions)
+    async with open_pool(teacher, handshake.check, connect) as pool:
+        await handshake.meet(pool)
         yield pool

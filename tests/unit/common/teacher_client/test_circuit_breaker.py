@@ -1,6 +1,6 @@
 """When the breaker of an endpoint opens, and what closes it."""
 
-from student_trainer.teacher.breaker import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from common.teacher_client.circuit_breaker import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 
 
 def closed(now: float = 0.0) -> Breaker:
