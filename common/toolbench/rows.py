@@ -5,6 +5,7 @@ groups, so that a training stream can permute them and read one at a time.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -100,6 +101,18 @@ def read_rows(path: str | Path) -> Iterator[PromptRow]:
     return _read_shards(shards(path))
 
 
+def read_row_group(file: Path, index: int) -> pa.Table:
+    """One row group of a shard in ROW_SCHEMA, whichever types of string, list and number another tool saved it with.
+
+    Raises UserError when a column is missing or holds something else.
+    """
+    with _reading(file), pq.ParquetFile(file) as parquet:
+        missing = set(ROW_SCHEMA.names) - set(parquet.schema_arrow.names)
+        if missing:
+            raise UserError(f"{file} has no column {', '.join(sorted(missing))}; convert its source again")
+        return parquet.read_row_group(index, ROW_SCHEMA.names).select(ROW_SCHEMA.names).cast(ROW_SCHEMA)
+
+
 def write_rows(folder: str | Path, rows: Iterable[PromptRow], rows_per_file: int = 5000, row_group: int = 200) -> int:
     """Write `rows` into `folder` as part-00000.parquet and so on; return how many they were.
 
@@ -129,12 +142,19 @@ def _write_shard(path: Path, first: PromptRow, others: Iterator[PromptRow], row_
 
 def _read_shards(files: list[Path]) -> Iterator[PromptRow]:
     for file in files:
-        try:
-            with pq.ParquetFile(file) as parquet:
-                missing = set(ROW_SCHEMA.names) - set(parquet.schema_arrow.names)
-                if missing:
-                    raise UserError(f"{file} has no column {', '.join(sorted(missing))}; convert its source again")
-                for index in range(parquet.num_row_groups):
-                    yield from map(row_from_dict, parquet.read_row_group(index, ROW_SCHEMA.names).to_pylist())
-        except pa.ArrowException as error:
-            raise UserError(f"{file} is not a readable Parquet file ({error}); convert its source again") from None
+        for index in range(_row_groups(file)):
+            yield from map(row_from_dict, read_row_group(file, index).to_pylist())
+
+
+def _row_groups(file: Path) -> int:
+    with _reading(file):
+        return int(pq.read_metadata(file).num_row_groups)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Say which file can't be read; Arrow's messages don't, and some of its errors are plain ones."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{file} is not a readable Parquet file of rows ({error}); convert its source again") from None
