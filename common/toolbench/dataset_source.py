@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.toolbench.columns import to_record
 from common.toolbench.fields import BadRecord
 from common.toolbench.quarantine import Quarantine
+from common.toolbench.rows import ROW_SCHEMA
 from common.toolbench.sources import KIND_OF_KEY, Kind, kind_of
 
 PREFIX = "hf:"
@@ -70,6 +71,8 @@ def _kind(source: str, rows: Iterable[dict[str, Any]], columns: Mapping[str, str
     first = next(_guarded(rows, source), None)
     if first is None:
         raise UserError(f"{source} holds no rows; name another split")
+    if set(ROW_SCHEMA.names) <= set(first):
+        raise UserError(f"{source} holds rows that are converted already; download its files and use their folder")
     own = {column: field for field, column in columns.items()}
     kind = kind_of(own.get(column, column) for column in first)
     if kind not in ("toolllama", "queries"):

@@ -76,8 +76,13 @@ def row_to_dict(row: PromptRow) -> dict[str, Any]:
 
 
 def row_from_dict(values: dict[str, Any]) -> PromptRow:
-    """The row of one Parquet record, as `Table.to_pylist` gives it."""
+    """The row of one Parquet record, as `Table.to_pylist` gives it.
+
+    Raises UserError for a turn of an unknown role or without text, which other tools may have written.
+    """
     turns = tuple(Turn(check_role(turn["role"]), turn["content"]) for turn in values["turns"])
+    if any(turn.content is None for turn in turns):
+        raise UserError(f"the row {values['id']} has a turn without text, expected a string in each; mend its file")
     return PromptRow(**values | {"turns": turns})
 
 

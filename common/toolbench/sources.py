@@ -8,6 +8,7 @@ Records stand in a JSON array or in JSON Lines.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,11 @@ def find_files(source: Path, group: str | None) -> tuple[Kind, list[SourceFile]]
         named = ", ".join(f"{path} ({kind})" for kind, path in examples.items())
         raise UserError(f"{source} mixes kinds: {named}; convert each kind by itself")
     [kind] = examples
-    return kind, [SourceFile(path, _name(path, source), group or _label(path, kind)) for path in paths]
+    files = [SourceFile(path, _name(path, source), group or _label(path, kind)) for path in paths]
+    for name, count in Counter(file.name for file in files).items():
+        if count > 1:
+            raise UserError(f"{source} has {count} files named {name}, whose rows would share ids; rename all but one")
+    return kind, files
 
 
 def kind_of(keys: Iterable[str]) -> Kind | None:

@@ -79,6 +79,7 @@ def test_a_broken_first_record_hides_no_kind(tmp_path: Path):
         ({"a.json": {"588": 0}}, r"a\.json holds neither conversations, queries nor an answer tree"),
         ({"a.json": []}, r"a\.json holds neither"),
         ({}, "no readable JSON at"),
+        ({"a.json": [query_record(1)], "a.jsonl": query_record(2)}, "2 files named a, whose rows would share ids"),
         ({"a.json": float("nan")}, r"no readable JSON at .*a\.json: the record holds NaN, which isn't JSON"),
         ({"a.json": tree(FINISH, valid=False)}, r"gave no row; left out: \{'not_valid': 1\}"),
         ({"a.json": [{"conversations": []}]}, r"a\.json, row 1: the field 'id' is missing; .*--skip-bad"),

@@ -91,6 +91,8 @@ def test_rows_are_a_data_set_row_for_row(tmp_path: Path):
     assert list(loaded) == ["train"]
     assert list(map(row_from_dict, loaded["train"])) == list(read_rows(tmp_path / "out"))
     assert str(tmp_path) not in (tmp_path / "out/README.md").read_text()
+    with pytest.raises(UserError, match="holds rows that are converted already"):
+        convert(f"hf:{tmp_path / 'out'}", tmp_path / "again")
 
 
 @pytest.mark.parametrize(

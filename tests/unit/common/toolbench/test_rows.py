@@ -94,6 +94,12 @@ def test_columns_of_another_kind_are_named(tmp_path: Path, row: PromptRow, chang
         list(read_rows(tmp_path))
 
 
+def test_a_turn_without_text_is_named(row: PromptRow):
+    turns = [{"role": "user", "content": None}]
+    with pytest.raises(UserError, match="the row trace-0/2 has a turn without text"):
+        row_from_dict(row_to_dict(row) | {"turns": turns})
+
+
 @pytest.mark.parametrize("role", ["human", "gpt", "User", "", None])
 def test_unknown_roles_raise(role: object):
     with pytest.raises(UserError, match="expected one of system, user, assistant, function"):
