@@ -16,7 +16,7 @@ def test_the_exact_string():
 
 @given(words, st.text("abc_", min_size=1), words)
 def test_round_trip(thought: str, action: str, action_input: str):
-    step = Step(thought.removesuffix("\r"), action, action_input)
+    step = Step(thought.rstrip("\r"), action, action_input)
     assert parse_step(render_step(step)) == step
     assert parse_step(render_step(step).lstrip()) == step
 
