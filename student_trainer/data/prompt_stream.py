@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.toolbench.rows import ROW_SCHEMA, PromptRow, row_from_dict, shards
+from common.toolbench.rows import ROW_SCHEMA, PromptRow, read_row_group, row_from_dict, shards
 from student_trainer.data.hashed_random import draw
 
 WINDOW = 8
@@ -108,8 +108,7 @@ def _row_groups(file: Path) -> Iterator[_RowGroup]:
 
 
 def _read(group: _RowGroup) -> pa.Table:
-    with pq.ParquetFile(group.file) as file:
-        return file.read_row_group(group.index, ROW_SCHEMA.names)
+    return read_row_group(group.file, group.index)
 
 
 def _whole_traces(table: pa.Table, *key: int) -> NDArray[np.int64]:
