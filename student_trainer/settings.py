@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from common.api import MAX_TEMPERATURE, MAX_TOP_K
+from common.run_folder import RunFolder
 from common.settings import Settings
 from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
 
@@ -170,6 +171,11 @@ class TrainSettings(Settings):
     """How many of the newest checkpoints to keep."""
     keep_best: int = Field(default=1, ge=0)
     """How many to keep besides for their validation loss; those made without a validation don't compete."""
+
+    @property
+    def files(self) -> RunFolder:
+        """What the run writes."""
+        return RunFolder(self.run_folder)
 
     @model_validator(mode="before")
     @classmethod

@@ -74,6 +74,11 @@ class StudentSettings(Settings):
     all the same: bfloat16 would round most updates away."""
     gradient_checkpointing: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every weight learns, so that it ends as a whole model."""
+        return self.lora is None
+
     @model_validator(mode="after")
     def _can_learn(self) -> "StudentSettings":
         if self.lora is None and self.quantization != "none":

@@ -10,7 +10,6 @@ import torch
 
 from common.render import load_tokenizer
 from student_trainer.learning.student import Student, load_base
-from student_trainer.persistence.run_folder import student_of
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
 
@@ -19,7 +18,7 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 def write_student(settings: TrainSettings, checkpoint: Path) -> None:
     """Write the student of `checkpoint` into the run folder; one that is there already is replaced."""
-    out = student_of(settings.run_folder, settings.student)
+    out = settings.files.student(settings.student.is_whole)
     draft = out.with_name(f".{out.name}.partial")
     for leftover in (draft, out):
         shutil.rmtree(leftover, ignore_errors=True)

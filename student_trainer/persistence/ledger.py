@@ -7,11 +7,9 @@ writes both, of all workers, in the global order.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.run_folder import RunFolder
 from student_trainer.data.plan import StepExamples, Unused
 from student_trainer.persistence import jsonl
-
-USED = "used.jsonl"
-QUARANTINE = "quarantine.jsonl"
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,23 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
 
     Raises UserError when it can't be written.
     """
-    for file, kind in ((USED, Used), (QUARANTINE, Unused)):
+    files = RunFolder(run_folder)
+    for file, kind in ((files.used, Used), (files.quarantine, Unused)):
         own = (entry for entry in entries if isinstance(entry, kind))
-        jsonl.append(run_folder / file, ({"step": step, **asdict(entry)} for entry in own))
+        jsonl.append(file, ({"step": step, **asdict(entry)} for entry in own))
 
 
 def cut_back(run_folder: Path, step: int) -> None:
     """Drop the lines of steps after `step`, which a resumed run takes again."""
-    for name in (USED, QUARANTINE):
-        jsonl.cut_back(run_folder / name, "step", step)
+    for file in _ledgers(run_folder):
+        jsonl.cut_back(file, "step", step)
 
 
 def flush(run_folder: Path) -> None:
     """Bring the ledger to the disk."""
-    for name in (USED, QUARANTINE):
-        jsonl.flush(run_folder / name)
+    for file in _ledgers(run_folder):
+        jsonl.flush(file)
+
+
+def _ledgers(run_folder: Path) -> tuple[Path, Path]:
+    return RunFolder(run_folder).used, RunFolder(run_folder).quarantine

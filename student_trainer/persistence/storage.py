@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 from common.errors import UserError
+from common.run_folder import RunFolder
 from student_trainer.persistence import jsonl
 
 LATEST = "latest"
@@ -128,7 +129,7 @@ def open_storage(run_folder: Path, uri: str | None) -> Storage:
     Raises UserError when it can't be reached and written to.
     """
     if uri is None:
-        return Storage(LocalFileSystem(), str(run_folder / "checkpoints"))
+        return Storage(LocalFileSystem(), str(RunFolder(run_folder).checkpoints))
     try:
         fs, root = FileSystem.from_uri(uri)
         root = f"{root.rstrip('/')}/{run_folder.name}"

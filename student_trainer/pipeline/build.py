@@ -81,7 +81,7 @@ def _open_record(
     settings: TrainSettings, teacher: TeacherSettings, revision: str | None, rank: int, stack: ExitStack
 ) -> tuple[RecordReader, RecordWriter]:
     """What is replayed, and where answers of this run go: into its own record, which a live run begins with too."""
-    own, live = settings.run_folder / "record", teacher.source == "live"
+    own, live = settings.files.record, teacher.source == "live"
     writer = stack.enter_context(RecordWriter(own, rank, teacher.top_k, teacher.logprob_dtype))
     folders = [own] if live or teacher.record_folder is None else [teacher.record_folder, own]
     record = RecordReader(folders, revision, only_same=live)

@@ -15,7 +15,7 @@ from anyio.from_thread import BlockingPortal
 from common.toolbench.rows import PromptRow
 from student_trainer.data.plan import UNANSWERED, Ahead, Example, StepExamples, StepPlan, Unused
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.consensus import unless_stopped
+from student_trainer.distributed.stop import unless_stopped
 from student_trainer.pipeline.adaptive_window import StepSeen, WindowSize
 from student_trainer.pipeline.example_builders import Maker
 from student_trainer.pipeline.prefetch import Window

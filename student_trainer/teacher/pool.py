@@ -18,7 +18,7 @@ from common.api import DistillRequest, TeacherCard
 from common.calls import CallFailed, TeacherRefused
 from common.client import Backoff, TeacherUnavailable, failure_of
 from common.wire import TeacherAnswer
-from student_trainer.distributed.consensus import unless_stopped
+from student_trainer.distributed.stop import unless_stopped
 from student_trainer.pipeline.recorded_teacher import PromptFailed, Teacher
 from student_trainer.pipeline.teacher_news import Counts
 from student_trainer.settings import TeacherSettings

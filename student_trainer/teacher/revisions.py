@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
-from student_trainer.persistence.ledger import USED
-
-TEACHER = "teacher.json"
-"""File in a run folder with the revision that the run began with."""
+from common.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ class Revisions:
 
 def recall(run_folder: Path) -> str | None:
     """The revision that the run began with; None where no step of it was kept. Call it after the ledger is cut back."""
-    used, file = run_folder / USED, run_folder / TEACHER
+    used, file = RunFolder(run_folder).used, RunFolder(run_folder).teacher
     if not (used.exists() and used.stat().st_size and file.exists()):
         return None
     return str(json.loads(file.read_text())["revision"])
@@ -60,6 +57,7 @@ def recall(run_folder: Path) -> str | None:
 def remember(run_folder: Path, revision: str) -> None:
     """Write down what the run began with."""
     run_folder.mkdir(parents=True, exist_ok=True)
-    draft = run_folder / f"{TEACHER}.part"
+    file = RunFolder(run_folder).teacher
+    draft = file.with_name(f"{file.name}.part")
     draft.write_text(json.dumps({"revision": revision}) + "\n")
-    draft.replace(run_folder / TEACHER)
+    draft.replace(file)
