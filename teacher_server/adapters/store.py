@@ -17,14 +17,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.errors import UserError
-from common.settings import Settings
+from common.settings import Settings, UserPath
 from teacher_server.engine import model_files
 
 
 class AdapterLoadingSettings(Settings):
     """Which adapters may be loaded while the teacher runs; the engine reserves their memory when it starts."""
 
-    root: Path
+    root: UserPath
     """Folder that they are loaded from; all replicas must see the same one, and may write a file into it."""
     max_adapters: int = Field(default=4, ge=1, le=64)
     """Adapters served at a time, those of `adapters` among them; memory is kept for one more, to replace one."""
