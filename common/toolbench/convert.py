@@ -3,7 +3,6 @@
 The output folder appears whole or not at all: it is written beside its place and moved there at the end.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import UserError
+from common.files import folder_in_place
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.queries import read_queries
 from common.toolbench.react import ParseError, parse_step
@@ -46,16 +46,10 @@ def convert(source: Path, out: Path, skip_bad: bool = False, split_name: str | N
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and isn't an empty folder; give another output folder or remove it")
     kind, files = find_files(source, split_name)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        summary = _write(kind, files, partial, skip_bad)
+    with folder_in_place(out) as folder:
+        summary = _write(kind, files, folder, skip_bad)
         if not summary.rows:
             raise UserError(f"{source} gave no row; left out: {summary.skipped or 'nothing, it is empty'}")
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return summary
 
 

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import folder_in_place
 from common.run_folder import RunFolder
 from common.settings import load
 from student_trainer.persistence.summary import is_finished
@@ -43,13 +44,11 @@ def export(run: Path, out: Path, merge: bool) -> str:
         raise UserError(f"{out} is there already; choose another folder, or remove it")
     if student.lora and student.lora.use_dora and not merge:
         raise UserError("a DoRA adapter is not served by vLLM; export it with --merge")
-    draft = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    if merge and student.lora:
-        _write_merged(student, files.adapter, draft)
-    else:
-        shutil.copytree(files.student(student.is_whole), draft)
-    draft.rename(out)
+    with folder_in_place(out) as folder:
+        if merge and not student.is_whole:
+            _write_merged(student, files.adapter, folder)
+        else:
+            shutil.copytree(files.student(student.is_whole), folder, dirs_exist_ok=True)
     return _how_to_serve(student, run.resolve().name, out.resolve(), merge or student.is_whole)
 
 

@@ -7,6 +7,7 @@ writes both, of all workers, in the global order.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common import files
 from common.run_folder import RunFolder
 from student_trainer.data.plan import StepExamples, Unused
 from student_trainer.persistence import jsonl
@@ -35,8 +36,7 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
 
     Raises UserError when it can't be written.
     """
-    files = RunFolder(run_folder)
-    for file, kind in ((files.used, Used), (files.quarantine, Unused)):
+    for file, kind in zip(_ledgers(run_folder), (Used, Unused), strict=True):
         own = (entry for entry in entries if isinstance(entry, kind))
         jsonl.append(file, ({"step": step, **asdict(entry)} for entry in own))
 
@@ -50,7 +50,7 @@ def cut_back(run_folder: Path, step: int) -> None:
 def flush(run_folder: Path) -> None:
     """Bring the ledger to the disk."""
     for file in _ledgers(run_folder):
-        jsonl.flush(file)
+        files.flush(file)
 
 
 def _ledgers(run_folder: Path) -> tuple[Path, Path]:

@@ -71,7 +71,7 @@ def _candidates(storage: Storage) -> list[int]:
     Raises UserError where it names one, and neither that nor an earlier one is there.
     """
     steps, named = storage.steps(), storage.latest()
-    if named is None:  # made by an earlier release, or ended before its first one was whole
+    if named is None:  # it ended between the first checkpoint and its name
         return steps
     number = named.strip().removeprefix(STEP)
     if number.isdecimal():

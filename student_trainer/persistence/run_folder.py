@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
+from common.files import write_atomically
 from common.run_folder import RunFolder
 from student_trainer.persistence import jsonl
 from student_trainer.persistence.run_lock import locked
@@ -57,7 +58,7 @@ def prepare(settings: TrainSettings) -> None:
                     f"checkpoint_storage: {storage} holds another run's checkpoints; give this run_folder another "
                     "name, or choose another storage"
                 )
-            jsonl.replace(config, yaml.safe_dump(_as_written(settings), sort_keys=False).encode())
+            write_atomically(config, yaml.safe_dump(_as_written(settings), sort_keys=False))
             settings.files.stop.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"run_folder: can't write {config}: {error.strerror}; choose another run_folder") from None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 
+from common.files import write_atomically
 from common.run_folder import RunFolder
 from student_trainer.persistence.run_folder import STEP, Metrics, read_metrics
 from student_trainer.student_settings import StudentSettings
@@ -41,13 +42,20 @@ def write_summary(run_folder: Path) -> None:
     """Write down how the run went, which says that it is finished. Raises OSError."""
     summary = summarise(read_metrics(run_folder))
     log.info("%s", summary["verdict"])
-    RunFolder(run_folder).summary.write_text(json.dumps(summary, indent=2) + "\n")
+    write_atomically(RunFolder(run_folder).summary, json.dumps(summary, indent=2) + "\n")
 
 
 def is_finished(run_folder: Path, student: StudentSettings) -> bool:
     """Whether all that the end of a run with such a student writes is there."""
     files = RunFolder(run_folder)
-    return files.student(student.is_whole).exists() and files.summary.exists()
+    return files.student(student.is_whole).exists() and _is_whole(files.summary)
+
+
+def _is_whole(summary: Path) -> bool:
+    try:
+        return isinstance(json.loads(summary.read_bytes()), dict)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def summarise(metrics: list[Metrics]) -> Metrics:

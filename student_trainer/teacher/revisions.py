@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
+from common.files import write_atomically
 from common.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,4 @@ def recall(run_folder: Path) -> str | None:
 def remember(run_folder: Path, revision: str) -> None:
     """Write down what the run began with."""
     run_folder.mkdir(parents=True, exist_ok=True)
-    file = RunFolder(run_folder).teacher
-    draft = file.with_name(f"{file.name}.part")
-    draft.write_text(json.dumps({"revision": revision}) + "\n")
-    draft.replace(file)
+    write_atomically(RunFolder(run_folder).teacher, json.dumps({"revision": revision}) + "\n")

@@ -115,6 +115,11 @@ def test_a_run_after_its_last_step_needs_no_teacher(tmp_path: Path):
     in_the_way.unlink()
     train(settings, ALONE, refuse)
     assert is_finished(settings.run_folder, settings.student)
+    written = settings.files.summary.read_text()
+    settings.files.summary.write_text(written[:-20])  # torn
+    assert not is_finished(settings.run_folder, settings.student)
+    train(settings, ALONE, refuse)
+    assert settings.files.summary.read_text() == written
 
 
 def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):

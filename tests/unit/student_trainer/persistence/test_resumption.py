@@ -21,7 +21,7 @@ from student_trainer import loop
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
-from student_trainer.persistence import jsonl, run_folder, storage
+from student_trainer.persistence import run_folder, storage
 from student_trainer.persistence.checkpoint import Snapshot
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.persistence.run_lock import locked
@@ -52,7 +52,7 @@ ENDS = [
     pytest.param(loop, "train_step", 4, STORE, id="between checkpoints"),
     pytest.param(loop, "_write_down", 4, None, id="before a checkpoint's step is written down"),
     pytest.param(Snapshot, "write", 2, None, id="before the second checkpoint is written"),
-    pytest.param(jsonl, "replace", 2, None, id="before the second checkpoint is the latest"),
+    pytest.param(storage, "write_atomically", 2, None, id="before the second checkpoint is the latest"),
     pytest.param(storage, "copy_files", 8, STORE, id="before the manifest of the second is in its store"),
     pytest.param(loop, "write_student", 1, STORE, id="before the student is written"),
 ]
