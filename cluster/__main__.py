@@ -1,8 +1,7 @@
 """`python -m cluster COMMAND`: local clusters and demos."""
 
-from importlib import import_module
-
-from common.errors import UserError, run_command
+from common.command_line import dispatch
+from common.errors import run_command
 
 COMMANDS = {
     "up": ("cluster.local.commands:up", "start a cluster on this machine and leave it running"),
@@ -14,24 +13,11 @@ COMMANDS = {
     ),
     "demo-toolbench": ("cluster.demos.commands:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
 }
-"""By name: `module:function`, imported when it is called with the arguments left, and what it does."""
 
 
 def main(arguments: list[str]) -> int:
-    """Dispatch to the command's function."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if arguments else 2
-    name, *rest = arguments
-    if name not in COMMANDS:
-        raise UserError(f"got the command {name!r}, expected one of: {', '.join(COMMANDS)}")
-    module, function = COMMANDS[name][0].split(":")
-    return int(getattr(import_module(module), function)(rest))
-
-
-def _usage() -> str:
-    lines = [f"  {name:15} {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(["usage: python -m cluster COMMAND ... (COMMAND --help says more)", *lines])
+    """Call the command."""
+    return dispatch("python -m cluster", COMMANDS, arguments)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@
    measured and used; now and then measure again and begin to write a checkpoint.
 5. Write the finished student and the run's summary.
 
-Every worker runs this; they meet in `agree`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes
-the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step and end;
-where the teacher left too many prompts without an answer they don't, so that these are asked again, nor where a step is
-not finite: the update before it may be what broke the student.
+Every worker runs this; they meet in `run_together`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0
+writes the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step
+and end; where the teacher left too many prompts without an answer they don't, so that these are asked again, nor where
+a step is not finite: the update before it may be what broke the student.
 """
 
 import logging
@@ -25,27 +25,22 @@ from common.render import Renderer, load_tokenizer
 from common.teacher_client.pool import Connect, connect_http
 from student_trainer.data.plan import Example, StepExamples, StepPlan, next_index, plan_steps, total_steps
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.consensus import StopAsked, agree
+from student_trainer.distributed.consensus import gather_together, run_together
 from student_trainer.distributed.process_group import World, make_deterministic
+from student_trainer.distributed.stop import StopAsked
 from student_trainer.learning.checks import warn_of_approximation
 from student_trainer.learning.step import Learner, make_learner, train_step
 from student_trainer.learning.validation import held_out_rows, validate
 from student_trainer.persistence import ledger
 from student_trainer.persistence.async_saver import Saver
-from student_trainer.persistence.bottleneck import Watch
 from student_trainer.persistence.checkpoint import State
 from student_trainer.persistence.final_student import write_student
 from student_trainer.persistence.ledger import Entry
 from student_trainer.persistence.resumption import check_same_data, cut_back, resume
-from student_trainer.persistence.run_folder import (
-    Metrics,
-    append_metrics,
-    is_finished,
-    write_log,
-    write_summary,
-)
+from student_trainer.persistence.run_folder import Metrics, append_metrics, write_log
 from student_trainer.persistence.run_lock import locked
 from student_trainer.persistence.storage import Storage, open_storage
+from student_trainer.persistence.summary import Watch, is_finished, write_summary
 from student_trainer.pipeline.adaptive_window import StepSeen
 from student_trainer.pipeline.build import open_source
 from student_trainer.pipeline.example_source import ExampleSource
@@ -88,7 +83,7 @@ def train(settings: TrainSettings, world: World, connect: Connect = connect_http
     make_deterministic(settings.workers.threads)
     with ExitStack() as stack:
         lock = locked(settings.run_folder) if world.leads else nullcontext()
-        agree(world, lambda: stack.enter_context(lock), _tell_nothing)
+        run_together(world, lambda: stack.enter_context(lock))
         run = _prepare(settings, world)
         done = _resume(run)
         if done.step == run.last_step and is_finished(settings.run_folder, settings.student):
@@ -122,7 +117,7 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
     warn_of_approximation(settings, vocabulary_size)
     opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, world.size, connect)
     with ExitStack() as stack:
-        source, _ = agree(world, lambda: stack.enter_context(opening), _tell_nothing)
+        source = run_together(world, lambda: stack.enter_context(opening))
         with Saver(settings, run.storage, world, done.step) as saver:
             _run_steps(run, source, done, saver)
 
@@ -136,7 +131,7 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver) -> No
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
         try:
-            examples, prompts = agree(world, lambda: _next_step(steps, saver), ledger.entries_of)
+            examples, prompts = gather_together(world, lambda: _next_step(steps, saver), ledger.entries_of)
         except (StopAsked, UserError):
             _save_last(run, saver, done)
             raise
@@ -175,8 +170,7 @@ def _save_last(run: Run, saver: Saver, done: State) -> None:
 def _answer_held_out(run: Run, source: ExampleSource) -> list[Example]:
     """This worker's examples of the held-out slice, once all workers have theirs."""
     rows = held_out_rows(run.settings, run.world)
-    examples, _ = agree(run.world, lambda: source.answer_rows(rows), _tell_nothing)
-    return examples
+    return run_together(run.world, lambda: source.answer_rows(rows))
 
 
 def _resume(run: Run) -> State:
@@ -188,7 +182,7 @@ def _resume(run: Run) -> State:
     found = resume(run.storage, run.learner, run.world)
     done = found or run.state(0)
     check_same_data(done, run.state(done.step), run.settings)
-    agree(run.world, lambda: cut_back(folder, run.storage, found) if run.world.leads else None, _tell_nothing)
+    run_together(run.world, lambda: cut_back(folder, run.storage, found) if run.world.leads else None)
     return done
 
 
@@ -215,10 +209,6 @@ def _finish(run: Run) -> None:
         raise UserError(
             f"can't write the finished student to {folder}: {error}; its checkpoint is whole: free space and resume"
         ) from None
-
-
-def _tell_nothing(_: object) -> list[None]:
-    return []
 
 
 def _is_due(step: int, every: int | None) -> bool:

@@ -1,12 +1,12 @@
 """Settings of a run: what `python -m student_trainer train CONFIG.yaml` reads. Torch-free, so `--help` is instant."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from common.api import MAX_TEMPERATURE
-from common.settings import Settings
+from common.run_folder import RunFolder
+from common.settings import FolderOrName, Settings, UserPath
 from common.teacher_client.settings import TeacherClientSettings
 from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
 
@@ -14,13 +14,14 @@ from student_trainer.student_settings import LossSettings, OptimizerSettings, St
 class DataSettings(Settings):
     """Where the prompts are and how they become tokens."""
 
-    train: Path
+    train: UserPath
     """Folder of Parquet shards made by `python -m common.toolbench convert`."""
-    validation: Path | None = None
+    validation: UserPath | None = None
     """Held-out shards, or none."""
     validation_rows: int = Field(default=64, ge=1)
     """How many rows of `validation`, from its start, are the fixed held-out slice."""
     template: Literal["toolbench", "chat"] = "toolbench"
+    """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
     max_length: int = Field(default=8192, ge=16)
     """Most tokens of prompt and completion together; longer rows are quarantined by name."""
 
@@ -31,8 +32,11 @@ class CompletionSettings(Settings):
     writer: dict[Literal["dataset", "teacher", "student"], float] = {"dataset": 1.0}
     """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, index)."""
     max_new_tokens: int = Field(default=512, ge=1)
+    """Most tokens of a written completion."""
     temperature: float = Field(default=1.0, ge=0, le=MAX_TEMPERATURE)
+    """0 takes the most likely token each time."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Samples from the most likely tokens that hold this mass together."""
     keep_length_cut: bool = False
     """Train on completions cut by length too; they teach no end, so they are dropped and counted by default."""
 
@@ -49,7 +53,7 @@ class LiveTeacherSettings(TeacherClientSettings):
     source: Literal["live", "record", "live+record"] = "live"
     """live asks the teacher, but not again for what this run folder's own record holds of the same request and
     revision, as after a crash; record replays `record_folder`; live+record replays what it holds, asks for the rest."""
-    record_folder: Path | None = None
+    record_folder: UserPath | None = None
     """Record to replay; the run's own by default."""
     window: int | None = Field(default=None, ge=1)
     """Prompts that a worker has asked about and not used; null sizes it by latency and step time (`window_size.py`)."""
@@ -82,6 +86,7 @@ class WorkerSettings(Settings):
     gpus: float = Field(default=1, ge=0)
     """GPUs per worker; 0 trains on the CPU."""
     cpus: float = Field(default=1, ge=0)
+    """CPUs per worker."""
     pool: str | None = "student_pool"
     """Custom Ray resource that marks the nodes of the student pool; null places workers anywhere."""
     threads: int | None = Field(default=None, ge=1)
@@ -105,17 +110,24 @@ class WorkerSettings(Settings):
 class TrainSettings(Settings):
     """A whole run."""
 
-    run_folder: Path
+    run_folder: UserPath
     """Everything the run writes; a run folder that holds checkpoints is resumed."""
     mode: Literal["kd", "sft"] = "kd"
     """kd asks the teacher; sft trains on recorded completions alone, without a teacher."""
     data: DataSettings
+    """Where the prompts are and how they become tokens."""
     student: StudentSettings
+    """The model that learns."""
     teacher: LiveTeacherSettings | None = None
+    """The live teacher; for mode kd alone."""
     completion: CompletionSettings = CompletionSettings()
+    """Who writes the completion."""
     loss: LossSettings = LossSettings()
+    """What the student is measured by."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    """How it is updated."""
     workers: WorkerSettings = WorkerSettings()
+    """How many processes train, and where."""
     batch_size: int = Field(default=32, ge=1)
     """Prompts per optimizer step, over all workers."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -124,6 +136,7 @@ class TrainSettings(Settings):
     """Tokens per forward pass of one worker: sequences end to end, without padding, none seeing another. One longer
     than this is alone. Given instead of micro_batch_size, never beside it."""
     epochs: int = Field(default=1, ge=1)
+    """Passes over the rows of data.train."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many steps even inside an epoch."""
     shuffle: Literal["rows", "traces"] = "rows"
@@ -139,13 +152,19 @@ class TrainSettings(Settings):
     validate_every: int | None = Field(default=None, ge=1)
     """Steps between validations; null validates before the first and after the last step only."""
     checkpoint_every: int = Field(default=100, ge=1)
-    checkpoint_storage: str | None = None
+    """Steps between checkpoints; the last step has one anyway."""
+    checkpoint_storage: FolderOrName | None = None
     """URI or folder, as `storage_path` of Ray Train; a folder there, named like the run folder, holds the checkpoints.
     null: the run folder holds them."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest checkpoints to keep."""
     keep_best: int = Field(default=1, ge=0)
     """How many to keep besides for their validation loss; those made without a validation don't compete."""
+
+    @property
+    def files(self) -> RunFolder:
+        """What the run writes."""
+        return RunFolder(self.run_folder)
 
     @model_validator(mode="before")
     @classmethod

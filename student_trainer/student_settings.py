@@ -5,13 +5,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from common.settings import Settings
+from common.settings import FolderOrName, Settings
 
 
 class LossSettings(Settings):
     """alpha * L_distill + (1 - alpha) * L_instruct."""
 
     alpha: float = Field(default=0.5, ge=0, le=1)
+    """The teacher's share of the loss; the rest is cross-entropy on the completion."""
     temperature: float = Field(default=1.0, gt=0)
     """Tempers both sides; other than 1 it is an approximation when top_k is below the vocabulary."""
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "skewed_kl"] = "forward_kl"
@@ -39,9 +40,11 @@ class LoraSettings(Settings):
     """PEFT LoRA on the student."""
 
     rank: int = Field(default=16, ge=1)
+    """Columns of each adapter's two matrices."""
     alpha: int = Field(default=32, ge=1)
     """The adapter is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are dropped while it learns."""
     target_modules: list[str] | str = "all-linear"
     """Which layers get an adapter: names or ends of names, a regular expression that a whole name matches, or
     all-linear, which leaves the head out, as every choice must."""
@@ -63,7 +66,7 @@ class LoraSettings(Settings):
 class StudentSettings(Settings):
     """The model that learns."""
 
-    model: str
+    model: FolderOrName
     """Folder or hub name of the base model; its tokenizer must be the teacher's."""
     lora: LoraSettings | None = LoraSettings()
     """null: no adapters, every weight learns (full fine-tuning)."""
@@ -73,6 +76,12 @@ class StudentSettings(Settings):
     """Of the products and of a frozen base. Weights that learn, their gradients and the optimizer's means are float32
     all the same: bfloat16 would round most updates away."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, slower steps."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every weight learns, so that it ends as a whole model."""
+        return self.lora is None
 
     @model_validator(mode="after")
     def _can_learn(self) -> "StudentSettings":
@@ -87,8 +96,14 @@ class OptimizerSettings(Settings):
     """AdamW with linear warm-up, then a schedule to the last step."""
 
     name: Literal["adamw", "paged_adamw_8bit"] = "adamw"
+    """paged_adamw_8bit: AdamW of bitsandbytes, its means in 8 bits that leave the GPU when memory is short."""
     learning_rate: float = Field(default=2e-4, gt=0)
+    """The highest, at the end of the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How it falls from there to 0 at the last step; constant doesn't."""
     warmup_fraction: float = Field(default=0.04, ge=0, le=1)
+    """Share of the steps in which it rises from 0."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """The gradient is scaled down to this norm where its own is larger."""

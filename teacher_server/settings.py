@@ -1,12 +1,11 @@
 """Settings of one served teacher: what it serves, how the engine runs, where its replicas stand, when it says no."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from common.api import MAX_SEQUENCE_TOKENS, MAX_TOP_K
-from common.settings import Settings
+from common.settings import FolderOrName, Settings, UserPath
 from teacher_server.adapters.store import AdapterLoadingSettings
 
 Quantization = Literal["bitsandbytes", "fp8"]
@@ -121,15 +120,15 @@ class ReplicaSettings(Settings):
 class TeacherSettings(Settings):
     """One application: a base model and adapters on it. Several may stand in one cluster, each at its route prefix."""
 
-    model: str
+    model: FolderOrName
     """Folder of the base model on the teacher's nodes, or a Hugging Face name like `org/name`."""
     name: ServedName = "teacher"
     """What a request writes as `model` to be answered by the base model."""
-    adapters: dict[ServedName, Path] = {}
+    adapters: dict[ServedName, UserPath] = {}
     """LoRA adapters by the name a request writes as `model`: folders in PEFT's format on the teacher's nodes."""
     adapter_loading: AdapterLoadingSettings | None = None
     """Lets adapters be loaded, replaced and removed while the teacher runs; without it that is refused."""
-    token_file: Path | None = None
+    token_file: UserPath | None = None
     """File with the bearer token, or with lines `name: token`, one for each client; read again when it changes.
     Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one token."""
     engine: EngineSettings = EngineSettings()

@@ -27,7 +27,7 @@ from tests.unit.student_trainer.students import ALONE, short_run
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("common", "student_trainer")
 FIRST, LAST = "_build", "loss_sums"
-"""Functions between which a prompt is on its way: what reads a row and builds its example, and what computes the loss."""
+"""Where a prompt's way begins and ends: it is read and its example built; the loss of its micro-batch is computed."""
 ROW = make_row(0, completion="Thought: yes", query="is this the way of a prompt?")
 
 

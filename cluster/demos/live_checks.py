@@ -12,6 +12,7 @@ from rich.table import Table
 from cluster.demos.runner import Workshop
 from cluster.demos.verdict import Finding, print_findings
 from common.errors import UserError
+from common.run_folder import RunFolder
 from common.toolbench.rows import read_rows
 
 HALF = 0.5
@@ -45,9 +46,9 @@ def summary_table(live: Path) -> Table:
 
 def ids_check(queries: Path, run: Path) -> Finding:
     """Whether each query was used or set aside exactly once per epoch."""
-    epochs = yaml.safe_load((run / "config.yaml").read_text())["epochs"]
+    epochs = yaml.safe_load(RunFolder(run).config.read_text())["epochs"]
     asked = Counter((row.id, epoch) for row in read_rows(queries) for epoch in range(epochs))
-    used, set_aside = accounted(run / "used.jsonl"), accounted(run / "quarantine.jsonl")
+    used, set_aside = accounted(RunFolder(run).used), accounted(RunFolder(run).quarantine)
     return Finding(
         f"each of the {asked.total()} prompts once per epoch: {used.total()} used + {set_aside.total()} set aside",
         used + set_aside == asked,
@@ -73,7 +74,7 @@ def kl_of(run: Path) -> tuple[float, float]:
     if before is None or after is None:
         raise UserError(
             f"the run in {run} validated on nothing, expected a held-out slice: every row of it was set aside, or "
-            f"data.validation is missing; see {run / 'log.txt'}"
+            f"data.validation is missing; see {RunFolder(run).log}"
         )
     return before["kl"], after["kl"]
 
@@ -87,4 +88,4 @@ def accounted(ledger: Path) -> Counter[tuple[str, int]]:
 
 def read_summary(run: Path) -> dict[str, Any]:
     """The run in a few numbers."""
-    return dict(json.loads((run / "summary.json").read_text()))
+    return dict(json.loads(RunFolder(run).summary.read_text()))

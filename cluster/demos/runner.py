@@ -19,6 +19,7 @@ from cluster.local.cluster_info import ClusterHandle
 from cluster.local.nodes import REPOSITORY
 from cluster.local.ray_cli import deploy, submit_job
 from common.errors import UserError
+from common.run_folder import RunFolder
 from teacher_server.settings import TeacherSettings
 
 
@@ -116,7 +117,7 @@ def served(
     return TeacherSettings(
         model=str(base),
         name="base",
-        adapters={name: run / "adapter" for name, run in runs.items()},
+        adapters={name: RunFolder(run).adapter for name, run in runs.items()},
         token_file=workshop.token_file,
         engine=settings.engine,
         replicas=settings.replicas,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from common.settings import Settings
+from common.settings import Settings, UserPath
 from common.world.settings import WorldSettings
 from teacher_server.settings import EngineSettings, ReplicaSettings
 
@@ -12,15 +12,15 @@ from teacher_server.settings import EngineSettings, ReplicaSettings
 class DemoSettings(Settings):
     """The whole story on the generated world."""
 
-    runs: Path = Path("runs")
+    runs: UserPath = Path("runs")
     """Folder in which the demo makes a folder of its own."""
     world: WorldSettings = WorldSettings()
     """The generated tool world."""
-    expert: Path
+    expert: UserPath
     """YAML of the expert teacher's training."""
-    kd: Path
+    kd: UserPath
     """YAML of the live distillation."""
-    ft: Path
+    ft: UserPath
     """YAML of the fine-tuning without a teacher."""
     engine: EngineSettings
     """How teacher and students run."""
@@ -35,17 +35,17 @@ class DemoSettings(Settings):
 class ToolBenchDemoSettings(Settings):
     """The live pipeline on real ToolBench input."""
 
-    toolbench: Path
+    toolbench: UserPath
     """Folder that holds ToolBench/data_example and StableToolBench/solvable_queries."""
-    runs: Path = Path("runs")
+    runs: UserPath = Path("runs")
     """Folder in which the demo makes a folder of its own."""
-    teacher_base: Path
+    teacher_base: UserPath
     """YAML of the pretraining of tokenizer and teacher base."""
-    student_base: Path
+    student_base: UserPath
     """YAML of the pretraining of the student base."""
-    expert: Path
+    expert: UserPath
     """YAML of the teacher's training."""
-    kd: Path
+    kd: UserPath
     """YAML of the live distillation."""
     engine: EngineSettings
     """How the teacher runs."""

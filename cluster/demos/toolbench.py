@@ -21,6 +21,7 @@ from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.layouts import ToolBenchLayout
+from common.run_folder import RunFolder
 from common.toolbench.rows import PromptRow, read_rows
 from student_trainer.record.permuted import permute_record
 
@@ -56,7 +57,7 @@ def run_toolbench_demo(settings: ToolBenchDemoSettings) -> int:
         with step("Distilling live: the teacher writes a completion for every query", 400):
             live = stage.train(settings.kd, "kd", **run)
         with step("Control: the same answers, distributions permuted between completions", 250):
-            permute_record(live / "record", folder / "permuted")
+            permute_record(RunFolder(live).record, folder / "permuted")
             replay = {"teacher__source": "record", "teacher__record_folder": folder / "permuted"}
             control = stage.train(settings.kd, "control", **run, **replay)
     return report(workshop, live, control)

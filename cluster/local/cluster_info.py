@@ -1,7 +1,6 @@
 """What a client needs to know about a running cluster; also the file by which `up`, `down` and `status` remember it."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import httpx
 
 from common.errors import UserError
+from common.files import write_atomically
 from common.settings import Settings, validate
 
 
@@ -83,6 +83,4 @@ def read_handle(path: Path) -> ClusterHandle:
 
 def write_handle(handle: ClusterHandle, path: Path) -> None:
     """Remember `handle` at `path`, all of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(handle.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, handle.model_dump_json(indent=2) + "\n")

@@ -9,17 +9,18 @@ import httpx
 from cluster.local import local_cluster
 from cluster.local.cluster_info import ClusterHandle, read_handle
 from cluster.local.settings import ClusterSettings
+from common.command_line import parse_known
 from common.settings import load
 
 STATE = Path("runs/cluster.json")
 """Where the cluster that `up` started is written down."""
-DEFAULT_CONFIG = "cluster/configs/local_cluster.yaml"
+DEFAULT_CONFIG = "cluster/configs/local.yaml"
 
 
 def up(arguments: list[str]) -> int:
-    description = "Start a cluster on this machine, as CONFIG says; overrides like --student.slots 2 may follow."
-    parser = _parser("up", description, usage="%(prog)s [--state STATE] [CONFIG] [--dotted.override VALUE]...")
-    options, rest = parser.parse_known_args(arguments)
+    description = f"Start a cluster on this machine, as CONFIG says, by default {DEFAULT_CONFIG}."
+    parser = _parser("up", description, usage="%(prog)s [--state STATE] [CONFIG] [--dotted.setting VALUE]...")
+    options, rest = parse_known(parser, ClusterSettings, arguments)
     config = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_CONFIG
     handle = local_cluster.up(load(ClusterSettings, config, rest), options.state)
     print(f"The cluster is up. Dashboard: {handle.dashboard_url}. In the shell that talks to it:")

@@ -1,10 +1,8 @@
 """Settings of a local cluster: a head without work, and the Ray nodes of the two pools."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from common.settings import Settings
+from common.settings import Settings, UserPath
 
 
 class PoolSettings(Settings):
@@ -24,7 +22,9 @@ class ClusterSettings(Settings):
     """A cluster on this machine."""
 
     teacher: PoolSettings = PoolSettings()
+    """The pool that serves."""
     student: PoolSettings = PoolSettings()
+    """The pool that trains."""
     dashboard_port: int = Field(default=0, ge=0, le=65535)
     """Port of Ray's dashboard and jobs API on 127.0.0.1; 0 takes a free one."""
     serve_port: int = Field(default=0, ge=0, le=65535)
@@ -33,5 +33,5 @@ class ClusterSettings(Settings):
     """Shared memory of each node, in megabytes: answers travel over HTTP, so little is needed."""
     start_timeout_s: float = Field(default=120, gt=0)
     """Longest wait for the cluster to come up."""
-    logs: Path | None = None
+    logs: UserPath | None = None
     """Folder that receives Ray's logs at tear-down; without it they are deleted with the cluster."""

@@ -1,12 +1,11 @@
 """Settings of the client of a teacher: where it is, what it is asked, and how long it is waited for."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from common.api import MAX_TOP_K
-from common.settings import Settings
+from common.settings import Settings, UserPath
 
 
 class TeacherClientSettings(Settings):
@@ -16,7 +15,7 @@ class TeacherClientSettings(Settings):
     """Base address, e.g. http://teacher:8000/teacher; or several of the same teacher, none of them twice."""
     model: str
     """Name of the served model or adapter."""
-    token_file: Path | None = None
+    token_file: UserPath | None = None
     """File with the API key; without it the variable TOOLAGENT_KD_TOKEN is read."""
     top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
     """Entries per position that an answer holds."""

@@ -3,7 +3,6 @@
 The output folder appears whole or not at all: it is written beside its place and moved there at the end.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import UserError
+from common.files import folder_in_place
 from common.toolbench.card import write_card
 from common.toolbench.dataset_source import PREFIX, DatasetOptions, open_dataset
 from common.toolbench.quarantine import Quarantine
@@ -61,17 +61,11 @@ def convert(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and isn't an empty folder; give another output folder or remove it")
     reader = _reader(str(source), split_name, give_up, dataset)
-    unfinished = out.with_name(out.name + ".partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        summary = _write(reader, unfinished, skip_bad)
+    with folder_in_place(out) as folder:
+        summary = _write(reader, folder, skip_bad)
         if not summary.rows:
             raise UserError(f"{source} gave no row; left out: {summary.skipped or 'nothing, it is empty'}")
-        write_card(unfinished, str(source), summary.rows, summary.traces)
-        unfinished.replace(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        write_card(folder, str(source), summary.rows, summary.traces)
     return summary
 
 

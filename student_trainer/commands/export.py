@@ -11,8 +11,10 @@ import shutil
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import folder_in_place
+from common.run_folder import RunFolder
 from common.settings import load
-from student_trainer.persistence.run_folder import is_finished, student_of
+from student_trainer.persistence.summary import is_finished
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
 
@@ -34,21 +36,20 @@ def export(run: Path, out: Path, merge: bool) -> str:
     Raises UserError when the run isn't finished, `out` is there already, the base can't be read, or nobody could serve
     it so.
     """
-    student = load(TrainSettings, run / "config.yaml").student
+    files = RunFolder(run)
+    student = load(TrainSettings, files.config).student
     if not is_finished(run, student):
         raise UserError(f"the run in {run} isn't finished; start its configuration again to resume it, then export")
     if out.exists():
         raise UserError(f"{out} is there already; choose another folder, or remove it")
     if student.lora and student.lora.use_dora and not merge:
         raise UserError("a DoRA adapter is not served by vLLM; export it with --merge")
-    draft = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    if merge and student.lora:
-        _write_merged(student, run / "adapter", draft)
-    else:
-        shutil.copytree(student_of(run, student), draft)
-    draft.rename(out)
-    return _how_to_serve(student, run.resolve().name, out.resolve(), merge or student.lora is None)
+    with folder_in_place(out) as folder:
+        if merge and not student.is_whole:
+            _write_merged(student, files.adapter, folder)
+        else:
+            shutil.copytree(files.student(student.is_whole), folder, dirs_exist_ok=True)
+    return _how_to_serve(student, run.resolve().name, out.resolve(), merge or student.is_whole)
 
 
 def _write_merged(student: StudentSettings, adapter: Path, folder: Path) -> None:

@@ -1,18 +1,13 @@
-"""`python -m student_trainer pretrain CONFIG.yaml [--dotted.override VALUE ...]`: make a small base model."""
+"""`python -m student_trainer pretrain CONFIG.yaml [--dotted.setting VALUE]...`: make a small base model."""
 
-import argparse
-
-from common import settings as common_settings
+from common.command_line import settings_of
 from student_trainer.pretraining.settings import PretrainSettings
 
 
 def main(arguments: list[str]) -> int:
     """Read the settings, then pretrain; heavy libraries are imported in between."""
-    parser = argparse.ArgumentParser(prog="python -m student_trainer pretrain", description=__doc__)
-    parser.add_argument("config", help="YAML file, see student_trainer/configs/pretrain-*.yaml")
-    parser.epilog = "Any setting can be overridden: --steps 200"
-    options, overrides = parser.parse_known_args(arguments)
-    pretrain(common_settings.load(PretrainSettings, options.config, overrides))
+    about = "Make a small base model from documents, as student_trainer/configs/pretrain-*.yaml do."
+    pretrain(settings_of(PretrainSettings, "python -m student_trainer pretrain", about, arguments))
     return 0
 
 

@@ -14,6 +14,7 @@ import torch
 from torch.nn.utils import get_total_norm
 
 from common.errors import UserError
+from common.run_folder import RunFolder
 from common.settings import load
 from student_trainer.distributed.process_group import seed_step
 from student_trainer.learning.measure import sums_on
@@ -47,7 +48,7 @@ def replay(folder: Path, device: torch.device) -> Iterator[Replayed]:
     files = sorted(folder.glob("worker-*.pt"))
     if not files:
         raise UserError(f"no failed step is in {folder}; expected the folder that the run named when it stopped")
-    settings = load(TrainSettings, folder.resolve().parents[1] / "config.yaml")
+    settings = load(TrainSettings, RunFolder(folder.resolve().parents[1]).config)
     student = load_student(settings.student, device, settings.seed)
     student.load(folder / "student")
     for file in files:

@@ -1,9 +1,8 @@
-"""`python -m student_trainer train CONFIG.yaml [--dotted.override VALUE ...]`: train a student as the file says."""
+"""`python -m student_trainer train CONFIG.yaml [--dotted.setting VALUE]...`: train a student as the file says."""
 
-import argparse
 from pathlib import Path
 
-from common import settings as common_settings
+from common.command_line import settings_of
 from student_trainer.persistence.run_folder import newest_step
 from student_trainer.settings import TrainSettings
 
@@ -13,11 +12,8 @@ STOPPED = 143
 
 def main(arguments: list[str]) -> int:
     """Read the settings, then train; heavy libraries are imported in between."""
-    parser = argparse.ArgumentParser(prog="python -m student_trainer train", description=__doc__)
-    parser.add_argument("config", help="YAML file, see student_trainer/configs/")
-    parser.epilog = "Any setting can be overridden: --optimizer.learning_rate 1e-4"
-    options, overrides = parser.parse_known_args(arguments)
-    settings = with_absolute_paths(common_settings.load(TrainSettings, options.config, overrides))
+    about = "Train a student on the live teacher, its record, or recorded completions alone."
+    settings = with_absolute_paths(settings_of(TrainSettings, "python -m student_trainer train", about, arguments))
 
     from student_trainer.ray_train.launch import launch
 
@@ -34,10 +30,10 @@ def with_absolute_paths(settings: TrainSettings) -> TrainSettings:
     for section, key in _PATHS:
         holder = values[section] if section else values
         if holder and holder[key] is not None:
-            holder[key] = str(Path(holder[key]).expanduser().resolve())
+            holder[key] = str(Path(holder[key]).resolve())
     if settings.checkpoint_storage and "://" not in settings.checkpoint_storage:
-        values["checkpoint_storage"] = str(Path(settings.checkpoint_storage).expanduser().resolve())
-    model = Path(settings.student.model).expanduser()
+        values["checkpoint_storage"] = str(Path(settings.checkpoint_storage).resolve())
+    model = Path(settings.student.model)
     if model.is_dir():
         values["student"]["model"] = str(model.resolve())
     return TrainSettings.model_validate(values)

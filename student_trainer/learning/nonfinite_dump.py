@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from common.run_folder import RunFolder
 from student_trainer.batching.batch import Batch
 from student_trainer.distributed.process_group import World
 from student_trainer.learning.sharding import gathered
@@ -33,7 +34,7 @@ class StepPart:
 
 
 def folder_of(run_folder: Path, step: int) -> Path:
-    return run_folder / "not_finite" / f"step-{step}"
+    return RunFolder(run_folder).not_finite / f"step-{step}"
 
 
 def write_failed(folder: Path, student: Student, part: StepPart, world: World) -> None:

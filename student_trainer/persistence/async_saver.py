@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
+from common import files
 from common.errors import UserError
-from student_trainer.distributed.consensus import StopAsked
 from student_trainer.distributed.process_group import World
+from student_trainer.distributed.stop import StopAsked
 from student_trainer.learning.step import Learner
-from student_trainer.persistence import jsonl, ledger
+from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import Snapshot, State, snapshot
-from student_trainer.persistence.run_folder import metrics_of
 from student_trainer.persistence.storage import MANIFEST, Storage
 from student_trainer.settings import TrainSettings
 
@@ -69,7 +69,7 @@ class Saver:
     def _write(self, taken: Snapshot) -> None:
         try:
             ledger.flush(self._settings.run_folder)
-            jsonl.flush(metrics_of(self._settings.run_folder))
+            files.flush(self._settings.files.metrics)
             self._storage.add(taken.state.step, taken.write)
         except OSError as error:
             raise UserError(self._what_failed(taken, error)) from None

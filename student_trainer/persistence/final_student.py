@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from common.files import folder_in_place
 from common.render import load_tokenizer
 from student_trainer.learning.student import Student, load_base
-from student_trainer.persistence.run_folder import student_of
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
 
@@ -19,17 +19,12 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 def write_student(settings: TrainSettings, checkpoint: Path) -> None:
     """Write the student of `checkpoint` into the run folder; one that is there already is replaced."""
-    out = student_of(settings.run_folder, settings.student)
-    draft = out.with_name(f".{out.name}.partial")
-    for leftover in (draft, out):
-        shutil.rmtree(leftover, ignore_errors=True)
-    if settings.student.lora is None:
-        _write_model(settings.student, checkpoint, draft)
-    else:
-        draft.mkdir()
-        for name in ADAPTER_FILES:
-            shutil.copy(checkpoint / name, draft)
-    draft.rename(out)
+    with folder_in_place(settings.files.student(settings.student.is_whole)) as folder:
+        if settings.student.is_whole:
+            _write_model(settings.student, checkpoint, folder)
+        else:
+            for name in ADAPTER_FILES:
+                shutil.copy(checkpoint / name, folder)
 
 
 def _write_model(settings: StudentSettings, checkpoint: Path, folder: Path) -> None:

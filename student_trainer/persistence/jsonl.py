@@ -2,7 +2,7 @@
 
 One process writes such a file. A line counts once its newline is there: what a crash, or a full disk, left behind the
 last of them is passed over by readers and cut off on resumption. Appends are handed to the operating system at once, so
-the end of the process loses none; `flush` brings them to the disk, so that the end of the machine loses none either.
+the end of the process loses none; once they were flushed (`files.flush`), the end of the machine loses none either.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import write_atomically
 
 Line = dict[str, Any]
 
@@ -44,35 +45,16 @@ def read(file: Path, key: str) -> list[Line]:
 def cut_back(file: Path, key: str, step: int) -> None:
     """Drop what stands after `step`, by each line's number at `key`, and what is torn.
 
-    The file is replaced by a shorter one that is on the disk already: whenever the machine ends, one of the two is
-    there, whole. Raises UserError when it can't be written, and naming a line up to `step` that is damaged.
+    Whenever the machine ends, the file is there as it was or as it should be. Raises UserError when it can't be
+    written, and naming a line up to `step` that is damaged.
     """
     if not file.exists():
         return
     kept = [written for written, _ in _intact(file, key, step)]
     try:
-        replace(file, b"".join(kept))
+        write_atomically(file, b"".join(kept))
     except OSError as error:
         raise UserError(f"can't cut {file} back to step {step}: {error.strerror}; free space and resume") from None
-
-
-def replace(file: Path, data: bytes) -> None:
-    """Give `file` new contents at once, and for good: what rename promises once both file and folder are flushed."""
-    draft = file.with_name(f".{file.name}.partial")
-    draft.write_bytes(data)
-    flush(draft)
-    draft.replace(file)
-    flush(file.parent)
-
-
-def flush(path: Path) -> None:
-    """Return when the file's contents, or the folder's names, are on the disk; nothing where there is no such path."""
-    if path.exists():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _intact(file: Path, key: str, step: float = math.inf) -> list[tuple[bytes, Line]]:

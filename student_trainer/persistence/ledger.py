@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import files
+from common.run_folder import RunFolder
 from student_trainer.data.plan import Key, StepExamples, Unused
 from student_trainer.persistence import jsonl
-
-USED = "used.jsonl"
-QUARANTINE = "quarantine.jsonl"
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
 
     Raises UserError when it can't be written.
     """
-    for file, kind in ((USED, Used), (QUARANTINE, Unused)):
+    for file, kind in zip(_ledgers(run_folder), (Used, Unused), strict=True):
         own = (entry for entry in entries if isinstance(entry, kind))
-        jsonl.append(run_folder / file, (_line(step, entry) for entry in own))
+        jsonl.append(file, (_line(step, entry) for entry in own))
 
 
 def _line(step: int, entry: Entry) -> dict[str, Any]:
@@ -49,11 +48,15 @@ def _line(step: int, entry: Entry) -> dict[str, Any]:
 
 def cut_back(run_folder: Path, step: int) -> None:
     """Drop the lines of steps after `step`, which a resumed run takes again."""
-    for name in (USED, QUARANTINE):
-        jsonl.cut_back(run_folder / name, "step", step)
+    for file in _ledgers(run_folder):
+        jsonl.cut_back(file, "step", step)
 
 
 def flush(run_folder: Path) -> None:
     """Bring the ledger to the disk."""
-    for name in (USED, QUARANTINE):
-        jsonl.flush(run_folder / name)
+    for file in _ledgers(run_folder):
+        files.flush(file)
+
+
+def _ledgers(run_folder: Path) -> tuple[Path, Path]:
+    return RunFolder(run_folder).used, RunFolder(run_folder).quarantine

@@ -12,8 +12,8 @@ from typing import IO
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from common.errors import UserError
+from common.run_folder import RunFolder
 
-LOCK = ".lock"
 PATIENCE_S = 60.0
 """How long a worker waits for its predecessor, whose group Ray may still be ending."""
 
@@ -26,7 +26,7 @@ def locked(run_folder: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
     Raises UserError naming the holder when it isn't free within `patience_s`.
     """
-    with (run_folder / LOCK).open("a+") as stream:
+    with RunFolder(run_folder).lock.open("a+") as stream:
         _acquire(stream, run_folder, patience_s)
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}")

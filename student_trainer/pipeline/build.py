@@ -12,7 +12,7 @@ from common.teacher_client.handshake import Handshake
 from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
 from common.teacher_client.revisions import Revisions
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.consensus import unless_stopped
+from student_trainer.distributed.stop import unless_stopped
 from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder
 from student_trainer.pipeline.example_source import ExampleSource
 from student_trainer.pipeline.prefetch_limits import PrefetchLimits
@@ -83,7 +83,7 @@ def _open_record(
     settings: TrainSettings, teacher: LiveTeacherSettings, revision: str | None, rank: int, stack: ExitStack
 ) -> tuple[RecordReader, RecordWriter]:
     """What is replayed, and where answers of this run go: into its own record, which a live run begins with too."""
-    own, live = settings.run_folder / "record", teacher.source == "live"
+    own, live = settings.files.record, teacher.source == "live"
     writer = stack.enter_context(RecordWriter(own, rank, teacher.top_k, teacher.logprob_dtype))
     folders = [own] if live or teacher.record_folder is None else [teacher.record_folder, own]
     record = RecordReader(folders, revision, only_same=live)

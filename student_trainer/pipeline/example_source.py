@@ -28,7 +28,7 @@ from student_trainer.data.plan import (
     Unused,
 )
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.consensus import unless_stopped
+from student_trainer.distributed.stop import unless_stopped
 from student_trainer.pipeline.adaptive_window import StepSeen
 from student_trainer.pipeline.example_builders import Builder
 from student_trainer.pipeline.prefetch import OrderedPrefetcher

@@ -26,7 +26,8 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGro
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from common.errors import UserError
-from student_trainer.persistence.run_folder import newest_step, stop_of, write_log
+from common.run_folder import RunFolder
+from student_trainer.persistence.run_folder import newest_step, write_log
 from student_trainer.persistence.storage import open_storage
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         self._furthest = newest_step(self._run_folder)
 
     def before_worker_group_start(self, worker_group_context: WorkerGroupContext) -> None:
-        if stop_of(self._run_folder).exists():
+        if RunFolder(self._run_folder).stop.exists():
             raise StoppedBeforeWork
 
     def after_worker_group_training_start(self, worker_group: WorkerGroup) -> None:
@@ -90,7 +91,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
 
         Raises StoppedBeforeWork.
         """
-        if stop_of(self._run_folder).exists():
+        if RunFolder(self._run_folder).stop.exists():
             raise StoppedBeforeWork
         if time.monotonic() - self._since > SAY_AFTER_S:
             self._say_that_it_waits()
@@ -127,7 +128,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
 
     def _let_workers_save(self) -> None:
         """Stop the running workers as `ray job stop` does, so that those that follow lose no step."""
-        stop = stop_of(self._run_folder)
+        stop = RunFolder(self._run_folder).stop
         if stop.exists():
             return
         stop.write_text(RESIZING)

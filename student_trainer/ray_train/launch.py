@@ -25,6 +25,7 @@ from common.toolbench.rows import shards
 from student_trainer.data.plan import total_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.persistence import run_folder
+from student_trainer.persistence.summary import is_finished
 from student_trainer.ray_train.failure_policy import Recovery, StoppedBeforeWork
 from student_trainer.ray_train.progress import ProgressLine
 from student_trainer.ray_train.signals import Signals
@@ -58,7 +59,7 @@ def launch(settings: TrainSettings) -> bool:
     with _connected(settings.workers), ProgressLine(folder, steps, source), Signals(folder) as signals:
         check_resources(settings.workers)
         _fit(settings, signals)
-    return run_folder.is_finished(folder, settings.student)
+    return is_finished(folder, settings.student)
 
 
 def meeting_s(settings: TrainSettings) -> int:

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from student_trainer.persistence.run_folder import Metrics, log_of, metrics_of, read_metrics
+from common.run_folder import RunFolder
+from student_trainer.persistence.run_folder import Metrics, read_metrics
 
 LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 5.0
@@ -22,8 +23,8 @@ class ProgressLine:
 
     def __init__(self, run_folder: Path, steps: int, source: str) -> None:
         self._run_folder, self._steps, self._source = run_folder, steps, source
-        self._log_read = _size(log_of(run_folder))
-        self._metrics_read = _size(metrics_of(run_folder))
+        self._log_read = _size(RunFolder(run_folder).log)
+        self._metrics_read = _size(RunFolder(run_folder).metrics)
         self._shown = ""
         self._shown_at = 0.0
         self._ended = threading.Event()
@@ -50,7 +51,7 @@ class ProgressLine:
         self._print_log("\r\033[K" if terminal else "")
         if not (terminal or last) and time.monotonic() - self._shown_at < PLAIN_EVERY_S:
             return
-        size = _size(metrics_of(self._run_folder))
+        size = _size(RunFolder(self._run_folder).metrics)
         if size == self._metrics_read:
             return
         self._metrics_read = size
@@ -60,7 +61,7 @@ class ProgressLine:
             self._shown, self._shown_at = line, time.monotonic()
 
     def _print_log(self, clear: str) -> None:
-        log = log_of(self._run_folder)
+        log = RunFolder(self._run_folder).log
         if _size(log) <= self._log_read:
             return
         with log.open() as stream:

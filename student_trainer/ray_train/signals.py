@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from student_trainer.persistence.run_folder import stop_of
+from common.run_folder import RunFolder
 
 INSIST_EVERY_S = 2.0
 
@@ -40,7 +40,7 @@ class Signals:
 
     def _save_and_stop(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, self._end)
-        stop_of(self._run_folder).write_text("SIGTERM")
+        RunFolder(self._run_folder).stop.write_text("SIGTERM")
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._insisting.ident is None:

@@ -10,7 +10,6 @@ bit patterns.
 Legend: N = positions of a row group, k = entries per position.
 """
 
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from common import wire
 from common.errors import UserError
+from common.files import file_in_place
 from student_trainer.data.plan import Key
 from student_trainer.record.segments import COMPACTED, KEY, Place, Segment, check_version, held, record_schema
 
@@ -43,14 +43,10 @@ def compact(segment: Path) -> bool:
     with held(segment) as ours:
         if not ours:
             return False
-        done, draft = segment.with_suffix(COMPACTED), segment.with_suffix(".partial")
+        done = segment.with_suffix(COMPACTED)
         if not done.exists() and (answers := [batch for _, batch in Segment(segment).batches()]):
-            try:
+            with file_in_place(done) as draft:
                 _write(draft, answers)
-                draft.rename(done)
-                _sync(segment.parent)
-            finally:
-                draft.unlink(missing_ok=True)
         segment.unlink()
         return True
 
@@ -84,23 +80,20 @@ class Compacted:
 
 
 def _write(draft: Path, answers: list[pa.RecordBatch]) -> None:
-    """Write `answers`, one per batch, in the order of their keys, and wait until they are on the disk."""
+    """Write `answers`, one per batch, in the order of their keys."""
     schema = _packed(answers[0]).schema
-    with draft.open("wb") as file:
-        with pq.ParquetWriter(
-            file,
-            schema,
-            compression="zstd",
-            compression_level=ZSTD_LEVEL,
-            use_dictionary=REPEATED_COLUMNS,
-            column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in SPLIT_COLUMNS},
-            write_statistics=False,
-            write_page_checksum=True,
-        ) as writer:
-            for group in _groups(answers):
-                writer.write_batch(_packed(pa.concat_batches(group)))
-        file.flush()
-        os.fsync(file.fileno())
+    with pq.ParquetWriter(
+        draft,
+        schema,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=REPEATED_COLUMNS,
+        column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in SPLIT_COLUMNS},
+        write_statistics=False,
+        write_page_checksum=True,
+    ) as writer:
+        for group in _groups(answers):
+            writer.write_batch(_packed(pa.concat_batches(group)))
 
 
 def _groups(answers: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
@@ -169,11 +162,3 @@ def _offsets(column: pa.ListArray) -> np.ndarray[tuple[int], np.dtype[np.int32]]
     """Where rows begin in the flattened column."""
     offsets = column.offsets.to_numpy()
     return offsets - offsets[0]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

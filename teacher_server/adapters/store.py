@@ -17,14 +17,15 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.errors import UserError
-from common.settings import Settings
+from common.files import write_atomically
+from common.settings import Settings, UserPath
 from teacher_server.engine import model_files
 
 
 class AdapterLoadingSettings(Settings):
     """Which adapters may be loaded while the teacher runs; the engine reserves their memory when it starts."""
 
-    root: Path
+    root: UserPath
     """Folder that they are loaded from; all replicas must see the same one, and may write a file into it."""
     max_adapters: int = Field(default=4, ge=1, le=64)
     """Adapters served at a time, those of `adapters` among them; memory is kept for one more, to replace one."""
@@ -153,9 +154,7 @@ class AdapterFolder:
         try:
             with self._alone():
                 values = self.aliases() | {alias: placed}
-                draft = self._file.with_suffix(".partial")
-                draft.write_bytes(_ALIASES.dump_json(values, indent=1))
-                draft.rename(self._file)
+                write_atomically(self._file, _ALIASES.dump_json(values, indent=1))
         except OSError as error:
             raise UserError(
                 f"can't write {self._file}: {error.strerror}; the other replicas learn from it what is served"

@@ -2,7 +2,6 @@
 
 from contextlib import aclosing
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -13,7 +12,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from common.settings import Settings, validate
+from common.settings import Settings, UserPath, validate
 from teacher_server.engine.protocol import EngineUnavailable
 from teacher_server.http import access_log
 from teacher_server.http.api_keys import open_tokens
@@ -28,7 +27,7 @@ class RouterSettings(Settings):
 
     applications: list[str] = Field(min_length=1)
     """Names of Serve applications; where two serve a model of the same name, the earlier one answers."""
-    token_file: Path | None = None
+    token_file: UserPath | None = None
     """As the applications' own: the router asks for a token before it reads anything."""
     limits: LimitSettings = LimitSettings()
     """What a request may be; its body is held in memory until its application has it."""

@@ -35,7 +35,8 @@ from cluster.local.local_cluster import local_cluster
 from cluster.local.ray_cli import submit_job
 from cluster.local.settings import ClusterSettings
 from common.render import load_tokenizer
-from student_trainer.persistence.run_folder import metrics_of, read_metrics
+from common.run_folder import RunFolder
+from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import LoraSettings
 from tests.benchmarks import serving, trl_run
@@ -138,7 +139,7 @@ class Arrivals:
     LOOK_EVERY_S = 0.02
 
     def __init__(self, run: Path) -> None:
-        self._file, self._seen, self._ended = metrics_of(run), list[float](), Event()
+        self._file, self._seen, self._ended = RunFolder(run).metrics, list[float](), Event()
         self._watcher = Thread(target=self._watch)
 
     def __enter__(self) -> "Arrivals":

@@ -27,7 +27,6 @@ from pathlib import Path
 from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import PoolSettings
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.persistence.ledger import USED
 from student_trainer.persistence.run_folder import newest_step
 from tests.benchmarks.report import finish
 from tests.faults import damage, victims
@@ -154,7 +153,7 @@ def kill(stage: Stage, run: Run, name: str) -> None:
 def accounts(stage: Stage) -> dict[str, float]:
     """How many prompts of all runs, each up to the last of its ledger, are missing there or stand there repeatedly."""
     rows, totals = len(PromptStream(stage.data, seed=0)), Counter[str]()
-    for ledger in stage.folder.glob(f"*/{USED}"):
+    for ledger in stage.folder.glob("*/used.jsonl"):
         used = Counter((entry["epoch"], entry["index"]) for entry in map(json.loads, ledger.open()))
         epoch, position = max(used)
         totals["prompts_used"] += len(used)

@@ -15,6 +15,7 @@ from student_trainer import loop
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import Metrics, read_metrics
+from student_trainer.persistence.summary import is_finished
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
@@ -29,7 +30,7 @@ def run(settings: TrainSettings, revision: str = "r1") -> list[Metrics]:
 
 
 def student_hash(settings: TrainSettings) -> str:
-    (weights,) = run_folder.student_of(settings.run_folder, settings.student).glob("*.safetensors")
+    (weights,) = settings.files.student(settings.student.is_whole).glob("*.safetensors")
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
@@ -113,7 +114,12 @@ def test_a_run_after_its_last_step_needs_no_teacher(tmp_path: Path):
         train(settings, ALONE, refuse)
     in_the_way.unlink()
     train(settings, ALONE, refuse)
-    assert run_folder.is_finished(settings.run_folder, settings.student)
+    assert is_finished(settings.run_folder, settings.student)
+    written = settings.files.summary.read_text()
+    settings.files.summary.write_text(written[:-20])  # torn
+    assert not is_finished(settings.run_folder, settings.student)
+    train(settings, ALONE, refuse)
+    assert settings.files.summary.read_text() == written
 
 
 def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):

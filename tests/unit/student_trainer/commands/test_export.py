@@ -16,6 +16,7 @@ from student_trainer.__main__ import main
 from student_trainer.learning.student import Student, load_student
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.final_student import write_student
+from student_trainer.persistence.summary import write_summary
 from tests.unit.student_trainer.students import save_student, short_run, student_settings
 
 IDS = torch.arange(3, 60)[None]
@@ -33,7 +34,7 @@ def finished_run(tmp_path: Path, **changes: Any) -> tuple[Path, Student]:
         torch.nn.init.normal_(parameter, std=0.1)
     trained.save(tmp_path / "checkpoint", trained.weights())
     write_student(settings, tmp_path / "checkpoint")
-    run_folder.write_summary(settings.run_folder)
+    write_summary(settings.run_folder)
     return settings.run_folder, trained
 
 

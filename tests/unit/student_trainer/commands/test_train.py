@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from common.errors import UserError
 from student_trainer.__main__ import main
 from student_trainer.commands.train import with_absolute_paths
-from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.ray_train.launch import check_resources, launch, meeting_s
 from student_trainer.ray_train.progress import ProgressLine, describe
@@ -159,16 +157,3 @@ def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.Monkey
         check_resources(WorkerSettings(count=2, gpus=1))
     with pytest.raises(UserError, match="resource gpu_pool"):
         check_resources(WorkerSettings(gpus=0, pool="gpu_pool"))
-
-
-def test_a_run_of_an_earlier_release_goes_on_with_the_defaults_of_settings_that_came_since(tmp_path: Path):
-    settings = make_settings(tmp_path)
-    run_folder.prepare(settings)
-    (settings.run_folder / "checkpoints" / "step-1").mkdir(parents=True)
-    config = settings.run_folder / "config.yaml"
-    written = yaml.safe_load(config.read_text())
-    del written["shuffle"], written["student"]["lora"]["use_dora"]
-    config.write_text(yaml.safe_dump(written))
-    run_folder.prepare(settings)
-    with pytest.raises(UserError, match="shuffle was 'rows', now 'traces'"):
-        run_folder.prepare(settings.model_copy(update={"shuffle": "traces"}))

@@ -16,8 +16,9 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from common.errors import UserError
+from common.run_folder import RunFolder
 from common.settings import validate
-from student_trainer.persistence.run_folder import append_metrics, stop_of
+from student_trainer.persistence.run_folder import append_metrics
 from student_trainer.ray_train import failure_policy, signals
 from student_trainer.ray_train.failure_policy import Recovery, StoppedBeforeWork, describe
 from student_trainer.ray_train.launch import meeting_s
@@ -52,7 +53,7 @@ def test_a_run_that_waits_for_room_says_why_once_and_can_be_stopped(
     watcher.judge(ControllerError(WorkerGroupStartupTimeoutError(2)))
     watcher.after_controller_state_update(waiting, waiting)
     assert caplog.messages == [f"{describe({0: DEATH})}; waiting for room in the cluster for the workers"]
-    stop_of(tmp_path).touch()
+    RunFolder(tmp_path).stop.touch()
     with pytest.raises(StoppedBeforeWork):
         watcher.after_controller_state_update(waiting, waiting)
 
@@ -61,7 +62,7 @@ def test_a_run_that_waits_for_room_says_why_once_and_can_be_stopped(
 def test_workers_that_change_save_first_and_a_stop_asked_for_meanwhile_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
 ):
-    stop, watcher = stop_of(tmp_path), Recovery(tmp_path, None, max_failures=2)
+    stop, watcher = RunFolder(tmp_path).stop, Recovery(tmp_path, None, max_failures=2)
 
     def saved(group: object) -> bool:
         assert stop.exists()
@@ -120,7 +121,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Signals]
 
 def test_the_first_sigterm_asks_for_a_stop_and_the_second_ends_the_run(opened: Signals, tmp_path: Path):
     signal.raise_signal(signal.SIGTERM)
-    assert stop_of(tmp_path).exists()
+    assert RunFolder(tmp_path).stop.exists()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
 

@@ -86,7 +86,7 @@ def test_segments_are_rotated_and_compacted_while_answers_come(tmp_path: Path, m
 def test_a_crash_between_renaming_and_removing_gives_no_answer_twice(tmp_path: Path):
     segment = write(tmp_path, {Key(0, 0): make_answer(1), Key(0, 1): make_answer(2)}, compact=False)
     shutil.copy(segment, tmp_path / "aside")
-    segment.with_suffix(".partial").write_text("of an attempt that was killed")
+    (tmp_path / f".{segment.stem}.parquet.partial").write_text("of an attempt that was killed")
     assert compact(segment)
     (tmp_path / "aside").rename(segment)
     assert len(RecordReader([tmp_path])) == 2

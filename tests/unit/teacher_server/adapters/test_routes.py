@@ -218,7 +218,7 @@ async def test_a_file_that_cannot_be_read_or_written_is_named(root: Path):
     with pytest.raises(UserError, match=r"aliases-r0.json is damaged.*mend or remove it"):
         await adapters.catch_up()
     file.unlink()
-    file.with_suffix(".partial").mkdir()
+    (root / f".{file.name}.partial").mkdir()
     with pytest.raises(UserError, match=r"can't write .*aliases-r0.json"):
         await adapters.put("x", "runs/one")
     assert names(engine) == {"teacher": "r0"}

@@ -12,9 +12,9 @@ from student_trainer.data.plan import StepExamples, StepPlan, TeacherStats
 from student_trainer.distributed.process_group import World
 from student_trainer.learning.step_times import StepClock, times_of
 from student_trainer.loop import train
-from student_trainer.persistence import bottleneck, run_folder
-from student_trainer.persistence.bottleneck import Watch, verdict
-from student_trainer.persistence.run_folder import read_metrics, summarise
+from student_trainer.persistence import run_folder, summary
+from student_trainer.persistence.run_folder import read_metrics
+from student_trainer.persistence.summary import Watch, summarise, verdict
 from tests.unit.student_trainer.stand_in import TOP_K, StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
@@ -103,8 +103,8 @@ def test_the_watch_says_what_held_up_the_steps_since_it_last_spoke(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     now = iter((0, 100, 200, 200, 300, 400, 400))
-    monkeypatch.setattr("student_trainer.persistence.bottleneck.time.monotonic", lambda: next(now))
-    with caplog.at_level(logging.INFO, bottleneck.__name__):
+    monkeypatch.setattr("student_trainer.persistence.summary.time.monotonic", lambda: next(now))
+    with caplog.at_level(logging.INFO, summary.__name__):
         watch = Watch()
         for waited in (9, 9, 0, 0):
             watch.see(line(waited))

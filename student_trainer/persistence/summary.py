@@ -1,16 +1,20 @@
-"""Who waits for whom, in plain words: what holds a run up, read from the lines of its metrics.
+"""A run in a few numbers and in plain words: what holds it up, read from the lines of its metrics.
 
 The parts of a run's time are those of `step_times.py`, and what checkpoints blocked it for. A teacher would keep up if
 it were step ÷ (step - waited) times as fast: that many times as many replicas.
 """
 
+import json
 import logging
 import time
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
+from pathlib import Path
 
-Line = dict[str, Any]
+from common.files import write_atomically
+from common.run_folder import RunFolder
+from student_trainer.persistence.run_folder import STEP, Metrics, read_metrics
+from student_trainer.student_settings import StudentSettings
 
 EVERY_S = 180.0
 HARDLY = 0.05
@@ -34,7 +38,57 @@ class Shares:
     checkpoint: float
 
 
-def verdict(lines: list[Line]) -> str:
+def write_summary(run_folder: Path) -> None:
+    """Write down how the run went, which says that it is finished. Raises OSError."""
+    summary = summarise(read_metrics(run_folder))
+    log.info("%s", summary["verdict"])
+    write_atomically(RunFolder(run_folder).summary, json.dumps(summary, indent=2) + "\n")
+
+
+def is_finished(run_folder: Path, student: StudentSettings) -> bool:
+    """Whether all that the end of a run with such a student writes is there."""
+    files = RunFolder(run_folder)
+    return files.student(student.is_whole).exists() and _is_whole(files.summary)
+
+
+def _is_whole(summary: Path) -> bool:
+    try:
+        return isinstance(json.loads(summary.read_bytes()), dict)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def summarise(metrics: list[Metrics]) -> Metrics:
+    """The run in a few numbers, from the lines of its metrics file."""
+    steps = [line for line in metrics if "progress/used" in line]
+    checks = [_validation(line) for line in metrics if "validation/loss" in line]
+    parts = ("step", "waited", "outage", "stream", "compute", "optimizer", "checkpoint")
+    times = {part: sum(line.get(f"time/{part}_s", 0.0) for line in steps) for part in parts}
+    seconds = times["step"]
+    names = ("used", "quarantined", "dropped_by_length", "tokens", "positions")
+    totals = {name: int(sum(line[f"progress/{name}"] for line in steps)) for name in names}
+    answer_bytes = sum(line["progress/answer_bytes"] for line in steps)
+    return {
+        "steps": len(steps),
+        **totals,
+        "bytes_per_position": round(answer_bytes / max(totals["positions"], 1), 1),
+        "seconds": round(seconds, 3),
+        "tokens_per_s": round(totals["tokens"] / max(seconds, 1e-9), 1),
+        "waited_fraction": round(times["waited"] / max(seconds, 1e-9), 4),
+        "times_s": {part: round(total, 3) for part, total in times.items()},
+        "staleness": max((line.get("pipeline/staleness", 0) for line in steps), default=0),
+        "verdict": verdict(steps),
+        "validation_before": checks[0] if checks else None,
+        "validation_after": checks[-1] if checks else None,
+    }
+
+
+def _validation(line: Metrics) -> Metrics:
+    named = {name.removeprefix("validation/"): line[name] for name in line if name.startswith("validation/")}
+    return {"step": line[STEP], **named}
+
+
+def verdict(lines: list[Metrics]) -> str:
     """One line on what holds the run up, by the `lines` of its steps; those of validations alone don't matter."""
     steps = [line for line in lines if "progress/used" in line]
     if not steps:
@@ -46,7 +100,7 @@ def verdict(lines: list[Line]) -> str:
     return outage + _bound(shares, steps)
 
 
-def _bound(shares: Shares, steps: list[Line]) -> str:
+def _bound(shares: Shares, steps: list[Metrics]) -> str:
     asked = "pipeline/window" in steps[-1]
     if shares.checkpoint >= max(MUCH, shares.waited):
         return f"checkpoint-bound: the run stood still for checkpoints {shares.checkpoint:.0%}; raise checkpoint_every"
@@ -63,7 +117,7 @@ def _bound(shares: Shares, steps: list[Line]) -> str:
     return f"student-bound: {waited}; add trainers to go faster"
 
 
-def _shares(steps: list[Line]) -> Shares:
+def _shares(steps: list[Metrics]) -> Shares:
     step, outage, waited, stream, checkpoint = (
         _sum(steps, name) for name in ("step", "outage", "waited", "stream", "checkpoint")
     )
@@ -72,11 +126,11 @@ def _shares(steps: list[Line]) -> Shares:
     return Shares(outage / total, waited_else, stream / total, checkpoint / total)
 
 
-def _sum(steps: list[Line], name: str) -> float:
+def _sum(steps: list[Metrics], name: str) -> float:
     return sum(line.get(f"time/{name}_s", 0.0) for line in steps)
 
 
-def _remedy(waited: float, steps: list[Line]) -> str:
+def _remedy(waited: float, steps: list[Metrics]) -> str:
     factor = 1 / max(1 - waited, 1e-2)
     text = f"serve about {factor:.1f} times as many replicas"
     if replicas := steps[-1].get("pipeline/replicas"):
@@ -97,10 +151,10 @@ class Watch:
     """Logs the verdict on the steps since the last one, every few minutes."""
 
     def __init__(self) -> None:
-        self._lines: list[Line] = []
+        self._lines: list[Metrics] = []
         self._said_at = time.monotonic()
 
-    def see(self, line: Line) -> None:
+    def see(self, line: Metrics) -> None:
         """Take in one more line of metrics."""
         self._lines.append(line)
         if time.monotonic() - self._said_at >= EVERY_S:
