@@ -7,7 +7,7 @@ from common.settings import load
 
 
 def demo(arguments: list[str]) -> int:
-    """Tell the whole story on the generated world."""
+    """Run the whole experiment on the generated tool world."""
     settings = load(DemoSettings, *_config_and_overrides("demo", arguments))
     from cluster.demos.tool_world import run_demo
 

@@ -12,13 +12,13 @@ from common.errors import UserError
 from common.settings import Settings, validate
 
 
-class ClusterHandle(Settings):
-    """A running cluster, as its keeper describes it."""
+class ClusterInfo(Settings):
+    """A running cluster, as its supervisor describes it."""
 
-    keeper: int
-    """Process id of the keeper: its SIGTERM ends the cluster."""
-    keeper_started: float
-    """When the keeper started, in seconds since the epoch: tells it from a later process with the same id."""
+    supervisor: int
+    """Process id of the supervisor: its SIGTERM ends the cluster."""
+    supervisor_started: float
+    """When the supervisor started, in seconds since the epoch: tells it from a later process with the same id."""
     nodes: dict[str, int]
     """Process id of `ray start` by node: head, teacher, teacher-2, …, student, student-2, …"""
     folder: Path
@@ -70,7 +70,7 @@ def authentication(folder: Path) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file(folder))}
 
 
-def read_handle(path: Path) -> ClusterHandle:
+def read_info(path: Path) -> ClusterInfo:
     """The cluster that `up` wrote down at `path`; UserError when there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -78,11 +78,11 @@ def read_handle(path: Path) -> ClusterHandle:
         raise UserError(f"no cluster is written down in {path}; start one with `python -m cluster up`") from None
     except json.JSONDecodeError:
         raise UserError(f"{path} is not valid JSON; delete it and start again with `python -m cluster up`") from None
-    return validate(ClusterHandle, values, str(path))
+    return validate(ClusterInfo, values, str(path))
 
 
-def write_handle(handle: ClusterHandle, path: Path) -> None:
-    """Remember `handle` at `path`, all of it or nothing."""
+def write_info(info: ClusterInfo, path: Path) -> None:
+    """Remember `info` at `path`, all of it or nothing."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(handle.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
     os.replace(partial, path)

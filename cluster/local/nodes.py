@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from cluster.local.cluster_info import ClusterHandle, authentication
+from cluster.local.cluster_info import ClusterInfo, authentication
 from cluster.local.processes import die_with_parent
 from cluster.local.settings import ClusterSettings, PoolSettings
 
@@ -105,7 +105,7 @@ class Nodes:
 
 
 def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
-    """The keeper's own variables, less what points at other clusters, plus the token and the path to this project."""
+    """This process's variables, less what points at other clusters, plus the token and the path to this project."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
     binaries = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
@@ -121,12 +121,12 @@ def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
     }
 
 
-def wait_until_ready(nodes: list[Node], handle: ClusterHandle, pause: Callable[[], None]) -> None:
+def wait_until_ready(nodes: list[Node], info: ClusterInfo, pause: Callable[[], None]) -> None:
     """Call `pause` until every node has joined and the dashboard answers for jobs and Serve."""
     while [node for node in nodes if not node.is_up()]:
         pause()
     for path in ("/api/jobs/", "/api/serve/applications/"):
-        while not _answers(handle, path):
+        while not _answers(info, path):
             pause()
 
 
@@ -148,9 +148,9 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _answers(handle: ClusterHandle, path: str) -> bool:
+def _answers(info: ClusterInfo, path: str) -> bool:
     try:
-        handle.get(path)
+        info.get(path)
     except httpx.HTTPError:
         return False
     return True
