@@ -1,6 +1,5 @@
 """What the demos are made of: a run folder, a local cluster, and commands that a user could give just so."""
 
-import os
 import secrets
 import shlex
 import subprocess
@@ -16,7 +15,7 @@ import yaml
 from cluster.demos.console import StepConsole
 from cluster.demos.settings import DemoSettings, ToolBenchDemoSettings
 from cluster.local.cluster_info import ClusterInfo
-from cluster.local.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY, child_environment
 from cluster.local.ray_cli import deploy, submit_job
 from common.errors import UserError
 from teacher_server.settings import TeacherSettings
@@ -38,8 +37,8 @@ class DemoRun:
         """Run a `python -m …` command of the project in the repository's root. Raises UserError when it fails."""
         arguments = [str(part) for part in command]
         self.print_command(["python", "-m", *arguments])
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=REPOSITORY, env=environment, check=False)
+        words = [sys.executable, "-m", *arguments]
+        done = subprocess.run(words, cwd=REPOSITORY, env=child_environment(), check=False)
         if done.returncode != 0:
             raise UserError(
                 f"`python -m {arguments[0]}` failed with exit code {done.returncode}; see its message above"

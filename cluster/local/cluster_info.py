@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from cluster.local.environment import no_proxy
 from common.errors import UserError
 from common.settings import Settings, validate
 
@@ -21,6 +22,8 @@ class ClusterInfo(Settings):
     """When the supervisor started, in seconds since the epoch: tells it from a later process with the same id."""
     nodes: dict[str, int]
     """Process id of `ray start` by node: head, teacher, teacher-2, …, student, student-2, …"""
+    hosts: list[str]
+    """Addresses of the nodes."""
     folder: Path
     """Private folder with the token and Ray's logs and sockets."""
     address: str
@@ -36,12 +39,16 @@ class ClusterInfo(Settings):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with which `ray` and `serve` commands, and `ray.init()`, find the cluster and are let in."""
+        """Variables with which `ray` and `serve` commands, and `ray.init()`, find the cluster and are let in.
+
+        NO_PROXY is this process's, with the cluster's addresses.
+        """
         return {
             "RAY_ADDRESS": self.address,
             "RAY_API_SERVER_ADDRESS": self.dashboard_url,
             "RAY_DASHBOARD_ADDRESS": self.dashboard_url,
             **authentication(self.folder),
+            **no_proxy(self.hosts),
         }
 
     def get(self, path: str) -> Any:

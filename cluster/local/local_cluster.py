@@ -15,7 +15,7 @@ from typing import IO
 import psutil
 
 from cluster.local.cluster_info import ClusterInfo, read_info, write_info
-from cluster.local.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY, child_environment
 from cluster.local.processes import end
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
@@ -81,6 +81,7 @@ def _start_supervisor(
     return subprocess.Popen(
         [sys.executable, "-m", _SUPERVISOR, settings.model_dump_json(), *options],
         cwd=REPOSITORY,
+        env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -1,7 +1,6 @@
 """What a user does with a cluster, as functions: `serve deploy` and `ray job submit`, watched to their end."""
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import httpx
 import yaml
 
 from cluster.local.cluster_info import ClusterInfo
-from cluster.local.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY, child_environment
 from common.errors import UserError
 
 _OWN_WORDS = re.compile(r"^\S+ \S+\t(INFO|SUCC|WARN) (cli|sdk|worker|job_manager)\.py:\d+ -- (?P<text>.*)")
@@ -61,7 +60,7 @@ def submit_job(cluster: ClusterInfo, command: list[str], show: Callable[[str], N
     options = ["--submission-id", job, "--log-style", "record", "--", *command]
     process = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options],
-        env=os.environ | cluster.environment | {"PYTHONUNBUFFERED": "1"},  # else the log comes when it is over
+        env=child_environment() | cluster.environment | {"PYTHONUNBUFFERED": "1"},  # else the log comes when it is over
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,7 +107,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _run_serve(cluster: ClusterInfo, path: str) -> None:
     command = [sys.executable, "-m", "ray.serve.scripts", "deploy", path]
-    environment = os.environ | cluster.environment
+    environment = child_environment() | cluster.environment
     done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"`serve deploy` refused the config: {_last_line((done.stderr or done.stdout).splitlines())}")

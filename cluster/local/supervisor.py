@@ -91,6 +91,7 @@ def _start(folder: Path, settings: ClusterSettings, detached: bool) -> list[Node
         supervisor=os.getpid(),
         supervisor_started=psutil.Process().create_time(),
         nodes={node.name: node.process.pid for node in nodes},
+        hosts=cluster.hosts,
         folder=folder,
         address=cluster.address,
         dashboard_url=f"http://127.0.0.1:{cluster.dashboard_port}",

@@ -15,8 +15,8 @@ import yaml
 
 from cluster.demos.live_checks import ids_check
 from cluster.local.cluster_info import ClusterInfo
+from cluster.local.environment import REPOSITORY
 from cluster.local.local_cluster import local_cluster
-from cluster.local.nodes import REPOSITORY
 from cluster.local.ray_cli import submit_job
 from cluster.local.settings import ClusterSettings, PoolSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows

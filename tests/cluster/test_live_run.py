@@ -60,7 +60,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterInfo]:
+def cluster(behind_a_dead_proxy: None) -> Iterator[ClusterInfo]:
     with local_cluster(ClusterSettings()) as cluster:
         yield cluster
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from cluster.local.cluster_info import ClusterInfo, read_info
+from cluster.local.environment import REPOSITORY
 from cluster.local.local_cluster import is_running
-from cluster.local.nodes import REPOSITORY
 from cluster.local.ray_cli import submit_job
 
 JOB = """
@@ -36,25 +36,15 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where `up` wrote its cluster down, until `down`."""
+def state(tmp_path_factory: pytest.TempPathFactory, behind_a_dead_proxy: None) -> Iterator[Path]:
+    """Where `up` wrote its cluster down, until `down`; every command of this module is told to take a dead proxy."""
     path = tmp_path_factory.mktemp("up") / "cluster.json"
-    up = command(
-        "up",
-        "--state",
-        str(path),
-        "--dashboard_port",
-        "0",
-        "--serve_port",
-        "0",
-        "--student.slots",
-        "3",
-        "--student.nodes",
-        "2",
-    )
+    ports, pool = ["--dashboard_port", "0", "--serve_port", "0"], ["--student.slots", "3", "--student.nodes", "2"]
+    up = command("up", "--state", str(path), *ports, *pool)
     assert up.returncode == 0, up.stderr
     info = read_info(path)
     assert f"export RAY_AUTH_TOKEN_PATH={info.folder}/token" in up.stdout
+    assert f"export NO_PROXY={info.environment['NO_PROXY']}\n" in up.stdout
     yield path
     assert command("down", "--state", str(path)).returncode == 0
     assert not is_running(info)

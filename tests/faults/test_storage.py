@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY
 from tests.faults import damage
 from tests.faults.checks import check_prompts, check_same
 from tests.faults.conftest import Undisturbed

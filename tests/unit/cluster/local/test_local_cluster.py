@@ -28,6 +28,7 @@ def test_a_supervisor_is_known_by_its_start_and_its_command(process: psutil.Proc
         supervisor=process.pid,
         supervisor_started=process.create_time() + moved_s,
         nodes={},
+        hosts=[],
         folder=Path("/"),
         address="",
         dashboard_url="",

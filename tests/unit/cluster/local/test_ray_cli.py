@@ -46,7 +46,15 @@ class Serving(ClusterInfo):
 
 
 def serving(applications: dict[str, Any]) -> Serving:
-    values = {"supervisor": 1, "supervisor_started": 0, "nodes": {}, "folder": "/", "address": "", "serve_port": 1}
+    values = {
+        "supervisor": 1,
+        "supervisor_started": 0,
+        "nodes": {},
+        "hosts": [],
+        "folder": "/",
+        "address": "",
+        "serve_port": 1,
+    }
     return Serving.model_validate(values | {"dashboard_url": "http://127.0.0.1:1", "applications": applications})
 
 
