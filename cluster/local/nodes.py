@@ -14,6 +14,7 @@ import httpx
 
 from cluster.local.cluster_info import ClusterInfo, authentication
 from cluster.local.environment import REPOSITORY, child_environment
+from cluster.local.failures import telling_line
 from cluster.local.processes import die_with_parent
 from cluster.local.settings import ClusterSettings, PoolSettings
 
@@ -36,13 +37,15 @@ class Node:
     name: str
     process: subprocess.Popen[bytes]
     output: Path
+    logs: Path
+    """Folder of Ray's own logs, as soon as there are any."""
 
     def is_up(self) -> bool:
-        """Whether the node has joined; StartFailed with its last words when it has ended instead."""
+        """Whether the node has joined; StartFailed with the reason when it has ended instead."""
         text = self.output.read_text(errors="replace")
         if self.process.poll() is not None:
-            last_line = (text.strip().splitlines() or ["it printed nothing"])[-1]
-            raise StartFailed(f"the {self.name} node ended with status {self.process.returncode}: {last_line}")
+            why = telling_line(text, self.logs)
+            raise StartFailed(f"the {self.name} node ended with status {self.process.returncode}: {why}")
         return _STARTED in text
 
 
@@ -56,8 +59,8 @@ class Nodes:
         self.hosts = [f"{network}.{number}" for number in range(1, count + 1)]
         self._ports = free_ports(4 + count)
         self.address = f"{self.hosts[0]}:{self._ports.pop()}"
-        self.dashboard_port = settings.dashboard_port or self._ports.pop()
-        self.serve_port = settings.serve_port or self._ports.pop()
+        self.dashboard_port = _free("dashboard_port", settings.dashboard_port) or self._ports.pop()
+        self.serve_port = _free("serve_port", settings.serve_port) or self._ports.pop()
 
     def start(self, pause: Callable[[], None]) -> list[Node]:
         """Start all nodes, the head first: others wait for it by themselves, but too shortly for a busy machine."""
@@ -101,7 +104,7 @@ class Nodes:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
             )
-        return Node(name, process, output)
+        return Node(name, process, output, temporary / "session_latest/logs")
 
 
 def node_environment(folder: Path, dashboard_port: int, hosts: list[str]) -> dict[str, str]:
@@ -134,6 +137,13 @@ def free_ports(count: int) -> list[int]:
     if len(ports) < count:
         raise StartFailed(f"found {len(ports)} of {count} free ports between {_PORTS.start} and {_PORTS.stop}")
     return ports[:count]
+
+
+def _free(setting: str, port: int) -> int:
+    """The port that a setting names. StartFailed when something listens there: Ray would go on without a dashboard."""
+    if not _is_free(port):
+        raise StartFailed(f"{setting} {port} is taken by another program; give another one, or 0 for a free one")
+    return port
 
 
 def _is_free(port: int) -> bool:
