@@ -5,7 +5,7 @@ Nothing here was measured on GPUs. What is measured is the client's CPU; the res
 
 import yaml
 
-from cluster.local.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY
 from common.settings import load
 from student_trainer.settings import TrainSettings
 from teacher_server.settings import TeacherSettings

@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from cluster.demos.runner import application
-from cluster.local.cluster_info import ClusterHandle
+from cluster.local.cluster_info import ClusterInfo
 from cluster.local.nodes import free_ports
 from cluster.local.processes import die_with_parent, end
 from cluster.local.ray_cli import deploy
@@ -69,7 +69,7 @@ def teacher_settings(model: Path, engine: EngineSettings) -> TeacherSettings:
     return TeacherSettings(model=str(model), engine=engine, token_file=token, replicas=replicas)
 
 
-def serve_teachers(cluster: ClusterHandle, **teachers: TeacherSettings) -> dict[str, str]:
+def serve_teachers(cluster: ClusterInfo, **teachers: TeacherSettings) -> dict[str, str]:
     """Deploy these teachers and no others as a user would; their addresses by name."""
     url = deploy(cluster, {"applications": [application(name, settings) for name, settings in teachers.items()]})
     return {name: f"{url}/{name}" for name in teachers}

@@ -11,7 +11,7 @@ import yaml
 
 from cluster.demos.live_checks import accounted, ids_check, read_summary
 from cluster.demos.runner import application
-from cluster.local.cluster_info import ClusterHandle
+from cluster.local.cluster_info import ClusterInfo
 from cluster.local.local_cluster import local_cluster
 from cluster.local.ray_cli import deploy, submit_job
 from cluster.local.settings import ClusterSettings
@@ -60,13 +60,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterHandle]:
-    with local_cluster(ClusterSettings()) as handle:
-        yield handle
+def cluster(behind_a_dead_proxy: None) -> Iterator[ClusterInfo]:
+    with local_cluster(ClusterSettings()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
-def live(cluster: ClusterHandle, folder: Path) -> Path:
+def live(cluster: ClusterInfo, folder: Path) -> Path:
     """The run folder of a live run."""
     served = {
         "model": str(folder / "teacher"),
@@ -83,7 +83,7 @@ def live(cluster: ClusterHandle, folder: Path) -> Path:
     return folder / "live"
 
 
-def train(cluster: ClusterHandle, folder: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
+def train(cluster: ClusterInfo, folder: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
     lines: list[str] = []
     command = ["python", "-m", "student_trainer", "train", str(folder / "kd.yaml"), "--run_folder", str(folder / run)]
     return submit_job(cluster, [*command, *overrides], lines.append), lines
@@ -101,7 +101,7 @@ def test_the_student_moves_towards_the_teacher(live: Path) -> None:
     assert (summary["used"], summary["quarantined"]) == (2 * (ROWS - 1), 2)
 
 
-def test_the_record_replays_to_the_same_bits(cluster: ClusterHandle, live: Path, folder: Path) -> None:
+def test_the_record_replays_to_the_same_bits(cluster: ClusterInfo, live: Path, folder: Path) -> None:
     replay = (
         "--teacher.source",
         "record",
@@ -121,7 +121,7 @@ def test_the_record_replays_to_the_same_bits(cluster: ClusterHandle, live: Path,
     assert losses[0] == losses[1]
 
 
-def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterHandle, live: Path, folder: Path) -> None:
+def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterInfo, live: Path, folder: Path) -> None:
     code, lines = train(
         cluster, folder, "lost", "--teacher.url", "http://127.0.0.1:9/teacher", "--teacher.patience_s", "0"
     )

@@ -37,12 +37,14 @@ def test_head_teacher_and_trainer_are_built_from_a_dockerfile_that_exists(compos
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
 
 
-def test_only_loopback_is_published_and_every_node_asks_for_the_token(compose: dict[str, Any]):
+def test_only_loopback_is_published_and_every_node_asks_for_the_token_and_no_proxy(compose: dict[str, Any]):
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
         assert service["environment"].items() >= (SERVE_GUARD | STOP_WAIT).items()
         assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
+        for name in ("NO_PROXY", "no_proxy"):
+            assert {"localhost", "127.0.0.1", *compose["services"]} <= set(service["environment"][name].split(","))
         assert set(service["secrets"]) <= set(compose["secrets"])
         assert service["healthcheck"]["test"][0] == "CMD"
 

@@ -15,7 +15,7 @@ import psutil
 import yaml
 
 from cluster.demos.runner import application
-from cluster.local.cluster_info import ClusterHandle
+from cluster.local.cluster_info import ClusterInfo
 from cluster.local.ray_cli import all_running, deploy
 from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
@@ -41,33 +41,33 @@ REPLICAS = {
 
 
 @dataclass(frozen=True)
-class Stage:
+class ServedTeacher:
     """A cluster with a teacher, and what a run on it needs."""
 
-    cluster: ClusterHandle
+    cluster: ClusterInfo
     folder: Path
-    teacher: str
+    name: str
     """Its application, and the name of its model."""
 
     @property
     def url(self) -> str:
-        return f"{self.cluster.serve_url}/{self.teacher}"
+        return f"{self.cluster.serve_url}/{self.name}"
 
     def replicas(self) -> list[psutil.Process]:
         """The teacher's replicas, as soon as all of them stand."""
 
         def look() -> list[psutil.Process]:
-            found = victims.replicas(self.cluster, self.teacher)
+            found = victims.replicas(self.cluster, self.name)
             with suppress(UserError):  # it is unhealthy until what died is replaced
-                if len(found) == REPLICAS["count"] and all_running(self.cluster, [self.teacher]):
+                if len(found) == REPLICAS["count"] and all_running(self.cluster, [self.name]):
                     return found
             return []
 
-        return victims.wait_for(look, f"the replicas of {self.teacher}")
+        return victims.wait_for(look, f"the replicas of {self.name}")
 
     @property
     def config(self) -> Path:
-        return self.folder / f"{self.teacher}.yaml"
+        return self.folder / f"{self.name}.yaml"
 
     @property
     def data(self) -> Path:
@@ -130,7 +130,7 @@ _PACE = {"bigram": {}, "slow": {"seconds": 0.5, "at_once": 4}}
 """What the stand-in takes: two replicas of the slow one answer as many prompts a second as four batches hold."""
 
 
-def serve_teachers(cluster: ClusterHandle, folder: Path, *names: str) -> None:
+def serve_teachers(cluster: ClusterInfo, folder: Path, *names: str) -> None:
     """Deploy the teachers `names`, and wait until they run."""
     deploy(cluster, {"applications": [_application(folder, name) for name in names]}, timeout_s=600)
 
