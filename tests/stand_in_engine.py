@@ -80,6 +80,9 @@ class StandInEngine:
         return TeacherCard(
             models=[*self.models.served(), ServedModel(name="expert", adapter=True, revision="r0+r1")],
             tokenizer_fingerprint="f",
+            chat_template_fingerprint="c",
+            terminators={"toolbench": EOS, "chat": EOS},
+            end_token_ids=[EOS],
             vocabulary_size=VOCABULARY_SIZE,
             max_top_k=8,
             max_length=64,

@@ -5,7 +5,6 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from importlib.metadata import version
 
 import psutil
 import torch
@@ -17,10 +16,9 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from common import VERSION, wire
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
-from common.render import load_tokenizer, tokenizer_fingerprint
+from common.render import load_tokenizer
 from teacher_server.adapters.manager import AdapterControl
 from teacher_server.adapters.registry import AdapterRegistry, UnknownModel
 from teacher_server.adapters.store import AdapterFolder, AdapterRoom, plan_room
@@ -28,6 +26,7 @@ from teacher_server.engine import model_files
 from teacher_server.engine.protocol import EngineUnavailable, Piece, Positions, SequenceRefused
 from teacher_server.settings import TeacherSettings
 from teacher_server.vllm import generation, quantization
+from teacher_server.vllm.card import make_card
 from teacher_server.vllm.engine_args import engine_args
 from teacher_server.vllm.logprob_rows import from_flat
 from teacher_server.vllm.lora import VllmAdapters, lora_request
@@ -74,7 +73,7 @@ class VllmEngine:
             await self._scoring.install(self._llm)
             await quantization.check_applied(self._llm, self._settings.engine.quantization)
             self._tokenizer = load_tokenizer(folder)
-            self._card = self._make_card(tokenizer_fingerprint(self._tokenizer))
+            self._card = make_card(self._settings, self._llm.model_config, self._tokenizer)
             await self._load_adapters(VllmAdapters(self._llm, folder, room), room, model_files.model_revision(folder))
         except UserError:
             await self.close()
@@ -191,29 +190,3 @@ class VllmEngine:
         if self._llm is None:
             raise EngineUnavailable("the engine isn't running")
         return self._llm
-
-    def _make_card(self, fingerprint: str) -> TeacherCard:
-        config = self._started().model_config
-        vocabulary_size, replicas = config.get_vocab_size(), self._settings.replicas
-        return TeacherCard(
-            models=[],  # changes: see describe
-            tokenizer_fingerprint=fingerprint,
-            vocabulary_size=vocabulary_size,
-            max_top_k=min(self._settings.engine.max_top_k, vocabulary_size),
-            max_length=self._settings.engine.max_length,
-            abilities=["score", "generate"],
-            dtype=str(config.dtype).removeprefix("torch."),
-            versions={
-                "wire": str(wire.SCHEMA_VERSION),
-                "toolagent-kd": VERSION,
-                "ray": version("ray"),
-                "vllm": _vllm_version(),
-            },
-            replicas=replicas.count if replicas.autoscaling is None else None,
-        )
-
-
-def _vllm_version() -> str:
-    import vllm
-
-    return str(vllm.__version__)

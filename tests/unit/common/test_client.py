@@ -27,8 +27,8 @@ REQUEST = DistillRequest(
     sequences=[DistillSequence(id=id, prompt_token_ids=[1], completion_token_ids=[2]) for id in ("a", "b")],
 )
 CARD = TeacherCard(
-    models=[], tokenizer_fingerprint="f", vocabulary_size=3, max_top_k=2, max_length=9, abilities=["score"],
-    dtype="float32", versions={},
+    models=[], tokenizer_fingerprint="f", chat_template_fingerprint=None, terminators={}, end_token_ids=[1],
+    vocabulary_size=3, max_top_k=2, max_length=9, abilities=["score"], dtype="float32", versions={},
 )  # fmt: skip
 
 

@@ -84,6 +84,9 @@ class StandInTeacher:
         fields: dict[str, Any] = {
             "models": [ServedModel(name="teacher", adapter=False, revision=self.revision)],
             "tokenizer_fingerprint": tokenizer_fingerprint(TOKENIZER),
+            "chat_template_fingerprint": None,
+            "terminators": {"toolbench": TOKENIZER.eos_token_id},
+            "end_token_ids": [TOKENIZER.eos_token_id],
             "vocabulary_size": VOCABULARY_SIZE,
             "max_top_k": 64,
             "max_length": 256,
