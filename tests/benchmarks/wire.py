@@ -23,7 +23,7 @@ from common.api import DistillRequest, DistillSequence
 from common.client import TeacherClient
 from teacher_server.engine.protocol import Positions
 from teacher_server.vllm.logprob_rows import from_flat, rounded
-from teacher_server.vllm.logprobs_processor import ArrayLogprobsProcessor
+from teacher_server.vllm.patches.logprobs_processor import ArrayLogprobsProcessor
 from tests.benchmarks import trl_json
 from tests.benchmarks.report import finish
 from tests.benchmarks.serving import answering, source_tokenizer
