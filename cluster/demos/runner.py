@@ -19,7 +19,7 @@ from cluster.local.cluster_info import ClusterHandle
 from cluster.local.nodes import REPOSITORY
 from cluster.local.ray_cli import deploy, submit_job
 from common.errors import UserError
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Stage:
         self.workshop.story.console.print(f"      {line}", markup=False, soft_wrap=True)
 
 
-def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
+def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
     """Serve's entry for one teacher application at /NAME."""
     return {
         "name": name,
@@ -111,9 +111,9 @@ def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
 
 def served(
     workshop: Workshop, settings: DemoSettings | ToolBenchDemoSettings, base: Path, runs: Mapping[str, Path]
-) -> TeacherSettings:
+) -> TeacherServerSettings:
     """What the application needs that serves the model in `base`, as "base", and the adapters that `runs` trained."""
-    return TeacherSettings(
+    return TeacherServerSettings(
         model=str(base),
         name="base",
         adapters={name: run / "adapter" for name, run in runs.items()},

@@ -1,4 +1,4 @@
-"""From vLLM's logprobs to positions: one row per position of the completion.
+"""From vLLM's logprobs to those of a completion: one row per position of the completion.
 
 Legend: T = positions of the completion, n = rows, k = entries per position, V = vocabulary size.
 A row of vLLM's has k+1 entries: the actual token first, then the k most likely in descending order, among which the
@@ -8,12 +8,10 @@ actual one may stand again.
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from common.sequences import FinishReason
-from common.wire import LogprobDtype
-from teacher_server.engine.protocol import Positions
+from teacher_server.engine.protocol import CompletionLogprobs
 
 TAIL_FLOOR = 1e-9
 """Mass given to the tail where rounding leaves less of it although k < V."""
@@ -62,8 +60,8 @@ class LogprobRows:
 
 def from_flat(
     flat: Any, first: int, top_k: int, vocabulary_size: int, finish_reason: FinishReason, revision: str
-) -> Positions:
-    """The positions of `flat`, LogprobRows or vLLM's FlatLogprobs, from row `first` on, all of the completion's.
+) -> CompletionLogprobs:
+    """The logprobs in `flat`, LogprobRows or vLLM's FlatLogprobs, from row `first` on, all of the completion's.
 
     Raises ValueError when a row doesn't have top_k + 1 entries.
     """
@@ -72,7 +70,7 @@ def from_flat(
     if topk_ids.shape[1] != top_k:
         raise ValueError(f"got rows of {topk_ids.shape[1] + 1} entries, expected {top_k + 1}")
     tail = tail_logprob(topk_logprobs, vocabulary_size)
-    return Positions(token_ids, token_logprobs, topk_ids, topk_logprobs, tail, finish_reason, revision)
+    return CompletionLogprobs(token_ids, token_logprobs, topk_ids, topk_logprobs, tail, finish_reason, revision)
 
 
 def tail_logprob(topk_logprobs: NDArray[np.float32], vocabulary_size: int) -> NDArray[np.float32]:
@@ -107,8 +105,3 @@ def _moved_into(room: int, column: NDArray[Any]) -> NDArray[Any]:
     moved = np.empty((room, *column.shape[1:]), column.dtype)
     moved[: len(column)] = column
     return moved
-
-
-def rounded(logprobs: NDArray[np.float32], dtype: LogprobDtype) -> NDArray[Any]:
-    """`logprobs` as `dtype`. By torch, since numpy takes twenty times as long for float16."""
-    return torch.from_numpy(logprobs).to(torch.float16).numpy() if dtype == "float16" else logprobs
