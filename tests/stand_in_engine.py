@@ -23,7 +23,7 @@ from teacher_server.adapters.manager import AdapterManager
 from teacher_server.adapters.registry import AdapterRegistry, LoadedAdapter, UnknownModel
 from teacher_server.adapters.store import AdapterStore
 from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, OutputDelta, SequenceError
-from teacher_server.vllm.logprob_rows import tail_logprob
+from teacher_server.vllm.completion_logprobs import tail_logprob
 from tests.stand_in_tokenizer import VOCABULARY_SIZE, make_tokenizer
 
 EOS = 1

@@ -31,8 +31,8 @@ from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable
 from teacher_server.settings import TeacherServerSettings
 from teacher_server.vllm import generation, quantization
 from teacher_server.vllm.card import make_card
+from teacher_server.vllm.completion_logprobs import from_flat
 from teacher_server.vllm.engine_args import engine_args
-from teacher_server.vllm.logprob_rows import from_flat
 from teacher_server.vllm.lora import LoraLoader, lora_request
 from teacher_server.vllm.rounding import rounded
 from teacher_server.vllm.scoring import Scoring, exact, wanted_from

@@ -12,7 +12,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from common.api import GenerateOptions
 from common.sequences import FinishReason
 from teacher_server.engine.protocol import EngineUnavailable, OutputDelta
-from teacher_server.vllm.logprob_rows import from_flat
+from teacher_server.vllm.completion_logprobs import from_flat
 from teacher_server.vllm.scoring import READABLE_AS_ARRAYS
 
 FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}

@@ -18,8 +18,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from common.errors import UserError
 from teacher_server.settings import EngineSettings
-from teacher_server.vllm.logprob_rows import LogprobRows
 from teacher_server.vllm.patches import compat, logprobs_processor
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
 from teacher_server.vllm.patches.logprobs_processor import AS_ARRAYS
 from teacher_server.vllm.patches.prompt_scorer import FIRST_ROW
 from teacher_server.vllm.patches.scheduler import CACHED_AT_MOST

@@ -22,7 +22,7 @@ from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.client import TeacherClient
 from teacher_server.engine.protocol import CompletionLogprobs
-from teacher_server.vllm.logprob_rows import from_flat
+from teacher_server.vllm.completion_logprobs import from_flat
 from teacher_server.vllm.patches.logprobs_processor import ArrayLogprobsProcessor
 from teacher_server.vllm.rounding import rounded
 from tests.benchmarks import trl_json

@@ -19,7 +19,8 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from common.api import GenerateOptions
 from teacher_server.engine.protocol import CompletionLogprobs
 from teacher_server.settings import EngineSettings, TeacherServerSettings
-from teacher_server.vllm.logprob_rows import LogprobRows, from_flat
+from teacher_server.vllm.completion_logprobs import from_flat
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
 from teacher_server.vllm.scoring import exact
 from tests.cluster.test_teacher_positions import Served
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama

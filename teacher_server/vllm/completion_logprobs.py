@@ -1,6 +1,6 @@
 """From vLLM's logprobs to those of a completion: one row per position of the completion.
 
-Legend: T = positions of the completion, n = rows, k = entries per position, V = vocabulary size.
+Legend: T = positions of the completion, k = entries per position, V = vocabulary size.
 A row of vLLM's has k+1 entries: the actual token first, then the k most likely in descending order, among which the
 actual one may stand again.
 """
@@ -12,50 +12,10 @@ from numpy.typing import NDArray
 
 from common.sequences import FinishReason
 from teacher_server.engine.protocol import CompletionLogprobs
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
 
 TAIL_FLOOR = 1e-9
 """Mass given to the tail where rounding leaves less of it although k < V."""
-
-
-class LogprobRows:
-    """Rows of a completion: `token_ids` and `token_logprobs` [n], `topk_ids` and `topk_logprobs` [n, k].
-
-    vLLM's output processor asks of it what it asks of its own containers: `len`, slices and `extend`.
-    """
-
-    def __init__(self, *columns: NDArray[Any]) -> None:
-        self._columns = columns
-        self._length = len(columns[0])
-
-    @classmethod
-    def of(cls, ids: NDArray[np.int32], logprobs: NDArray[np.float32]) -> "LogprobRows":
-        """vLLM's rows, both [n, k + 1], without copying them."""
-        return cls(ids[:, 0], logprobs[:, 0], ids[:, 1:], logprobs[:, 1:])
-
-    @classmethod
-    def empty(cls, top_k: int) -> "LogprobRows":
-        return cls.of(np.empty((0, top_k + 1), np.int32), np.empty((0, top_k + 1), np.float32))
-
-    @property
-    def columns(self) -> tuple[NDArray[Any], ...]:
-        """Token ids and logprobs, and the most likely ones' ids and logprobs."""
-        return tuple(column[: self._length] for column in self._columns)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, rows: slice) -> "LogprobRows":
-        return LogprobRows(*(column[rows] for column in self.columns))
-
-    def extend(self, other: "LogprobRows") -> None:
-        """Copy the rows of `other`, so that nothing keeps the buffers in which all requests' rows arrived."""
-        length = self._length + len(other)
-        if length > len(self._columns[0]):
-            room = max(length, 2 * self._length)
-            self._columns = tuple(_moved_into(room, column) for column in self.columns)
-        for column, more in zip(self._columns, other.columns, strict=True):
-            column[self._length : length] = more
-        self._length = length
 
 
 def from_flat(
@@ -98,10 +58,3 @@ def _unflatten(flat: Any, first: int, top_k: int) -> LogprobRows:
         raise ValueError(f"got {len(flat.token_ids) - start} entries for {count} rows, expected {top_k + 1} a row")
     ids = np.array(flat.token_ids[start:], np.int32).reshape(count, top_k + 1)
     return LogprobRows.of(ids, np.array(flat.logprobs[start:], np.float32).reshape(count, top_k + 1))
-
-
-def _moved_into(room: int, column: NDArray[Any]) -> NDArray[Any]:
-    """`column` at the beginning of an array of `room` rows."""
-    moved = np.empty((room, *column.shape[1:]), column.dtype)
-    moved[: len(column)] = column
-    return moved
