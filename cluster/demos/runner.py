@@ -19,7 +19,7 @@ from cluster.local.environment import REPOSITORY, child_environment
 from cluster.local.ray_cli import deploy, submit_job
 from common.errors import UserError
 from common.run_folder import RunFolder
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def overrides(settings: Mapping[str, object]) -> list[str]:
     return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
 
 
-def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
+def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
     """Serve's entry for one teacher application at /NAME."""
     return {
         "name": name,
@@ -114,9 +114,9 @@ def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
 
 def served(
     run: DemoRun, settings: DemoSettings | ToolBenchDemoSettings, base: Path, trained: Mapping[str, Path]
-) -> TeacherSettings:
+) -> TeacherServerSettings:
     """What the application needs that serves the model in `base`, as "base", and the adapters of the `trained` runs."""
-    return TeacherSettings(
+    return TeacherServerSettings(
         model=str(base),
         name="base",
         adapters={name: RunFolder(folder).adapter for name, folder in trained.items()},

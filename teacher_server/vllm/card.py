@@ -9,10 +9,10 @@ from vllm.config import ModelConfig
 from common import VERSION, wire
 from common.api import TeacherCard
 from common.render import chat_template_fingerprint, terminators, tokenizer_fingerprint
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 
-def make_card(settings: TeacherSettings, config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> TeacherCard:
+def make_card(settings: TeacherServerSettings, config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> TeacherCard:
     """The card of the base model that vLLM runs with `config`; `models`, which change, are left empty."""
     vocabulary_size, replicas = config.get_vocab_size(), settings.replicas
     return TeacherCard(

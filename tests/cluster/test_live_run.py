@@ -16,7 +16,7 @@ from cluster.local.local_cluster import local_cluster
 from cluster.local.ray_cli import deploy, submit_job
 from cluster.local.settings import ClusterSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
 
 ROWS = 22
@@ -77,7 +77,7 @@ def live(cluster: ClusterInfo, folder: Path) -> Path:
         },
         "replicas": {"environment": CPU_ENVIRONMENT},
     }  # fmt: skip
-    url = deploy(cluster, {"applications": [application("teacher", TeacherSettings.model_validate(served))]})
+    url = deploy(cluster, {"applications": [application("teacher", TeacherServerSettings.model_validate(served))]})
     code, lines = train(cluster, folder, "live", "--teacher.url", f"{url}/teacher")
     assert code == 0, lines
     return folder / "live"

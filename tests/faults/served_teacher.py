@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.settings import TrainSettings
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.faults import victims
 from tests.models import CPU_ENVIRONMENT, save_tiny_llama
 from tests.stand_in_tokenizer import VOCABULARY_SIZE, make_tokenizer
@@ -139,7 +139,7 @@ def _application(folder: Path, name: str) -> dict[str, Any]:
     values = {"name": name, "token_file": str(folder / "token"), "replicas": REPLICAS}
     if name in _PACE:
         values["model"] = str(folder / _STUDENTS[name])
-        served = application(name, TeacherSettings.model_validate(values))
+        served = application(name, TeacherServerSettings.model_validate(values))
         return served | {"import_path": "tests.faults.stand_in_teacher:build", "args": served["args"] | _PACE[name]}
     engine = {
         "dtype": "float32", "max_length": 2 * LENGTH, "max_top_k": TOP_K, "kv_cache_gib": 0.125, "enforce_eager": True,
@@ -147,4 +147,4 @@ def _application(folder: Path, name: str) -> dict[str, Any]:
     }  # fmt: skip
     values["replicas"] = REPLICAS | {"health_check_timeout_s": 60}  # an engine that a test stopped is no dead one
     values |= {"model": str(folder / "vllm-teacher"), "engine": engine}
-    return application(name, TeacherSettings.model_validate(values))
+    return application(name, TeacherServerSettings.model_validate(values))

@@ -10,7 +10,7 @@ from ray.serve import Application
 from common.api import ServedModel, TeacherCard
 from common.render import chat_template_fingerprint, load_tokenizer, terminators, tokenizer_fingerprint
 from teacher_server.adapters.registry import AdapterRegistry
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.serving import application
 from tests.stand_in_engine import StandInEngine
 
@@ -21,7 +21,7 @@ class StandInTeacher(StandInEngine):
     It works on `at_once` prompts at a time, each for `seconds`.
     """
 
-    def __init__(self, seconds: float, at_once: int, settings: TeacherSettings) -> None:
+    def __init__(self, seconds: float, at_once: int, settings: TeacherServerSettings) -> None:
         super().__init__()
         self.models = AdapterRegistry(self.loader, ServedModel(name=settings.name, adapter=False, revision="r0"), 2)
         tokenizer = load_tokenizer(settings.model)

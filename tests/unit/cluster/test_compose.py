@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from cluster.local.nodes import SERVE_GUARD, STOP_WAIT
 from common.settings import validate
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -78,6 +78,6 @@ def test_the_commands_in_its_heading_name_files_that_exist():
 
 def test_the_teacher_it_deploys_fits_its_secrets(compose: dict[str, Any]):
     (application,) = yaml.safe_load((ROOT / "cluster/docker/teacher.yaml").read_text("utf-8"))["applications"]
-    settings = validate(TeacherSettings, application["args"], "cluster/docker/teacher.yaml")
+    settings = validate(TeacherServerSettings, application["args"], "cluster/docker/teacher.yaml")
     assert settings.token_file is not None
     assert settings.token_file.name in compose["secrets"]

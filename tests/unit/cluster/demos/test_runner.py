@@ -9,7 +9,7 @@ from cluster.demos.runner import DemoCluster, application, new_run, served
 from cluster.demos.settings import DemoSettings
 from common.errors import UserError
 from common.settings import load, validate
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.unit.cluster.local.test_ray_cli import serving
 
 CONFIG = "cluster/configs/demo.yaml"
@@ -41,7 +41,7 @@ def test_the_printed_command_deploys_the_file_that_was_deployed(
     assert config["http_options"] == {"host": "127.0.0.1", "port": 1}
     (found,) = config["applications"]
     assert found["route_prefix"] == "/student"
-    again = validate(TeacherSettings, found["args"], "args")
+    again = validate(TeacherServerSettings, found["args"], "args")
     assert again == settings
     assert again.adapters == {"kd": tmp_path / "kd/adapter"}
 

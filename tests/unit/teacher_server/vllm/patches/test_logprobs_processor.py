@@ -18,9 +18,10 @@ from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsLists, LogprobsTensors
 
 from teacher_server.settings import EngineSettings
-from teacher_server.vllm import compat
-from teacher_server.vllm.logprob_rows import LogprobRows, from_flat
-from teacher_server.vllm.logprobs_processor import ArrayLogprobsProcessor
+from teacher_server.vllm.completion_logprobs import from_flat
+from teacher_server.vllm.patches import compat
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
+from teacher_server.vllm.patches.logprobs_processor import ArrayLogprobsProcessor
 from teacher_server.vllm.scoring import READABLE_AS_ARRAYS, Scoring, exact
 
 K = 3

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from teacher_server.vllm.logprob_rows import TAIL_FLOOR, from_flat, rounded, tail_logprob
+from teacher_server.vllm.completion_logprobs import TAIL_FLOOR, from_flat, tail_logprob
+from teacher_server.vllm.rounding import rounded
 
 V = 12
 

@@ -12,7 +12,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.outputs import LogprobsTensors
 from vllm.v1.sample.sampler import Sampler
 
-from teacher_server.vllm.prompt_scorer import FIRST_ROW, ScoringWorker, poisoned, rows_at_once
+from teacher_server.vllm.patches.prompt_scorer import FIRST_ROW, ScoringWorker, poisoned, rows_at_once
 
 H, V = 8, 40
 

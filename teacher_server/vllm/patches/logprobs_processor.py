@@ -12,7 +12,7 @@ from vllm.v1.engine import EngineCoreRequest, output_processor
 from vllm.v1.engine.logprobs import LogprobsProcessor
 from vllm.v1.outputs import LogprobsLists, LogprobsTensors
 
-from teacher_server.vllm.logprob_rows import LogprobRows
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
 
 AS_ARRAYS = "logprob_arrays"
 """Key of a request's `extra_args`: true when it can read its logprobs as LogprobRows."""
