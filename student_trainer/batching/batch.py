@@ -16,7 +16,7 @@ from torch import Tensor
 from common.sequences import Sequence, pad
 from common.wire import TeacherAnswer
 from student_trainer.batching.packing import fill_packs, keep_apart
-from student_trainer.batching.traces import Strand, merge_traces
+from student_trainer.batching.prefix_sharing import Strand, merge_traces
 from student_trainer.data.plan import Example
 from student_trainer.loss.loss import Targets, TeacherRows, Weights
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from student_trainer.batching.traces import Strand
+from student_trainer.batching.prefix_sharing import Strand
 
 
 def fill_packs(strands: list[Strand], budget: int) -> list[list[Strand]]:

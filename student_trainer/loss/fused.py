@@ -4,7 +4,7 @@ For each chunk of positions that weigh anything:
 1. logits = hidden @ weight.T, in the dtype of the weight or of autocast;
 2. in place: the logits become what the student's masses are summed from, in float32. The loss is a function of k + 1
    masses per position, so autograd runs on [C, k + 1] alone. On a CPU the logits are copied to float32 for that
-   (`tail.py`), on CUDA kernels keep them as they are (`tail_kernels.py`);
+   (`tail_torch.py`), on CUDA kernels keep them as they are (`tail_triton.py`);
 3. in place: the same memory becomes the gradient of the logits;
 4. that times the weight is the gradient of the hidden states. A weight that learns costs a third product, a frozen one
    none, and the backward pass only scales what is there.
@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from student_trainer.loss import tail
 from student_trainer.loss.divergence import distill_terms, measures
 from student_trainer.loss.loss import Head, LossSums, Shares, Targets
 from student_trainer.student_settings import LossSettings
@@ -223,16 +222,16 @@ def _dtype_of_products(weight: Tensor) -> torch.dtype:
 def _kernels(head: Head) -> ModuleType:
     """What works on the logits: on CUDA kernels, which know no float64."""
     if head.weight.device.type != "cuda" or _dtype_of_products(head.weight) == torch.float64:
-        return tail
-    from student_trainer.loss import tail_kernels  # needs Triton, which builds for the CPU don't have
+        return tail_torch
+    from student_trainer.loss import tail_triton  # needs Triton, which builds for the CPU don't have
 
-    return tail_kernels
+    return tail_triton
 
 
 def _dtype_of_logits(head: Head, kernels: ModuleType) -> torch.dtype:
     """Kernels take the products as they are, but for a bias, whose sum with them is not to be rounded."""
     dtype = _dtype_of_products(head.weight)
-    return dtype if kernels is not tail and head.bias is None else torch.promote_types(dtype, torch.float32)
+    return dtype if kernels is not tail_torch and head.bias is None else torch.promote_types(dtype, torch.float32)
 
 
 def _chunk_size(head: Head, targets: Targets, bytes_per_logit: int) -> int:

@@ -18,7 +18,7 @@ from cluster.demos.toolbench import ANSWER_TREES, whole_text
 from common.render import Renderer, Template
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, Turn, read_rows, write_rows
-from student_trainer.batching.traces import merge_traces
+from student_trainer.batching.prefix_sharing import merge_traces
 from student_trainer.data.plan import Example
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.pretraining.settings import TokenizerSettings

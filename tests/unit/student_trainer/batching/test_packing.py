@@ -18,7 +18,7 @@ from transformers import modeling_flash_attention_utils as flash
 from common.errors import UserError
 from student_trainer.batching.batch import micro_batches
 from student_trainer.batching.packing import fill_packs
-from student_trainer.batching.traces import Strand
+from student_trainer.batching.prefix_sharing import Strand
 from student_trainer.learning import attention
 from student_trainer.learning.student import Student, load_student
 from student_trainer.settings import TrainSettings

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from student_trainer.loss import fused, tail, tail_kernels
+from student_trainer.loss import fused, tail_torch, tail_triton
 from student_trainer.loss.loss import Head, LossSums, Shares, Targets
 from student_trainer.student_settings import LossSettings
 from tests.unit.student_trainer.loss.positions import N, V, draw, gradient, make_targets, teacher_rows
@@ -36,11 +36,11 @@ def make_logits(columns: int, dtype: torch.dtype) -> Tensor:
 def test_they_agree_with_torch(columns: int, dtype: torch.dtype):
     logits = make_logits(columns, dtype)
     plain, kernels = logits.float(), logits.clone()
-    expected, got = tail.sum_up(plain), tail_kernels.sum_up(kernels)
+    expected, got = tail_torch.sum_up(plain), tail_triton.sum_up(kernels)
     torch.testing.assert_close(tuple(got), tuple(expected))
     factor = torch.rand(len(logits), 1).to(DEVICE)
-    tail.weigh(plain, expected, factor)
-    tail_kernels.weigh(kernels, got, factor)
+    tail_torch.weigh(plain, expected, factor)
+    tail_triton.weigh(kernels, got, factor)
     torch.testing.assert_close(kernels, plain.to(dtype))
 
 
@@ -48,7 +48,7 @@ def test_nothing_beyond_its_rows_is_touched():
     """A chunk is the beginning of a buffer that larger chunks share."""
     buffer = make_logits(100, torch.bfloat16)
     before, rows = buffer.clone(), buffer[:4]
-    tail_kernels.weigh(rows, tail_kernels.sum_up(rows), torch.ones(4, 1, device=DEVICE))
+    tail_triton.weigh(rows, tail_triton.sum_up(rows), torch.ones(4, 1, device=DEVICE))
     assert torch.equal(buffer[4:], before[4:])
     assert not torch.equal(rows, before[:4])
 
@@ -59,7 +59,7 @@ def test_what_is_not_finite_stays_so(broken: float, column: int):
     """Else a run would go on with a student that is broken."""
     logits = torch.zeros(1, 5000, device=DEVICE)
     logits[0, column] = broken
-    summed = tail_kernels.sum_up(logits)
+    summed = tail_triton.sum_up(logits)
     assert not (summed.most + summed.total.log()).isfinite().all()
 
 
@@ -89,7 +89,7 @@ def test_the_loss_by_kernels_is_near_the_exact_one(k: int | None, bias: bool, te
     targets = move(make_targets(None if k is None else teacher_rows(draw(5), k)))
     loss = LossSettings(temperature=temperature)
     exact, exact_gradient = loss_of(torch.float64, targets, loss, bias)
-    with patch.object(fused, "_kernels", lambda head: tail_kernels):
+    with patch.object(fused, "_kernels", lambda head: tail_triton):
         for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
             got, got_gradient = loss_of(dtype, targets, loss, bias)
             scale = exact_gradient[0].abs().max().item()
@@ -110,7 +110,7 @@ def test_a_token_that_the_student_is_sure_of_keeps_its_small_gradient():
         teacher = type(teacher)(torch.tensor([ids]), teacher.topk_logprobs, teacher.tail_logprob)
         targets = move(Targets(torch.tensor([4]), none.cpu(), ones.cpu(), teacher))
         hidden = logits.clone().requires_grad_()
-        with patch.object(fused, "_kernels", lambda head: tail_kernels):
+        with patch.object(fused, "_kernels", lambda head: tail_triton):
             (got,) = gradient(fused.loss_sums(hidden, head, targets, LossSettings(), Shares(0, 1)).loss, hidden)
         expected = logits.double().softmax(-1)
         expected[0, 4] -= 1

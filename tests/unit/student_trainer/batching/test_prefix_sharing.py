@@ -11,7 +11,7 @@ import pytest
 from common.render import Renderer
 from common.toolbench.rows import PromptRow, Turn
 from student_trainer.batching.batch import micro_batches
-from student_trainer.batching.traces import Strand, merge_traces
+from student_trainer.batching.prefix_sharing import Strand, merge_traces
 from student_trainer.data.plan import Example
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train

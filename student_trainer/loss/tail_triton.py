@@ -1,4 +1,4 @@
-"""`tail.py` in Triton kernels: the logits are read twice and written once, in their own dtype.
+"""`tail_torch.py` in Triton kernels: the logits are read twice and written once, in their own dtype.
 
 That is 6 bytes for a logit in 16 bits, where torch alone, which works on a copy in float32, moves 44: about the time of
 a product with the head. Needs Triton, which torch's builds for CUDA bring along, and the C compiler that it calls.
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from student_trainer.loss.tail import Tail
+from student_trainer.loss.tail_torch import Tail
 
 BLOCK = 4096
 """Logits of a row that a program holds at a time."""

@@ -1,6 +1,6 @@
 """What a student says of the ids that its teacher didn't name, from their logits: in torch, on any device.
 
-`tail_kernels.py` has the same two functions for CUDA, where memory is what takes time.
+`tail_triton.py` has the same two functions for CUDA, where memory is what takes time.
 
 Legend: C = positions of a chunk, V = vocabulary.
 """
