@@ -14,7 +14,7 @@ from student_trainer.loss import tail_triton
 
 SIGNATURES: dict[Any, dict[str, str]] = {
     tail_triton._sum_up: {"most": "*fp32", "total": "*fp32", "best": "*i64"},
-    tail_triton._weigh: {"most": "*fp32", "factor": "*fp32"},
+    tail_triton._write_gradient: {"most": "*fp32", "factor": "*fp32"},
 }
 
 
