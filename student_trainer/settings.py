@@ -141,7 +141,7 @@ class TrainSettings(Settings):
     """Stop after this many steps even inside an epoch."""
     shuffle: Literal["rows", "traces"] = "rows"
     """What the global order shuffles: rows, or whole traces, whose rows stay side by side. Rows of one trace that meet
-    in a step are read once where the template lets them (`traces.py`), but a step then sees fewer queries."""
+    in a step are read once where the template lets them (`prefix_sharing.py`), but a step then sees fewer queries."""
     shuffle_seed: int = 0
     """Seed of the global order of prompts."""
     seed: int = 0

@@ -48,7 +48,7 @@ def kinds_of_user_errors(*packages: ModuleType) -> set[type[UserError]]:
     found: set[type[UserError]] = set()
     for package in packages:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith(("__main__", "tail_kernels")):  # of which one runs, and one needs a GPU's build
+            if not module.name.endswith(("__main__", "tail_triton")):  # of which one runs, and one needs a GPU's build
                 classes = inspect.getmembers(import_module(module.name), inspect.isclass)
                 found |= {kind for _, kind in classes if issubclass(kind, UserError)}
     return found

@@ -10,12 +10,13 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
-from student_trainer.batching.batch import Batch, micro_batches, weights_of
+from student_trainer.batching.batch import Batch, Collator
+from student_trainer.batching.targets import weights_of
 from student_trainer.data.plan import Example, Key
-from student_trainer.learning.measure import sums_on
 from student_trainer.learning.student import Student
-from student_trainer.loss.loss import shares_of
+from student_trainer.loss.targets import loss_scale
 from student_trainer.student_settings import LossSettings
+from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE
 from tests.unit.student_trainer.students import ALONE
 
 Ids = tuple[int, ...]
@@ -41,13 +42,23 @@ def make_example(
 
 def apart(examples: list[Example]) -> list[Batch]:
     """Each example in a micro-batch of its own, alone."""
-    return [batch for example in examples for batch in micro_batches([example], 1, True, ALONE.device)]
+    return [batch for example in examples for batch in padded([example], 1)]
+
+
+def padded(examples: list[Example], size: int) -> list[Batch]:
+    """Micro-batches of `size` sequences side by side."""
+    return Collator(VOCABULARY_SIZE, True, ALONE.device, size=size).micro_batches(examples)
+
+
+def packed(examples: list[Example], budget: int) -> list[Batch]:
+    """Micro-batches of up to `budget` tokens end to end."""
+    return Collator(VOCABULARY_SIZE, True, ALONE.device, token_budget=budget).micro_batches(examples)
 
 
 def learn(student: Student, batches: list[Batch], examples: list[Example]) -> tuple[float, list[Tensor]]:
     """The loss and its gradient by each trainable parameter, over the batches of `examples`."""
-    shares = shares_of(weights_of(examples, True), alpha=0.5)
-    losses = [sums_on(student, batch, LossSettings(), shares).loss for batch in batches]
+    scale = loss_scale(weights_of(examples, True), alpha=0.5)
+    losses = [student(batch, LossSettings(), scale).loss for batch in batches]
     total = torch.stack(losses).sum()
     return float(total.detach()), list(torch.autograd.grad(total, student.trainable()))
 

@@ -86,7 +86,7 @@ def test_a_loss_that_is_not_finite_leaves_the_student_alone_and_can_be_seen_agai
 
 
 def test_a_replayed_step_is_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """With its weights, its draws of dropout, its shares of the mean."""
+    """With its weights, its draws of dropout, its scale of the loss."""
     settings = prepared(tmp_path)
     learner = make_learner(settings, 10, ALONE)
     train_step(learner, step_of(example("a"), example("b")), settings, ALONE)
