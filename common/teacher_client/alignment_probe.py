@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from common.api import DistillRequest, DistillSequence, GenerateOptions, TeacherCard
+from common.api import DistillRequest, GenerateOptions, TeacherCard
 from common.teacher_client.failures import BadAnswer
 from common.teacher_client.protocol import Teacher
+from common.teacher_client.requests import to_score, to_write
 from common.teacher_client.settings import TeacherClientSettings
 from common.teacher_client.verify import verify
 from common.wire import TeacherAnswer
@@ -42,16 +43,10 @@ async def probe_alignment(
 async def _probe(teacher: Teacher, settings: TeacherClientSettings, card: TeacherCard, prompt: list[int]) -> int:
     """Probe one prompt; returns how many positions were written."""
     options = GenerateOptions(max_tokens=min(PROBE_TOKENS, card.max_length - len(prompt)), temperature=0)
-    written = await _ask(
-        teacher, settings, card, DistillSequence(id="probe/written", prompt_token_ids=prompt, generate=options)
-    )
+    exact = settings.model_copy(update={"logprob_dtype": "float32"})
+    written = await _ask(teacher, card, to_write(exact, "probe/written", prompt, options))
     completion = written.token_ids.tolist()
-    scored = await _ask(
-        teacher,
-        settings,
-        card,
-        DistillSequence(id="probe/scored", prompt_token_ids=prompt, completion_token_ids=completion),
-    )
+    scored = await _ask(teacher, card, to_score(exact, "probe/scored", prompt, completion))
     tolerance = TOLERANCES.get(card.dtype, TOLERANCE_OF_OTHERS)
     _check_most_likely("written", written, tolerance)
     _check_most_likely("scored", scored, tolerance)
@@ -65,10 +60,7 @@ async def _probe(teacher: Teacher, settings: TeacherClientSettings, card: Teache
     return len(completion)
 
 
-async def _ask(
-    teacher: Teacher, settings: TeacherClientSettings, card: TeacherCard, sequence: DistillSequence
-) -> TeacherAnswer:
-    request = DistillRequest(model=settings.model, top_k=settings.top_k, sequences=[sequence], logprob_dtype="float32")
+async def _ask(teacher: Teacher, card: TeacherCard, request: DistillRequest) -> TeacherAnswer:
     (answer,) = await teacher.distill(request)
     try:
         verify(answer, request, card.vocabulary_size)

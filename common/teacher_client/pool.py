@@ -16,7 +16,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from common.api import DistillRequest, TeacherCard
 from common.teacher_client.address import check_address
-from common.teacher_client.api_key import read_token
 from common.teacher_client.calls import TeacherCalls
 from common.teacher_client.endpoint import Accept, Endpoint
 from common.teacher_client.endpoints import Check, Endpoints
@@ -32,7 +31,7 @@ from common.teacher_client.failures import (
 )
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.retry import Backoff, failure_of
-from common.teacher_client.settings import TeacherClientSettings
+from common.teacher_client.settings import TeacherClientSettings, read_token
 from common.teacher_client.verify import verify
 from common.wire import TeacherAnswer
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from common.api import DistillRequest, DistillSequence, GenerateOptions
+from common.api import DistillRequest, GenerateOptions
 from common.errors import UserError
 from common.format_checks import check_completion
 from common.render import DoesNotFit, Renderer
 from common.sequences import Sequence
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
+from common.teacher_client.requests import to_score, to_write
+from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow
 from common.toolbench.system_prompt import offered_functions
 from common.wire import TeacherAnswer
@@ -72,7 +74,7 @@ class _Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks `teacher` about `model`, which the report calls `name`.
+    """Asks `teacher`, as `asked` says, about its model, which the report calls `name`.
 
     `max_length`, the renderer's too, bounds prompt and completion together. `progress` is told of each row that is
     settled.
@@ -80,7 +82,7 @@ class Judge:
 
     teacher: Teacher
     name: str
-    model: str
+    asked: TeacherClientSettings
     renderer: Renderer
     max_length: int
     max_new_tokens: int
@@ -114,8 +116,9 @@ class Judge:
 
     async def _judge_row(self, row: PromptRow) -> _Judged:
         task = self._task(row)
-        scored = await self._ask(self._to_score(task.sequence))
-        written = await self._ask(self._to_write(task.sequence))
+        id, prompt, completion = row.id, task.sequence.prompt_ids, task.sequence.completion_ids
+        scored = await self._ask(to_score(self.asked, id, prompt, completion))
+        written = await self._ask(to_write(self.asked, id, prompt, self._writing(task.sequence)))
         return _Judged(task, scored, written)
 
     def _task(self, row: PromptRow) -> _Task:
@@ -129,24 +132,17 @@ class Judge:
         except UserError as error:
             raise _Unjudgeable(str(error)) from None
 
-    def _to_score(self, sequence: Sequence) -> DistillSequence:
-        prompt, completion = list(sequence.prompt_ids), list(sequence.completion_ids)
-        return DistillSequence(id=sequence.id, prompt_token_ids=prompt, completion_token_ids=completion)
-
-    def _to_write(self, sequence: Sequence) -> DistillSequence:
-        prompt = list(sequence.prompt_ids)
-        options = GenerateOptions(
-            max_tokens=min(self.max_new_tokens, self.max_length - len(prompt)),
+    def _writing(self, sequence: Sequence) -> GenerateOptions:
+        return GenerateOptions(
+            max_tokens=min(self.max_new_tokens, self.max_length - len(sequence.prompt_ids)),
             temperature=0,
             stop_token_ids=self.renderer.stop_token_ids,
         )
-        return DistillSequence(id=sequence.id, prompt_token_ids=prompt, generate=options)
 
-    async def _ask(self, sequence: DistillSequence) -> TeacherAnswer:
-        request = DistillRequest(model=self.model, top_k=1, sequences=[sequence], logprob_dtype="float32")
+    async def _ask(self, request: DistillRequest) -> TeacherAnswer:
         (answer,) = await self.teacher.distill(request)
         if answer.error is not None:
-            raise _Unjudgeable(f"{self.model} refused it: {answer.error}")
+            raise _Unjudgeable(f"{self.asked.model} refused it: {answer.error}")
         return answer
 
     def _judgement(self, group: str, judged: list[_Judged], left_out: dict[str, str]) -> Judgement:

@@ -12,9 +12,8 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from common.render import DoesNotFit, Renderer, load_tokenizer
-from common.teacher_client.handshake import Handshake
+from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import TeacherPool, open_pool
-from common.teacher_client.revisions import Revisions
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, read_rows
 from eval.judging.judge import Judge, Judgement, first_rows
@@ -38,13 +37,14 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
     prompts = _probe_prompts(renderer, groups)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for name, served in settings.models.items():
-            async with _met(settings, served, renderer, prompts) as teacher:
+            asked = _asked(settings, served)
+            async with _met(asked, renderer, settings.max_length, prompts) as teacher:
                 for group, rows in groups.items():
                     bar = progress.add_task(f"{name} on {group}", total=len(rows))
                     judge = Judge(
                         teacher=teacher,
                         name=name,
-                        model=served.model,
+                        asked=asked,
                         renderer=renderer,
                         max_length=settings.max_length,
                         max_new_tokens=settings.max_new_tokens,
@@ -56,21 +56,25 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
     return judgements
 
 
-@asynccontextmanager
-async def _met(
-    settings: EvalSettings, served: ServedModelSettings, renderer: Renderer, prompts: list[list[int]]
-) -> AsyncIterator[TeacherPool]:
-    """The service of a model, once it passed the handshake."""
-    client = TeacherClientSettings(
+def _asked(settings: EvalSettings, served: ServedModelSettings) -> TeacherClientSettings:
+    return TeacherClientSettings(
         url=served.url,
         model=served.model,
         top_k=1,
+        logprob_dtype="float32",
         token_file=settings.token_file,
         timeout_s=settings.timeout_s,
         patience_s=settings.patience_s,
     )
-    handshake = Handshake(client, renderer, settings.max_length, prompts, Revisions("stop"))
-    async with open_pool(client, handshake.check) as pool:
+
+
+@asynccontextmanager
+async def _met(
+    asked: TeacherClientSettings, renderer: Renderer, max_length: int, prompts: list[list[int]]
+) -> AsyncIterator[TeacherPool]:
+    """The service of a model, once it passed the handshake."""
+    handshake = Handshake(asked, renderer, max_length, prompts, Revisions("stop"))
+    async with open_pool(asked, handshake.check) as pool:
         await handshake.meet(pool)
         yield pool
 

@@ -2,10 +2,10 @@
 
 from hashlib import blake2b
 
-DRAWS = 2**63
+HASHES = 2**63
 
 
-def draw(*key: int | str) -> int:
-    """An integer in [0, 2**63) drawn by `key`."""
+def hash63(*key: int | str) -> int:
+    """An integer in [0, 2**63) that follows from `key`."""
     digest = blake2b(repr(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % DRAWS
+    return int.from_bytes(digest, "big") % HASHES

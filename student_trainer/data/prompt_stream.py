@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.toolbench.rows import ROW_SCHEMA, PromptRow, read_row_group, row_from_dict, shards
-from student_trainer.data.hashed_random import draw
+from student_trainer.data.hashed_random import hash63
 
 WINDOW = 8
 """Row groups shuffled together."""
@@ -118,4 +118,4 @@ def _whole_traces(table: pa.Table, *key: int) -> NDArray[np.int64]:
 
 
 def _permutation(size: int, *key: int | str) -> NDArray[np.int64]:
-    return np.random.Generator(np.random.PCG64(draw(*key))).permutation(size)
+    return np.random.Generator(np.random.PCG64(hash63(*key))).permutation(size)

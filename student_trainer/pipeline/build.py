@@ -8,9 +8,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
-from common.teacher_client.handshake import Handshake
+from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
-from common.teacher_client.revisions import Revisions
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.stop import unless_stopped
 from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder

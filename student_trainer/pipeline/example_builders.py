@@ -2,14 +2,15 @@
 
 from typing import Protocol
 
-from common.api import DistillRequest, DistillSequence, GenerateOptions
+from common.api import DistillRequest, GenerateOptions
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.sequences import Provenance, Sequence
 from common.teacher_client.failures import PromptFailed
+from common.teacher_client.requests import to_score, to_write
 from common.toolbench.rows import PromptRow
 from common.wire import TeacherAnswer
-from student_trainer.data.hashed_random import DRAWS, draw
+from student_trainer.data.hashed_random import HASHES, hash63
 from student_trainer.data.plan import Example, Key, Unused
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher
 from student_trainer.pipeline.stopwatch import Stopwatch
@@ -66,58 +67,54 @@ class DistillBuilder:
         """
         try:
             with self._rendering:
-                asked = self._to_score(row) if self._writer(key) == "dataset" else self._to_write(key, row)
+                request = self._to_score(row) if self._writer(key) == "dataset" else self._to_write(key, row)
         except DoesNotFit as error:
             return Unused(row.id, key, "does_not_fit", str(error))
         try:
-            answer = await self._answers.get(key, self._request(asked))
+            answer = await self._answers.get(key, request)
         except PromptFailed as failure:
             return Unused(row.id, key, failure.kind, failure.reason)
-        return self._example(key, asked, answer)
+        return self._example(key, request, answer)
 
     def _writer(self, key: Key) -> Provenance:
-        """Who writes: drawn by the prompt's place alone."""
-        share, seen = draw("writer", self._settings.seed, key.epoch, key.index) / DRAWS, 0.0
+        """Who writes: where several may, drawn by the prompt's place alone."""
         writers = {writer: part for writer, part in self._settings.completion.writer.items() if part}
+        if len(writers) == 1:
+            return next(iter(writers))
+        share, seen = hash63("writer", self._settings.seed, key.epoch, key.index) / HASHES, 0.0
         for writer in sorted(writers):
             seen += writers[writer]
             if share < seen:
                 break
         return writer
 
-    def _to_score(self, row: PromptRow) -> DistillSequence:
+    def _to_score(self, row: PromptRow) -> DistillRequest:
         if row.completion is None:
             raise UserError(
                 f"row {row.id} has no recorded completion for the teacher to score; let the teacher write: "
                 "set completion.writer to {teacher: 1.0}"
             )
         recorded = self._renderer.sequence(row)
-        prompt, completion = list(recorded.prompt_ids), list(recorded.completion_ids)
-        return DistillSequence(id=row.id, prompt_token_ids=prompt, completion_token_ids=completion)
+        return to_score(self._teacher, row.id, recorded.prompt_ids, recorded.completion_ids)
 
-    def _to_write(self, key: Key, row: PromptRow) -> DistillSequence:
+    def _to_write(self, key: Key, row: PromptRow) -> DistillRequest:
         prompt_ids, writing = self._renderer.prompt_ids(row), self._settings.completion
         options = GenerateOptions(
             max_tokens=min(writing.max_new_tokens, self._settings.data.max_length - len(prompt_ids)),
             temperature=writing.temperature,
             top_p=writing.top_p,
-            seed=draw("sampling", self._settings.seed, key.epoch, key.index),
+            seed=hash63("sampling", self._settings.seed, key.epoch, key.index),
             stop_token_ids=self._renderer.stop_token_ids,
         )
-        return DistillSequence(id=row.id, prompt_token_ids=prompt_ids, generate=options)
+        return to_write(self._teacher, row.id, prompt_ids, options)
 
-    def _request(self, sequence: DistillSequence) -> DistillRequest:
-        teacher = self._teacher
-        return DistillRequest(
-            model=teacher.model, top_k=teacher.top_k, sequences=[sequence], logprob_dtype=teacher.logprob_dtype
-        )
-
-    def _example(self, key: Key, asked: DistillSequence, answer: TeacherAnswer) -> Example | Unused:
+    def _example(self, key: Key, request: DistillRequest, answer: TeacherAnswer) -> Example | Unused:
         if answer.finish_reason == "length" and not self._settings.completion.keep_length_cut:
             return Unused(answer.id, key, "cut_by_length", f"no end within {len(answer)} tokens")
         if (largest := int(answer.token_ids.max())) >= self._vocabulary_size:
             reason = f"the teacher wrote token {largest}, the student has rows for {self._vocabulary_size}"
             return Unused(answer.id, key, "unknown_token", reason)
+        (asked,) = request.sequences
         sequence = Sequence(
             answer.id,
             tuple(asked.prompt_token_ids),

@@ -6,8 +6,8 @@ from common import wire
 from common.api import DistillRequest
 from common.errors import UserError
 from common.teacher_client.failures import BadAnswer, PromptFailed
+from common.teacher_client.handshake import Revisions
 from common.teacher_client.protocol import Teacher
-from common.teacher_client.revisions import Revisions
 from common.teacher_client.verify import verify
 from student_trainer.data.plan import Key
 from student_trainer.record.store import Entry, RecordReader, RecordWriter

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from common.errors import UserError
-from common.teacher_client.api_key import read_token
+from common.teacher_client.settings import read_token
 
 logger = logging.getLogger(__name__)
 

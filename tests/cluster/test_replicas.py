@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from common.api import DistillRequest, DistillSequence
-from common.teacher_client.api_key import TOKEN_VARIABLE
 from common.teacher_client.failures import TeacherUnavailable
+from common.teacher_client.settings import TOKEN_VARIABLE
 from tests.asking import asking
 from tests.serving import deploy, metrics_page, ray_serve
 from tests.stand_in_engine import StandInEngine

@@ -16,7 +16,7 @@ from common.render import tokenizer_fingerprint
 from common.teacher_client.failures import TeacherRefused
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from common.wire import SCHEMA_VERSION, TeacherAnswer, failed
-from student_trainer.data.hashed_random import draw
+from student_trainer.data.hashed_random import hash63
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
 
 TOP_K = 8
@@ -101,7 +101,7 @@ class StandInTeacher:
         self.requests.append(request)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        await asyncio.sleep(0.002 * (draw(request.sequences[0].id) % 3))
+        await asyncio.sleep(0.002 * (hash63(request.sequences[0].id) % 3))
         self.in_flight -= 1
         for sequence in request.sequences:
             if status := self.refuse(sequence):
@@ -144,7 +144,7 @@ def connect_to(teacher: StandInTeacher) -> Callable[[LiveTeacherSettings], Any]:
 
 def distribution(prefix: list[int]) -> NDArray[np.float64]:
     """Log-probabilities [V] after `prefix`."""
-    logits = np.random.default_rng(draw(*prefix)).normal(size=VOCABULARY_SIZE) * 3
+    logits = np.random.default_rng(hash63(*prefix)).normal(size=VOCABULARY_SIZE) * 3
     return logits - np.log(np.exp(logits).sum())
 
 
@@ -155,7 +155,7 @@ def _write(sequence: DistillSequence) -> tuple[list[int], str]:
     while len(written) < options.max_tokens:
         logprobs = distribution(sequence.prompt_token_ids + written)
         if options.temperature:
-            logprobs = logprobs + np.random.default_rng(draw(options.seed or 0, *written)).gumbel(size=len(logprobs))
+            logprobs = logprobs + np.random.default_rng(hash63(options.seed or 0, *written)).gumbel(size=len(logprobs))
         written.append(int(logprobs.argmax()))
         if options.stop_token_ids and written[-1] % 4 == 0:  # a turn ends after each token with one chance in four
             return written, "stop"

@@ -10,9 +10,8 @@ import httpx
 from common.api import DistillRequest, DistillSequence
 from common.render import Renderer
 from common.teacher_client.calls import TeacherCalls
-from common.teacher_client.handshake import Handshake
+from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import TeacherPool, open_pool
-from common.teacher_client.revisions import Revisions
 from common.teacher_client.settings import TeacherClientSettings
 from common.wire import encode
 from tests.unit.student_trainer.stand_in import TOKENIZER, TOP_K, StandInTeacher

@@ -10,9 +10,9 @@ import pytest
 from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions, TeacherCard
 from common.errors import UserError
-from common.teacher_client.api_key import TOKEN_VARIABLE, read_token
 from common.teacher_client.calls import TeacherCalls
 from common.teacher_client.failures import BadAnswer, CallFailed, EngineDown, Overloaded, TeacherRefused, Unreachable
+from common.teacher_client.settings import TOKEN_VARIABLE, read_token
 
 pytestmark = pytest.mark.anyio
 REQUEST = DistillRequest(

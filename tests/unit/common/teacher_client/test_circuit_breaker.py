@@ -1,10 +1,10 @@
 """When the breaker of an endpoint opens, and what closes it."""
 
-from common.teacher_client.circuit_breaker import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from common.teacher_client.endpoint import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
 
 
-def closed(now: float = 0.0) -> Breaker:
-    breaker = Breaker()
+def closed(now: float = 0.0) -> CircuitBreaker:
+    breaker = CircuitBreaker()
     breaker.close(now)
     breaker.answered()
     return breaker
@@ -21,7 +21,7 @@ def test_only_failures_in_a_row_open_it():
 
 
 def test_it_is_open_at_first_and_on_trial_after_a_probe():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert breaker.is_open
     breaker.close(now=10)
     assert not breaker.failed(began=9)  # sent before the probe
@@ -32,7 +32,7 @@ def test_it_is_open_at_first_and_on_trial_after_a_probe():
 
 
 def test_pauses_double_until_a_request_is_answered():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for times in range(12):
         longest = min(FIRST_PAUSE_S * 2**times, LONGEST_PAUSE_S)
         assert longest / 2 <= breaker.next_pause_s() <= longest

@@ -9,8 +9,7 @@ import pytest
 
 from common.api import ServedModel
 from common.render import Renderer, Template
-from common.teacher_client.handshake import Handshake, HandshakeError
-from common.teacher_client.revisions import Revisions
+from common.teacher_client.handshake import Handshake, HandshakeError, Revisions
 from common.teacher_client.settings import TeacherClientSettings
 from common.wire import TeacherAnswer
 from tests.unit.student_trainer.stand_in import TOKENIZER, Spoil, StandInTeacher

@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.render import Renderer
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
+from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, Turn
 from eval.judging.judge import Judge, Judgement, first_rows, run_together
 from eval.metrics.form import same_action
@@ -83,7 +84,8 @@ class StandIn:
 def judging(
     renderer: Renderer, teacher: Teacher, settled: list[int], model: str = "adapter", max_length: int = LONGEST
 ) -> Judge:
-    return Judge(teacher, "ft", model, renderer, max_length, 64, 4, progress=lambda: settled.append(1))
+    asked = TeacherClientSettings(url="http://unused", model=model, top_k=1, logprob_dtype="float32")
+    return Judge(teacher, "ft", asked, renderer, max_length, 64, 4, progress=lambda: settled.append(1))
 
 
 def judge(renderer: Renderer, rows: list[PromptRow], logprob: float = -0.5, max_length: int = LONGEST) -> Judgement:

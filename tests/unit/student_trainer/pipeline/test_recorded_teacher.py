@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.teacher_client.failures import PromptFailed
-from common.teacher_client.revisions import Revisions
+from common.teacher_client.handshake import Revisions
 from common.wire import TeacherAnswer
 from student_trainer.data.plan import Key
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher

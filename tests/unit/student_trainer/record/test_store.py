@@ -10,7 +10,7 @@ import pytest
 
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
-from common.teacher_client.revisions import Revisions
+from common.teacher_client.handshake import Revisions
 from common.wire import TeacherAnswer, encode, failed
 from student_trainer.data.plan import Example, Key, plan_steps
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.teacher_client.api_key import TOKEN_VARIABLE, read_token
+from common.teacher_client.settings import TOKEN_VARIABLE, read_token
 from teacher_server.http import api_keys
 from teacher_server.http.api_keys import ApiKeys, open_api_keys, parse_api_keys
 
