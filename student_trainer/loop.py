@@ -131,7 +131,7 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver) -> No
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
         try:
-            examples, prompts = gather_together(world, lambda: _next_step(steps, saver), ledger.entries_of)
+            examples, prompts = gather_together(world, lambda: _next_step(steps, saver), StepExamples.outcomes)
         except (StopAsked, UserError):
             _save_last(run, saver, done)
             raise

@@ -93,9 +93,9 @@ class Collator:
 
 def _side_by_side(traces: list[MergedTrace]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, list[int]]:
     """Ids and mask [B, L], and where each sequence starts among the flattened tokens."""
-    padded = pad([trace.sequence for trace in traces], PAD_ID)
-    length = padded.input_ids.shape[1]
-    return padded.input_ids, padded.attention_mask, [number * length for number in range(len(traces))]
+    input_ids, attention_mask = pad([trace.sequence for trace in traces], PAD_ID)
+    length = input_ids.shape[1]
+    return input_ids, attention_mask, [number * length for number in range(len(traces))]
 
 
 def _end_to_end(traces: list[MergedTrace]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, list[int]]:

@@ -44,6 +44,14 @@ class Unused:
 
 
 @dataclass(frozen=True)
+class Used:
+    """A prompt that a step trained on."""
+
+    id: str
+    key: Key
+
+
+@dataclass(frozen=True)
 class StepPlan:
     """One rank's share of one optimizer step: `indices` of the epoch's global order."""
 
@@ -107,6 +115,10 @@ class StepExamples:
     """None where no live teacher is asked."""
     teacher: TeacherStats | None = None
     """None where examples need no teacher's answers."""
+
+    def outcomes(self) -> list[Used | Unused]:
+        """What becomes of this worker's prompts."""
+        return [*(Used(example.sequence.id, example.key) for example in self.examples), *self.unused]
 
     @property
     def quarantined(self) -> int:

@@ -4,31 +4,15 @@
 writes both, of all workers, in the global order.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import files
 from common.run_folder import RunFolder
-from student_trainer.data.plan import Key, StepExamples, Unused
+from student_trainer.data.plan import Unused, Used
 from student_trainer.persistence import jsonl
 
-
-@dataclass(frozen=True)
-class Used:
-    """A prompt that a step trained on."""
-
-    id: str
-    key: Key
-
-
 Entry = Used | Unused
-
-
-def entries_of(examples: StepExamples) -> list[Entry]:
-    """What becomes of this worker's prompts of a step."""
-    used = [Used(example.sequence.id, example.key) for example in examples.examples]
-    return [*used, *examples.unused]
 
 
 def append(run_folder: Path, step: int, entries: list[Entry]) -> None:

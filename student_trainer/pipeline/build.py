@@ -12,11 +12,10 @@ from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.stop import unless_stopped
-from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder
+from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder, Stopwatch
 from student_trainer.pipeline.example_source import ExampleSource
 from student_trainer.pipeline.prefetch_limits import PrefetchLimits
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher
-from student_trainer.pipeline.stopwatch import Stopwatch
 from student_trainer.pipeline.teacher_revision import recall, remember
 from student_trainer.record.store import RecordReader, RecordWriter
 from student_trainer.settings import LiveTeacherSettings, TrainSettings

@@ -1,5 +1,7 @@
 """Builders turn one row into the example that training sees, or say why it gives none."""
 
+import time
+from types import TracebackType
 from typing import Protocol
 
 from common.api import DistillRequest, GenerateOptions
@@ -13,8 +15,20 @@ from common.wire import TeacherAnswer
 from student_trainer.data.hashed_random import HASHES, hash63
 from student_trainer.data.plan import Example, Key, Unused
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher
-from student_trainer.pipeline.stopwatch import Stopwatch
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
+
+
+class Stopwatch:
+    """`seconds` spent inside `with stopwatch:`, one passage at a time; any thread may read them."""
+
+    def __init__(self) -> None:
+        self.seconds = self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.seconds += time.perf_counter() - self._began
 
 
 class Builder(Protocol):

@@ -30,10 +30,9 @@ from student_trainer.data.plan import (
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.stop import unless_stopped
 from student_trainer.pipeline.adaptive_window import StepSeen
-from student_trainer.pipeline.example_builders import Builder
+from student_trainer.pipeline.example_builders import Builder, Stopwatch
 from student_trainer.pipeline.prefetch import OrderedPrefetcher
 from student_trainer.pipeline.prefetch_limits import PrefetchLimits
-from student_trainer.pipeline.stopwatch import Stopwatch
 from student_trainer.settings import TrainSettings
 
 VALIDATION_EPOCH = -1

@@ -10,7 +10,7 @@ from common.teacher_client.handshake import Revisions
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.verify import verify
 from student_trainer.data.plan import Key
-from student_trainer.record.store import Entry, RecordReader, RecordWriter
+from student_trainer.record.store import RecordedAnswer, RecordReader, RecordWriter
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,12 @@ class RecordedTeacher:
         """
         entry = self._recorded(key, request)
         if entry is None:
-            entry = await self._ask(key, request)
-            self._writer.append(key, request, entry)
+            return await self._ask(key, request)
         if entry.failure is not None:
             raise PromptFailed(entry.failure, entry.answer.error or "")
         return entry.answer
 
-    def _recorded(self, key: Key, request: DistillRequest) -> Entry | None:
+    def _recorded(self, key: Key, request: DistillRequest) -> RecordedAnswer | None:
         entry = None if self._record is None else self._record.find(key, request)
         if entry is None or entry.failure is not None:
             return entry
@@ -57,7 +56,8 @@ class RecordedTeacher:
             return None
         return entry
 
-    async def _ask(self, key: Key, request: DistillRequest) -> Entry:
+    async def _ask(self, key: Key, request: DistillRequest) -> wire.TeacherAnswer:
+        """The live teacher's answer, recorded; also recorded is that there is none."""
         (sequence,) = request.sequences
         if self._teacher is None:
             raise UserError(
@@ -66,11 +66,13 @@ class RecordedTeacher:
             )
         try:
             (answer,) = await self._teacher.distill(request)
+            if answer.error is not None:
+                raise PromptFailed("refused", answer.error)
         except PromptFailed as failure:
             log.warning("%s is set aside: %s", sequence.id, failure)
-            revision = self._revisions.first or ""
-            answer = wire.failed(
-                sequence.id, request.model, revision, failure.reason, request.top_k, request.logprob_dtype
-            )
-            return Entry(answer, failure.kind)
-        return Entry(answer, None if answer.error is None else "refused")
+            revision, top_k, dtype = self._revisions.first or "", request.top_k, request.logprob_dtype
+            failed = wire.failed(sequence.id, request.model, revision, failure.reason, top_k, dtype)
+            self._writer.append(key, request, failed, failure.kind)
+            raise
+        self._writer.append(key, request, answer)
+        return answer

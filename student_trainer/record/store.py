@@ -45,8 +45,8 @@ PART_BITS = 44
 log = logging.getLogger(__name__)
 
 
-class Entry(NamedTuple):
-    """An answer as it is recorded: with `failure`, why there is none, and then `answer.error` is the reason."""
+class RecordedAnswer(NamedTuple):
+    """An answer as it was recorded: with `failure`, why there is none, and then `answer.error` is the reason."""
 
     answer: wire.TeacherAnswer
     failure: FailureKind | None = None
@@ -86,14 +86,16 @@ class RecordWriter:
     ) -> None:
         self.close(compact=error is None)
 
-    def append(self, key: Key, request: DistillRequest, entry: Entry) -> None:
-        """Append `entry` and hand it to the operating system.
+    def append(
+        self, key: Key, request: DistillRequest, answer: wire.TeacherAnswer, failure: FailureKind | None = None
+    ) -> None:
+        """Append `answer`, or why there is none, and hand it to the operating system.
 
         Raises UserError when it can't be written.
         """
-        values = [key.epoch, key.index, digest(request), entry.failure]
+        values = [key.epoch, key.index, digest(request), failure]
         columns = [pa.array([value], field.type) for value, field in zip(values, ENTRY_FIELDS, strict=True)]
-        columns += wire.to_batch(entry.answer, self._wire_schema).columns
+        columns += wire.to_batch(answer, self._wire_schema).columns
         try:
             self._segment = self._segment or self._open()
             size = self._segment.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
@@ -160,8 +162,8 @@ class RecordReader:
         """Places, counted for each revision."""
         return sum(map(len, self._index.values()))
 
-    def find(self, key: Key, request: DistillRequest) -> Entry | None:
-        """The recorded entry of `request`, or None, as for one that is damaged.
+    def find(self, key: Key, request: DistillRequest) -> RecordedAnswer | None:
+        """The recorded answer to `request`, or None, as for one that is damaged.
 
         Raises UserError when another request was recorded for `key`, unless that counts as missing.
         """
@@ -171,7 +173,7 @@ class RecordReader:
         if batch.column("request")[0].as_py() == digest(request):
             (answer,) = wire.from_batch(batch.select(batch.schema.names[len(ENTRY_FIELDS) :]))
             failure = batch.column("failure")[0].as_py()
-            return None if self._only_same and failure is not None else Entry(answer, failure)
+            return None if self._only_same and failure is not None else RecordedAnswer(answer, failure)
         if self._only_same:
             return None
         raise UserError(

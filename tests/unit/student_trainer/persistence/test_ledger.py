@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from student_trainer.data.plan import Key, Unused
+from student_trainer.data.plan import Key, Unused, Used
 from student_trainer.persistence import jsonl
-from student_trainer.persistence.ledger import Used, append, cut_back
+from student_trainer.persistence.ledger import append, cut_back
 
 
 def make_unused(index: int) -> Unused:

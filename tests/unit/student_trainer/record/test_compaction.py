@@ -16,7 +16,7 @@ from student_trainer.data.plan import Key
 from student_trainer.record import compaction, store
 from student_trainer.record.compaction import compact
 from student_trainer.record.store import RecordReader, RecordWriter
-from tests.unit.student_trainer.record.test_store import REQUEST, entry, make_answer, write
+from tests.unit.student_trainer.record.test_store import REQUEST, make_answer, write
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def test_every_bit_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
     answers[Key(1, 4)] = failed("a", "m", "r", "poison", k, dtype)
     writer = RecordWriter(tmp_path, 0, k, dtype)
     for key, answer in answers.items():
-        writer.append(key, REQUEST, entry(answer))
+        writer.append(key, REQUEST, answer, "refused" if answer.error else None)
     writer.close()
     assert kinds(tmp_path) == {".parquet"}
     reader = RecordReader([tmp_path])
@@ -76,7 +76,7 @@ def test_segments_are_rotated_and_compacted_while_answers_come(tmp_path: Path, m
     monkeypatch.setattr(store, "SEGMENT_BYTES", 4000)
     writer, keys = RecordWriter(tmp_path, 0, 2, "float16"), [Key(0, number) for number in range(12)]
     for key in keys:
-        writer.append(key, REQUEST, entry(make_answer(key.index)))
+        writer.append(key, REQUEST, make_answer(key.index))
         assert numbers(tmp_path, keys[: key.index + 1]) == list(range(key.index + 1))
     writer.close()
     assert len(list(tmp_path.glob("start-000001-rank-00000-part-*.parquet"))) == len(list(tmp_path.iterdir())) > 2
@@ -112,11 +112,11 @@ def test_a_torn_leftover_is_compacted_by_rank_0_of_the_next_start_up_to_its_last
 
 def test_a_living_writers_segment_is_left_alone_and_its_start_stays_the_earlier(tmp_path: Path):
     old = RecordWriter(tmp_path, 1, 2, "float16")
-    old.append(Key(0, 0), REQUEST, entry(make_answer(1)))
+    old.append(Key(0, 0), REQUEST, make_answer(1))
     write(tmp_path, {Key(0, 0): make_answer(2)}, rank=0)
     assert sorted(kinds(tmp_path)) == [".arrows", ".parquet"]
-    old.append(Key(0, 1), REQUEST, entry(make_answer(3)))
-    old.append(Key(0, 0), REQUEST, entry(make_answer(4)))
+    old.append(Key(0, 1), REQUEST, make_answer(3))
+    old.append(Key(0, 0), REQUEST, make_answer(4))
     old.close()
     assert kinds(tmp_path) == {".parquet"}
     assert numbers(tmp_path, [Key(0, 0), Key(0, 1)]) == [2, 3]
@@ -152,11 +152,11 @@ def test_a_damaged_compacted_segment_counts_as_missing(tmp_path: Path, caplog: p
 
 def test_after_a_full_disk_a_new_segment_is_begun_and_nothing_whole_is_lost(tmp_path: Path):
     writer, keys = RecordWriter(tmp_path, 0, 2, "float16"), [Key(0, number) for number in range(3)]
-    writer.append(keys[0], REQUEST, entry(make_answer(0)))
+    writer.append(keys[0], REQUEST, make_answer(0))
     (segment,) = tmp_path.iterdir()
     with no_file_above(segment.stat().st_size + 100), pytest.raises(UserError, match=r"can't append .* free space"):
-        writer.append(keys[1], REQUEST, entry(make_answer(1)))
-    writer.append(keys[2], REQUEST, entry(make_answer(2)))
+        writer.append(keys[1], REQUEST, make_answer(1))
+    writer.append(keys[2], REQUEST, make_answer(2))
     writer.close()
     assert numbers(tmp_path, keys) == [0, None, 2]
 

@@ -10,7 +10,7 @@ from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
 from student_trainer.data.plan import Key
 from student_trainer.record.permuted import permute_record
-from student_trainer.record.store import Entry, RecordReader, RecordWriter
+from student_trainer.record.store import RecordReader, RecordWriter
 
 
 def request(name: str) -> DistillRequest:
@@ -30,7 +30,7 @@ def answer(name: str, positions: int, first: int) -> wire.TeacherAnswer:
 def write(folder: Path, answers: dict[Key, wire.TeacherAnswer]) -> None:
     writer = RecordWriter(folder, rank=0, top_k=2, dtype="float16")
     for key, given in answers.items():
-        writer.append(key, request(given.id), Entry(given, "refused" if given.error else None))
+        writer.append(key, request(given.id), given, "refused" if given.error else None)
     writer.close()
 
 

@@ -15,7 +15,7 @@ from common.wire import TeacherAnswer, encode, failed
 from student_trainer.data.plan import Example, Key, plan_steps
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher
 from student_trainer.record import segments
-from student_trainer.record.store import Entry, RecordReader, RecordWriter
+from student_trainer.record.store import RecordReader, RecordWriter
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.pipeline.test_example_source import ids, opened, take, unused
 from tests.unit.student_trainer.stand_in import StandInTeacher, make_row, make_settings
@@ -57,14 +57,10 @@ def assert_same(one: list[Example], other: list[Example]) -> None:
         assert as_bytes(left.answer) == as_bytes(right.answer)
 
 
-def entry(answer: TeacherAnswer) -> Entry:
-    return Entry(answer, "refused" if answer.error else None)
-
-
 def write(folder: Path, answers: dict[Key, TeacherAnswer], rank: int = 0, compact: bool = True) -> Path:
     writer = RecordWriter(folder, rank, 2, "float16")
     for key, answer in answers.items():
-        writer.append(key, REQUEST, entry(answer))
+        writer.append(key, REQUEST, answer, "refused" if answer.error else None)
     writer.close(compact)
     return max(folder.glob(f"*rank-{rank:05d}*"))
 
@@ -83,7 +79,7 @@ def test_answers_are_found_while_the_segment_is_still_open(tmp_path: Path):
     answers = {Key(0, 4): make_answer(4), Key(-1, 0): make_answer(5, positions=7)}
     answers[Key(1, 4)] = failed("a", "m", "r", "poison", 2, "float16")
     for key, answer in answers.items():
-        writer.append(key, REQUEST, entry(answer))
+        writer.append(key, REQUEST, answer, "refused" if answer.error else None)
     record = RecordReader([tmp_path])
     assert len(record) == 3
     for key, answer in answers.items():
