@@ -16,9 +16,9 @@ import yaml
 from cluster.demos.live_checks import ids_check
 from cluster.local.cluster_info import ClusterHandle
 from cluster.local.local_cluster import local_cluster
+from cluster.local.nodes import REPOSITORY
 from cluster.local.ray_cli import submit_job
 from cluster.local.settings import ClusterSettings, PoolSettings
-from cluster.nodes import REPOSITORY
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from student_trainer.persistence.run_folder import newest_step
 from tests.models import save_tiny_llama

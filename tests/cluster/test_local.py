@@ -13,8 +13,8 @@ import pytest
 
 from cluster.local.cluster_info import ClusterHandle, read_handle
 from cluster.local.local_cluster import is_running
+from cluster.local.nodes import REPOSITORY
 from cluster.local.ray_cli import submit_job
-from cluster.nodes import REPOSITORY
 
 JOB = """
 import ray, sys

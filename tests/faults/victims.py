@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from cluster.local.cluster_info import ClusterHandle
-from cluster.nodes import REPOSITORY
+from cluster.local.nodes import REPOSITORY
 from tests.serving import engines_of
 
 PATIENCE_S = 240.0
