@@ -9,7 +9,7 @@ COMMANDS = {
     "status": ("cluster.local.commands:status", "say whether that cluster runs, and how to reach it"),
     "demo": (
         "cluster.demos.commands:demo",
-        "the whole story on a generated tool world, from expert to comparison",
+        "the whole experiment on a generated tool world, from expert to comparison",
     ),
     "demo-toolbench": ("cluster.demos.commands:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
 }

@@ -7,8 +7,9 @@ between prompt and completion never merges, and only trusted segments may hold s
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -38,16 +39,43 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256, in hex, of all that decides which ids a text becomes.
+    """SHA-256, in hex, of all that decides which ids a text becomes and which text ids become.
 
-    That is the backend's own JSON, the ids of BOS and EOS and the chat template. Padding and truncation are left out:
-    callers set them as they need.
+    That is the backend's own JSON: vocabulary, merges, added tokens, normalization and pre-tokenization. Left out are
+    padding and truncation, which callers set as they need, and the post-processor, which puts tokens around a text.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend.pop("padding", None)
-    backend.pop("truncation", None)
-    facts = [backend, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.chat_template]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    for part in ("padding", "truncation", "post_processor"):
+        backend.pop(part, None)
+    return _fingerprint(backend)
+
+
+def chat_template_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """SHA-256, in hex, of the chat template; None where there is none."""
+    return _fingerprint(tokenizer.chat_template) if tokenizer.chat_template else None
+
+
+def terminator(tokenizer: PreTrainedTokenizerFast, template: Template) -> int:
+    """The id that ends an assistant turn under `template`.
+
+    That is the first special token that the template writes after the turn; the end of sequence where it writes none.
+    Raises UserError when the tokenizer has no end of sequence, or no chat template that can be used.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+    end = _layout(tokenizer, template).completion((Turn("user", "question"),), "answer").end
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    written = _encode(_backend(tokenizer, False), "".join(segment.text for segment in end))
+    return next((id for id in written if id in special), int(tokenizer.eos_token_id))
+
+
+def terminators(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """`terminator` of every template that can be used with this tokenizer."""
+    found: dict[str, int] = {}
+    for template in get_args(Template):
+        with suppress(UserError):
+            found[template] = terminator(tokenizer, template)
+    return found
 
 
 class Renderer:
@@ -58,20 +86,29 @@ class Renderer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, template: Template, max_length: int | None) -> None:
-        if tokenizer.eos_token_id is None:
-            raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        self.template = template
+        self._terminator = terminator(tokenizer, template)
         self._tokenizer = tokenizer
         self._trusted, self._untrusted = _backend(tokenizer, False), _backend(tokenizer, True)
-        self._layout = ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+        self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
         self._start = [tokenizer.bos_token_id] if starts_with_bos else []
-        self._terminator = self._find_terminator()
 
     @property
     def stop_token_ids(self) -> list[int]:
         """Ids that end a completion: the template's end of turn and the tokenizer's end of sequence."""
         return sorted({self._terminator, self._tokenizer.eos_token_id})
+
+    @property
+    def terminator(self) -> int:
+        """The id that ends an assistant turn."""
+        return self._terminator
+
+    @property
+    def chat_template_fingerprint(self) -> str | None:
+        """`chat_template_fingerprint` of its tokenizer."""
+        return chat_template_fingerprint(self._tokenizer)
 
     @property
     def fingerprint(self) -> str:
@@ -115,19 +152,10 @@ class Renderer:
         return self._encode(turn) + closing[: closing.index(self._terminator) + 1]
 
     def _encode(self, segments: Iterable[Segment]) -> list[int]:
-        """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
         ids: list[int] = []
         for segment in segments:
-            backend = self._trusted if segment.trusted else self._untrusted
-            (encoding,) = backend.encode_batch_fast([segment.text], add_special_tokens=False)
-            ids += encoding.ids
+            ids += _encode(self._trusted if segment.trusted else self._untrusted, segment.text)
         return ids
-
-    def _find_terminator(self) -> int:
-        """The first special token after an assistant turn; the end of sequence where the template writes none."""
-        end = self._layout.completion((Turn("user", "question"),), "answer").end
-        special = {id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
-        return next((id for id in self._encode(end) if id in special), self._tokenizer.eos_token_id)
 
     def _check_fit(self, row: PromptRow, prompt: int, completion: int) -> None:
         if self._max_length is not None and prompt + completion > self._max_length:
@@ -135,6 +163,20 @@ class Renderer:
                 f"row {row.id}: a prompt of {prompt} and a completion of {completion} tokens, together more than "
                 f"{self._max_length}; raise max_length, or leave the row aside: cutting it would lose its API list"
             )
+
+
+def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> ChatLayout | ToolBenchLayout:
+    return ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+
+
+def _encode(backend: Tokenizer, text: str) -> list[int]:
+    """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
+    (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
+    return list(encoding.ids)
+
+
+def _fingerprint(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) -> Tokenizer:

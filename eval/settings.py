@@ -41,3 +41,5 @@ class EvalSettings(Settings):
     """Sequences in flight."""
     timeout_s: float = Field(default=120, gt=0)
     """Longest wait for one answer."""
+    patience_s: float = Field(default=60, ge=0, allow_inf_nan=False)
+    """How long is waited while a model's service doesn't answer."""

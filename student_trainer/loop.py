@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 
 from common.errors import UserError
 from common.render import Renderer, load_tokenizer
-from student_trainer.data.plan import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
+from common.teacher_client.pool import Connect, connect_http
+from student_trainer.data.plan import Example, StepExamples, StepPlan, next_index, plan_steps, total_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.consensus import gather_together, run_together
 from student_trainer.distributed.process_group import World, make_deterministic
@@ -41,11 +42,11 @@ from student_trainer.persistence.run_folder import Metrics, append_metrics, writ
 from student_trainer.persistence.run_lock import locked
 from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.persistence.summary import Watch, is_finished, write_summary
-from student_trainer.pipeline.build import connect, open_source
-from student_trainer.pipeline.example_source import Source
-from student_trainer.pipeline.teacher_news import QuarantineLimit
+from student_trainer.pipeline.adaptive_window import StepSeen
+from student_trainer.pipeline.build import open_source
+from student_trainer.pipeline.example_source import ExampleSource
+from student_trainer.pipeline.quarantine import QuarantineLimit
 from student_trainer.settings import TrainSettings
-from student_trainer.teacher.pool import Connect
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +72,10 @@ class Run:
     def state(self, step: int) -> State:
         """Where the run stands after `step`."""
         rows = len(self.stream)
-        return State(step, *next_position(step, rows, self.settings.batch_size), rows)
+        return State(step, *next_index(step, rows, self.settings.batch_size), rows)
 
 
-def train(settings: TrainSettings, world: World, connect: Connect = connect) -> None:
+def train(settings: TrainSettings, world: World, connect: Connect = connect_http) -> None:
     """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
 
     Raises UserError for whatever the user can mend: on every worker the same, where it comes up while they train.
@@ -123,9 +124,9 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
             _run_steps(run, source, done, saver, monitors)
 
 
-def _run_steps(run: Run, source: Source, done: State, saver: Saver, monitors: Monitors) -> None:
+def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monitors: Monitors) -> None:
     settings, world, learner = run.settings, run.world, run.learner
-    limit, watch = QuarantineLimit(settings), Watch()
+    limit, watch = QuarantineLimit(settings, whole=done.step == 0), Watch()
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured, monitors)
@@ -138,7 +139,8 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver, monitors: Mo
             raise
         step = examples.plan.step
         metrics = train_step(learner, examples, settings, world)
-        source.see(metrics)
+        if examples.prefetch:
+            source.observe(StepSeen.of(metrics))
         measured = {}
         if step == run.last_step or _is_due(step, settings.validate_every):
             measured = validate(learner.student, held_out, settings, world)
@@ -147,7 +149,7 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver, monitors: Mo
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch, monitors)
-        limit.judge(examples.news, metrics, world.joined)
+        limit.judge(examples, metrics, step == run.last_step, world.joined)
         if taken:
             saver.start(taken)
 
@@ -167,7 +169,7 @@ def _save_last(run: Run, saver: Saver, done: State) -> None:
         log.info("ending after step %d", done.step)
 
 
-def _answer_held_out(run: Run, source: Source) -> list[Example]:
+def _answer_held_out(run: Run, source: ExampleSource) -> list[Example]:
     """This worker's examples of the held-out slice, once all workers have theirs."""
     rows = held_out_rows(run.settings, run.world)
     return run_together(run.world, lambda: source.answer_rows(rows))

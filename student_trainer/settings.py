@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from common.api import MAX_TEMPERATURE, MAX_TOP_K
+from common.api import MAX_TEMPERATURE
 from common.run_folder import RunFolder
 from common.settings import FolderOrName, Settings, UserPath
+from common.teacher_client.settings import TeacherClientSettings
 from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
 
 MonitorName = Literal["tensorboard", "wandb", "mlflow"]
@@ -31,7 +32,7 @@ class CompletionSettings(Settings):
     """Who writes the completion, and how a written one is sampled."""
 
     writer: dict[Literal["dataset", "teacher", "student"], float] = {"dataset": 1.0}
-    """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, position)."""
+    """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, index)."""
     max_new_tokens: int = Field(default=512, ge=1)
     """Most tokens of a written completion."""
     temperature: float = Field(default=1.0, ge=0, le=MAX_TEMPERATURE)
@@ -48,54 +49,24 @@ class CompletionSettings(Settings):
         return self
 
 
-class TeacherSettings(Settings):
+class LiveTeacherSettings(TeacherClientSettings):
     """The live teacher, and the record of what it said."""
 
-    url: str | list[str]
-    """Base address, e.g. http://teacher:8000/teacher; or several of the same teacher, none of them twice."""
-    model: str
-    """Name of the served model or adapter."""
-    token_file: UserPath | None = None
-    """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
     source: Literal["live", "record", "live+record"] = "live"
     """live asks the teacher, but not again for what this run folder's own record holds of the same request and
     revision, as after a crash; record replays `record_folder`; live+record replays what it holds, asks for the rest."""
     record_folder: UserPath | None = None
     """Record to replay; the run's own by default."""
-    top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
-    """How many of its most likely tokens the teacher tells at each position."""
-    logprob_dtype: Literal["float16", "float32"] = "float16"
-    """Of the logprobs on the wire and in the record."""
     window: int | None = Field(default=None, ge=1)
     """Prompts that a worker has asked about and not used; null sizes it by latency and step time (`window_size.py`)."""
     max_window: int = Field(default=256, ge=1)
     """Most that the window may be, and most answers that a worker holds."""
-    timeout_s: float = Field(default=120, gt=0)
-    """Longest wait for one answer."""
-    attempts: int = Field(default=6, ge=1)
-    """Tries of one request, with exponential backoff, before its prompt is set aside, if others are answered."""
-    patience_s: float = Field(default=600, ge=0, allow_inf_nan=False)
-    """How long training waits while no teacher answers, before the run ends."""
-    on_new_revision: Literal["stop", "accept"] = "stop"
-    """When the teacher's weights change during the run: end it, or learn from both and say so in the log."""
     quarantine_limit: float = Field(default=0.05, ge=0, le=1)
     """Largest share of prompts that the teacher may refuse or fail to answer before the run stops, judged from the
     50th on."""
 
-    @property
-    def urls(self) -> list[str]:
-        """All addresses."""
-        return [self.url] if isinstance(self.url, str) else self.url
-
     @model_validator(mode="after")
-    def _different_urls(self) -> "TeacherSettings":
-        bare = [url.rstrip("/") for url in self.urls]
-        if not bare or len(set(bare)) < len(bare):
-            raise ValueError(f"got url {self.url}, expected at least one address, each different")
-        return self
-
-    @model_validator(mode="after")
-    def _window_within_bounds(self) -> "TeacherSettings":
+    def _window_within_bounds(self) -> "LiveTeacherSettings":
         if self.window is not None and self.window > self.max_window:
             raise ValueError(
                 f"got window {self.window} above max_window {self.max_window}; raise max_window to it, or set window: "
@@ -149,7 +120,7 @@ class TrainSettings(Settings):
     """Where the prompts are and how they become tokens."""
     student: StudentSettings
     """The model that learns."""
-    teacher: TeacherSettings | None = None
+    teacher: LiveTeacherSettings | None = None
     """The live teacher; for mode kd alone."""
     completion: CompletionSettings = CompletionSettings()
     """Who writes the completion."""
@@ -172,11 +143,14 @@ class TrainSettings(Settings):
     """Stop after this many steps even inside an epoch."""
     shuffle: Literal["rows", "traces"] = "rows"
     """What the global order shuffles: rows, or whole traces, whose rows stay side by side. Rows of one trace that meet
-    in a step are read once where the template lets them (`traces.py`), but a step then sees fewer queries."""
+    in a step are read once where the template lets them (`prefix_sharing.py`), but a step then sees fewer queries."""
     shuffle_seed: int = 0
     """Seed of the global order of prompts."""
     seed: int = 0
     """Seed of adapter initialisation, dropout and sampling."""
+    set_aside_limit: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of prompts that may be set aside, whatever the reason, before the run stops: too long, refused, cut
+    by length. Judged from the 50th prompt on; from a tenth on the log warns."""
     validate_every: int | None = Field(default=None, ge=1)
     """Steps between validations; null validates before the first and after the last step only."""
     checkpoint_every: int = Field(default=100, ge=1)

@@ -6,10 +6,24 @@ from pydantic import Field, model_validator
 
 from common.api import MAX_SEQUENCE_TOKENS, MAX_TOP_K
 from common.settings import FolderOrName, Settings, UserPath
-from teacher_server.adapters.store import AdapterLoadingSettings
 
 Quantization = Literal["bitsandbytes", "fp8"]
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class AdapterLoadingSettings(Settings):
+    """Which adapters may be loaded while the teacher runs; the engine reserves their memory when it starts."""
+
+    root: UserPath
+    """Folder that they are loaded from; all replicas must see the same one, and may write a file into it."""
+    max_adapters: int = Field(default=4, ge=1, le=64)
+    """Adapters served at a time, those of `adapters` among them; memory is kept for one more, to replace one."""
+    max_rank: int = Field(default=16, ge=1)
+    """Largest LoRA rank."""
+    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Kinds of module that they may change; each takes memory, used or not."""
+    clients: tuple[str, ...] | None = None
+    """Names of the API keys that may put and delete adapters, which are everybody's; without it each may."""
 
 
 class EngineSettings(Settings):
@@ -117,7 +131,7 @@ class ReplicaSettings(Settings):
     """Seconds a replica has to finish its requests before it is stopped."""
 
 
-class TeacherSettings(Settings):
+class TeacherServerSettings(Settings):
     """One application: a base model and adapters on it. Several may stand in one cluster, each at its route prefix."""
 
     model: FolderOrName
@@ -139,7 +153,7 @@ class TeacherSettings(Settings):
     """Where replicas stand."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "TeacherSettings":
+    def _consistent(self) -> "TeacherServerSettings":
         if self.name in self.adapters:
             raise ValueError(f"got {self.name!r} as the name of the base and of an adapter; give one another name")
         if self.adapter_loading is not None and self.adapter_loading.max_adapters < len(self.adapters):

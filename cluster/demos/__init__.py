@@ -1,1 +1,1 @@
-"""The demos: whole stories, from data to a table."""
+"""The demos: everything in one command, from data to a table."""

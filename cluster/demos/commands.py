@@ -5,7 +5,7 @@ from common.command_line import settings_of
 
 
 def demo(arguments: list[str]) -> int:
-    """Tell the whole story on the generated world."""
+    """Run the whole experiment on the generated tool world."""
     settings = settings_of(DemoSettings, "python -m cluster demo", demo.__doc__, arguments)
     from cluster.demos.tool_world import run_demo
 

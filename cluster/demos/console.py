@@ -11,28 +11,27 @@ WIDTH = 120
 """Characters of a line where output isn't a terminal."""
 
 
-class Story:
-    """Prints the steps of a run in order. `steps` is how many there will be."""
+class StepConsole(Console):
+    """A console that numbers the steps of a run. `steps` is how many there will be."""
 
     def __init__(self, steps: int) -> None:
+        super().__init__(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
         self._steps = steps
         self._done = 0
         self._start = time.monotonic()
-        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
     @contextmanager
     def step(self, what: str, about_s: float) -> Iterator[None]:
         """Announce a step before it runs and its duration after it."""
         self._done += 1
-        self.console.print(
-            f"[bold]\\[{self._done}/{self._steps}][/bold] {what} (about {duration(about_s)})", soft_wrap=True
-        )
+        self.print(f"[bold]\\[{self._done}/{self._steps}][/bold] {what} (about {duration(about_s)})", soft_wrap=True)
         start = time.monotonic()
         yield
-        self.console.print(f"      done in {duration(time.monotonic() - start)}", style="dim")
+        self.print(f"      done in {duration(time.monotonic() - start)}", style="dim")
 
-    def end(self, last_words: str) -> None:
-        self.console.print(f"{last_words}. It took {duration(time.monotonic() - self._start)}.", soft_wrap=True)
+    def end(self, summary: str) -> None:
+        """Print the run's summary and how long all of it took."""
+        self.print(f"{summary}. It took {duration(time.monotonic() - self._start)}.", soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

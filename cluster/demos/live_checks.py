@@ -7,41 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.table import Table
 
-from cluster.demos.runner import Workshop
-from cluster.demos.verdict import Finding, print_findings
+from cluster.demos.findings import Finding
 from common.errors import UserError
 from common.run_folder import RunFolder
 from common.toolbench.rows import read_rows
 
 HALF = 0.5
-
-
-def report(workshop: Workshop, live: Path, control: Path) -> int:
-    """Print speed, size and the checks of the run folders `live` and `control`; 0 when all of them held."""
-    workshop.story.console.print(summary_table(live))
-    checks = [ids_check(workshop.folder / "data/queries", live), *kl_checks(live, control)]
-    print_findings(workshop.story.console, checks)
-    workshop.story.end(f"A check of the pipeline, not of models. Everything it made is in {workshop.folder}")
-    return 0 if all(check.holds for check in checks) else 1
-
-
-def summary_table(live: Path) -> Table:
-    """Speed and size of the live run."""
-    summary = read_summary(live)
-    rows = {
-        "prompts used": f"{summary['used']:,}",
-        "prompts quarantined": f"{summary['quarantined']:,}",
-        "completions cut by length, dropped": f"{summary['dropped_by_length']:,}",
-        "tokens per second": f"{summary['tokens_per_s']:,.0f}",
-        "bytes per position": f"{summary['bytes_per_position']:,.0f}",
-        "time waited for the teacher": f"{summary['waited_fraction']:.0%}",
-    }
-    table = Table(title="Live distillation on real ToolBench queries", show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 def ids_check(queries: Path, run: Path) -> Finding:

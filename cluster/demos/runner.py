@@ -1,6 +1,5 @@
 """What the demos are made of: a run folder, a local cluster, and commands that a user could give just so."""
 
-import os
 import secrets
 import shlex
 import subprocess
@@ -13,94 +12,97 @@ from typing import Any
 
 import yaml
 
-from cluster.demos.console import Story
+from cluster.demos.console import StepConsole
 from cluster.demos.settings import DemoSettings, ToolBenchDemoSettings
-from cluster.local.cluster_info import ClusterHandle
-from cluster.local.nodes import REPOSITORY
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.environment import REPOSITORY, child_environment
 from cluster.local.ray_cli import deploy, submit_job
 from common.errors import UserError
 from common.run_folder import RunFolder
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """A folder of its own for one run of a demo, and the story it tells."""
+class DemoRun:
+    """One run of a demo: its folder, and the console that it reports to."""
 
     folder: Path
-    story: Story
+    console: StepConsole
 
     @property
     def token_file(self) -> Path:
         """The teacher's bearer token."""
         return self.folder / "token"
 
-    def run(self, *command: str | Path) -> None:
+    def command(self, *command: str | Path) -> None:
         """Run a `python -m …` command of the project in the repository's root. Raises UserError when it fails."""
         arguments = [str(part) for part in command]
-        self.say_command(["python", "-m", *arguments])
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=REPOSITORY, env=environment, check=False)
+        self.print_command(["python", "-m", *arguments])
+        words = [sys.executable, "-m", *arguments]
+        done = subprocess.run(words, cwd=REPOSITORY, env=child_environment(), check=False)
         if done.returncode != 0:
             raise UserError(
                 f"`python -m {arguments[0]}` failed with exit code {done.returncode}; see its message above"
             )
 
-    def say_command(self, arguments: list[str]) -> None:
+    def print_command(self, arguments: list[str]) -> None:
         """Print a command as it could be given in the repository's root."""
         shown = shlex.join(arguments).replace(f"{REPOSITORY}/", "")
-        self.story.console.print(f"      $ {shown}", style="cyan", soft_wrap=True, markup=False)
+        self.console.print(f"      $ {shown}", style="cyan", soft_wrap=True, markup=False)
 
 
-def open_workshop(runs: Path, name: str, steps: int) -> Workshop:
+def new_run(runs: Path, name: str, steps: int) -> DemoRun:
     """Make a new folder under `runs`, with a fresh token that only its owner can read."""
     folder = (runs / f"{name}-{datetime.now():%Y%m%d-%H%M%S}").resolve()
     folder.mkdir(parents=True)
-    workshop = Workshop(folder, Story(steps))
-    workshop.token_file.touch(mode=0o600)
-    workshop.token_file.write_text(secrets.token_urlsafe(32) + "\n")
-    return workshop
+    run = DemoRun(folder, StepConsole(steps))
+    run.token_file.touch(mode=0o600)
+    run.token_file.write_text(secrets.token_urlsafe(32) + "\n")
+    return run
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A workshop with a cluster."""
+class DemoCluster:
+    """A demo's run with the cluster that it trains and serves on."""
 
-    workshop: Workshop
-    cluster: ClusterHandle
+    run: DemoRun
+    info: ClusterInfo
 
-    def train(self, config: Path, name: str, **settings: object) -> Path:
+    def train(self, config: Path, name: str, settings: Mapping[str, object]) -> Path:
         """Submit a training job and watch it; return its run folder. Raises UserError when it fails, or has no adapter.
 
-        `settings` override the config; in their names `__` stands for the dot.
+        `settings` override the config by their dotted names.
         """
         if yaml.safe_load(config.read_text()).get("student", {}).get("lora", {}) is None:
             raise UserError(
                 f"{config} has student.lora null; the demo serves its students as adapters, set student.lora"
             )
-        folder = self.workshop.folder / name
-        overrides = {"run_folder": folder} | {key.replace("__", "."): value for key, value in settings.items()}
-        options = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
-        command = ["student_trainer", "train", str(config), *options]
-        self.workshop.say_command(["ray", "job", "submit", "--", "python", "-m", *command])
-        if submit_job(self.cluster, [sys.executable, "-m", *command], self._show) != 0:
+        folder = self.run.folder / name
+        command = ["student_trainer", "train", str(config), *overrides({"run_folder": folder, **settings})]
+        self.run.print_command(["ray", "job", "submit", "--", "python", "-m", *command])
+        if submit_job(self.info, ["python", "-m", *command], self._show) != 0:
             raise UserError(f"the training job {name} failed; see its last lines above")
         return folder
 
     def serve(self, *applications: Mapping[str, Any]) -> str:
-        """Deploy `applications` beside none other and return Serve's base URL."""
-        http = {"host": "127.0.0.1", "port": self.cluster.serve_port}
+        """Deploy `applications` and no others; return Serve's base URL."""
+        http = {"host": "127.0.0.1", "port": self.info.serve_port}
         config = {"proxy_location": "HeadOnly", "http_options": http, "applications": list(applications)}
-        file = self.workshop.folder / "serve.yaml"
+        file = self.run.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))
-        self.workshop.say_command(["serve", "deploy", str(file)])
-        return deploy(self.cluster, file)
+        self.run.print_command(["serve", "deploy", str(file)])
+        return deploy(self.info, file)
 
     def _show(self, line: str) -> None:
-        self.workshop.story.console.print(f"      {line}", markup=False, soft_wrap=True)
+        self.run.console.print(f"      {line}", markup=False, soft_wrap=True)
 
 
-def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
+def overrides(settings: Mapping[str, object]) -> list[str]:
+    """{"a.b": 1} → ["--a.b", "1"]: what a command takes to override its config."""
+    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+
+
+def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
     """Serve's entry for one teacher application at /NAME."""
     return {
         "name": name,
@@ -111,14 +113,14 @@ def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
 
 
 def served(
-    workshop: Workshop, settings: DemoSettings | ToolBenchDemoSettings, base: Path, runs: Mapping[str, Path]
-) -> TeacherSettings:
-    """What the application needs that serves the model in `base`, as "base", and the adapters that `runs` trained."""
-    return TeacherSettings(
+    run: DemoRun, settings: DemoSettings | ToolBenchDemoSettings, base: Path, trained: Mapping[str, Path]
+) -> TeacherServerSettings:
+    """What the application needs that serves the model in `base`, as "base", and the adapters of the `trained` runs."""
+    return TeacherServerSettings(
         model=str(base),
         name="base",
-        adapters={name: RunFolder(run).adapter for name, run in runs.items()},
-        token_file=workshop.token_file,
+        adapters={name: RunFolder(folder).adapter for name, folder in trained.items()},
+        token_file=run.token_file,
         engine=settings.engine,
         replicas=settings.replicas,
     )

@@ -10,7 +10,7 @@ from teacher_server.settings import EngineSettings, ReplicaSettings
 
 
 class DemoSettings(Settings):
-    """The whole story on the generated world."""
+    """The whole experiment on the generated tool world."""
 
     runs: UserPath = Path("runs")
     """Folder in which the demo makes a folder of its own."""

@@ -14,8 +14,11 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from cluster.demos.live_checks import report
-from cluster.demos.runner import Stage, Workshop, application, open_workshop, served
+from rich.table import Table
+
+from cluster.demos.findings import print_findings
+from cluster.demos.live_checks import ids_check, kl_checks, read_summary
+from cluster.demos.runner import DemoCluster, DemoRun, application, new_run, served
 from cluster.demos.settings import ToolBenchDemoSettings
 from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
@@ -32,59 +35,58 @@ HELD_OUT = "ToolBench/data_example/instruction"
 
 def run_toolbench_demo(settings: ToolBenchDemoSettings) -> int:
     """Run the check on the data in `settings.toolbench`; 0 when it passed, 1 when a check of its end failed."""
-    workshop = open_workshop(settings.runs, "toolbench", steps=7)
-    step, folder = workshop.story.step, workshop.folder
+    run = new_run(settings.runs, "toolbench", steps=7)
+    step, folder = run.console.step, run.folder
     with ExitStack() as stack:
         with step("Converting real answer trees and queries", 10):
-            convert(workshop, settings.toolbench)
+            convert(run, settings.toolbench)
         with step("Making tokenizer, teacher base and student base from the answer trees", 150):
-            bases = make_bases(workshop, settings)
+            bases = make_bases(run, settings)
         with step("Starting Ray on this machine: a head, a teacher pool, a student pool", 15):
-            stage = Stage(workshop, stack.enter_context(local_cluster(ClusterSettings())))
+            cluster = DemoCluster(run, stack.enter_context(local_cluster(ClusterSettings())))
         with step("Training the teacher: LoRA on its base, on the answer trees", 120):
-            expert = stage.train(
-                settings.expert, "expert", data__train=folder / "data/traces", student__model=bases["teacher"]
-            )
+            traces = {"data.train": folder / "data/traces", "student.model": bases["teacher"]}
+            expert = cluster.train(settings.expert, "expert", traces)
         with step("Deploying the teacher: Ray Serve and vLLM", 40):
-            url = stage.serve(application("teacher", served(workshop, settings, bases["teacher"], {"expert": expert})))
-        run = {
-            "data__train": folder / "data/queries",
-            "data__validation": folder / "data/held_out",
-            "student__model": bases["student"],
-            "teacher__url": f"{url}/teacher",
-            "teacher__token_file": workshop.token_file,
+            url = cluster.serve(application("teacher", served(run, settings, bases["teacher"], {"expert": expert})))
+        queries = {
+            "data.train": folder / "data/queries",
+            "data.validation": folder / "data/held_out",
+            "student.model": bases["student"],
+            "teacher.url": f"{url}/teacher",
+            "teacher.token_file": run.token_file,
         }
         with step("Distilling live: the teacher writes a completion for every query", 400):
-            live = stage.train(settings.kd, "kd", **run)
+            live = cluster.train(settings.kd, "kd", queries)
         with step("Control: the same answers, distributions permuted between completions", 250):
             permute_record(RunFolder(live).record, folder / "permuted")
-            replay = {"teacher__source": "record", "teacher__record_folder": folder / "permuted"}
-            control = stage.train(settings.kd, "control", **run, **replay)
-    return report(workshop, live, control)
+            replay = {"teacher.source": "record", "teacher.record_folder": folder / "permuted"}
+            control = cluster.train(settings.kd, "control", queries | replay)
+    return report(run, live, control)
 
 
-def convert(workshop: Workshop, toolbench: Path) -> None:
+def convert(run: DemoRun, toolbench: Path) -> None:
     """Real files into rows. Raises UserError when `toolbench` isn't laid out as expected."""
     sources = {"traces": ANSWER_TREES, "queries": QUERIES, "held_out": HELD_OUT}
     for name, source in sources.items():
         path = (toolbench / source).resolve()
         if not path.is_dir():
             raise UserError(f"got TOOLBENCH={toolbench}, which has no folder {source}; give the folder that holds it")
-        workshop.run("common.toolbench", "convert", path, workshop.folder / "data" / name)
+        run.command("common.toolbench", "convert", path, run.folder / "data" / name)
 
 
-def make_bases(workshop: Workshop, settings: ToolBenchDemoSettings) -> dict[str, Path]:
+def make_bases(run: DemoRun, settings: ToolBenchDemoSettings) -> dict[str, Path]:
     """Pretrain the two base models; return their folders."""
-    folder = workshop.folder
+    folder = run.folder
     traces = list(read_rows(folder / "data/traces"))
     write_documents(folder / "traces.jsonl", map(whole_text, traces))
     write_documents(folder / "prompts.jsonl", (prompt_text(row) for row in traces if row.step == 1))
     bases = {"teacher": folder / "teacher-base", "student": folder / "student-base"}
-    workshop.run(
+    run.command(
         "student_trainer", "pretrain", settings.teacher_base,
         "--documents", f"[{folder / 'traces.jsonl'}]", "--out", bases["teacher"],
     )  # fmt: skip
-    workshop.run(
+    run.command(
         "student_trainer", "pretrain", settings.student_base, "--documents", f"[{folder / 'prompts.jsonl'}]",
         "--out", bases["student"], "--tokenizer.path", bases["teacher"],
     )  # fmt: skip
@@ -103,3 +105,29 @@ def whole_text(row: PromptRow) -> str:
 
 def write_documents(path: Path, texts: Iterable[str]) -> None:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def report(run: DemoRun, live: Path, control: Path) -> int:
+    """Print speed, size and the checks of the run folders `live` and `control`; 0 when all of them held."""
+    run.console.print(summary_table(live))
+    checks = [ids_check(run.folder / "data/queries", live), *kl_checks(live, control)]
+    print_findings(run.console, checks)
+    run.console.end(f"A check of the pipeline, not of models. Everything it made is in {run.folder}")
+    return 0 if all(check.holds for check in checks) else 1
+
+
+def summary_table(live: Path) -> Table:
+    """Speed and size of the live run."""
+    summary = read_summary(live)
+    rows = {
+        "prompts used": f"{summary['used']:,}",
+        "prompts quarantined": f"{summary['quarantined']:,}",
+        "completions cut by length, dropped": f"{summary['dropped_by_length']:,}",
+        "tokens per second": f"{summary['tokens_per_s']:,.0f}",
+        "bytes per position": f"{summary['bytes_per_position']:,.0f}",
+        "time waited for the teacher": f"{summary['waited_fraction']:.0%}",
+    }
+    table = Table(title="Live distillation on real ToolBench queries", show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

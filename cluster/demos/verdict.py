@@ -1,21 +1,10 @@
-"""Do the models differ as they should? Said in words, whichever way it turned out."""
+"""Whether the tool world's teacher and students differ as they should."""
 
-from dataclasses import dataclass
-
-from rich.console import Console
-
+from cluster.demos.findings import Finding
 from eval.judging.judge import Judgement
 
 UNTRAINED, FINE_TUNED, DISTILLED, TEACHER = "untrained student", "FT student", "KD student", "teacher"
 SEEN, UNSEEN_TOOL = "seen", "unseen_tool"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One expectation and whether it held."""
-
-    text: str
-    holds: bool
 
 
 def findings(judgements: list[Judgement]) -> list[Finding]:
@@ -53,9 +42,3 @@ def findings(judgements: list[Judgement]) -> list[Finding]:
             loss(DISTILLED, UNSEEN_TOOL) < loss(FINE_TUNED, UNSEEN_TOOL),
         ),
     ]
-
-
-def print_findings(console: Console, findings: list[Finding]) -> None:
-    """One line each: yes or NO, and what was found."""
-    for finding in findings:
-        console.print(f"  {'yes' if finding.holds else '[red]NO[/red] '}  {finding.text}", soft_wrap=True)

@@ -7,20 +7,23 @@ from typing import Any
 
 import httpx
 
+from cluster.local.environment import no_proxy
 from common.errors import UserError
 from common.files import write_atomically
 from common.settings import Settings, validate
 
 
-class ClusterHandle(Settings):
-    """A running cluster, as its keeper describes it."""
+class ClusterInfo(Settings):
+    """A running cluster, as its supervisor describes it."""
 
-    keeper: int
-    """Process id of the keeper: its SIGTERM ends the cluster."""
-    keeper_started: float
-    """When the keeper started, in seconds since the epoch: tells it from a later process with the same id."""
+    supervisor: int
+    """Process id of the supervisor: its SIGTERM ends the cluster."""
+    supervisor_started: float
+    """When the supervisor started, in seconds since the epoch: tells it from a later process with the same id."""
     nodes: dict[str, int]
     """Process id of `ray start` by node: head, teacher, teacher-2, …, student, student-2, …"""
+    hosts: list[str]
+    """Addresses of the nodes."""
     folder: Path
     """Private folder with the token and Ray's logs and sockets."""
     address: str
@@ -36,12 +39,16 @@ class ClusterHandle(Settings):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with which `ray` and `serve` commands, and `ray.init()`, find the cluster and are let in."""
+        """Variables with which `ray` and `serve` commands, and `ray.init()`, find the cluster and are let in.
+
+        NO_PROXY is this process's, with the cluster's addresses.
+        """
         return {
             "RAY_ADDRESS": self.address,
             "RAY_API_SERVER_ADDRESS": self.dashboard_url,
             "RAY_DASHBOARD_ADDRESS": self.dashboard_url,
             **authentication(self.folder),
+            **no_proxy(self.hosts),
         }
 
     def get(self, path: str) -> Any:
@@ -70,7 +77,7 @@ def authentication(folder: Path) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file(folder))}
 
 
-def read_handle(path: Path) -> ClusterHandle:
+def read_info(path: Path) -> ClusterInfo:
     """The cluster that `up` wrote down at `path`; UserError when there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -78,9 +85,9 @@ def read_handle(path: Path) -> ClusterHandle:
         raise UserError(f"no cluster is written down in {path}; start one with `python -m cluster up`") from None
     except json.JSONDecodeError:
         raise UserError(f"{path} is not valid JSON; delete it and start again with `python -m cluster up`") from None
-    return validate(ClusterHandle, values, str(path))
+    return validate(ClusterInfo, values, str(path))
 
 
-def write_handle(handle: ClusterHandle, path: Path) -> None:
-    """Remember `handle` at `path`, all of it or nothing."""
-    write_atomically(path, handle.model_dump_json(indent=2) + "\n")
+def write_info(info: ClusterInfo, path: Path) -> None:
+    """Remember `info` at `path`, all of it or nothing."""
+    write_atomically(path, info.model_dump_json(indent=2) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from cluster.local import local_cluster
-from cluster.local.cluster_info import ClusterHandle, read_handle
+from cluster.local.cluster_info import ClusterInfo, read_info
 from cluster.local.settings import ClusterSettings
 from common.command_line import parse_known
 from common.settings import load
@@ -22,9 +22,9 @@ def up(arguments: list[str]) -> int:
     parser = _parser("up", description, usage="%(prog)s [--state STATE] [CONFIG] [--dotted.setting VALUE]...")
     options, rest = parse_known(parser, ClusterSettings, arguments)
     config = rest.pop(0) if rest and not rest[0].startswith("-") else DEFAULT_CONFIG
-    handle = local_cluster.up(load(ClusterSettings, config, rest), options.state)
-    print(f"The cluster is up. Dashboard: {handle.dashboard_url}. In the shell that talks to it:")
-    _print_environment(handle)
+    info = local_cluster.up(load(ClusterSettings, config, rest), options.state)
+    print(f"The cluster is up. Dashboard: {info.dashboard_url}. In the shell that talks to it:")
+    _print_environment(info)
     return 0
 
 
@@ -38,18 +38,18 @@ def down(arguments: list[str]) -> int:
 def status(arguments: list[str]) -> int:
     """Print what runs; 1 when the cluster is gone."""
     options = _parser("status", "Say whether the cluster that `up` started runs.").parse_args(arguments)
-    handle = read_handle(options.state)
-    if not local_cluster.is_running(handle):
+    info = read_info(options.state)
+    if not local_cluster.is_running(info):
         print(f"The cluster of {options.state} is gone; `python -m cluster down` forgets it.")
         return 1
     try:
-        applications = handle.get("/api/serve/applications/")["applications"]
+        applications = info.get("/api/serve/applications/")["applications"]
     except httpx.HTTPError as error:
-        print(f"The cluster runs, but its dashboard {handle.dashboard_url} doesn't answer: {error}")
+        print(f"The cluster runs, but its dashboard {info.dashboard_url} doesn't answer: {error}")
         return 1
-    print(f"The cluster is up. Dashboard: {handle.dashboard_url}. Served from {handle.serve_url}:")
+    print(f"The cluster is up. Dashboard: {info.dashboard_url}. Served from {info.serve_url}:")
     print("\n".join(f"  {name}: {found['status']}" for name, found in applications.items()) or "  nothing")
-    _print_environment(handle)
+    _print_environment(info)
     return 0
 
 
@@ -60,6 +60,6 @@ def _parser(command: str, description: str, usage: str | None = None) -> argpars
     return parser
 
 
-def _print_environment(handle: ClusterHandle) -> None:
-    for name, value in handle.environment.items():
+def _print_environment(info: ClusterInfo) -> None:
+    for name, value in info.environment.items():
         print(f"  export {name}={shlex.quote(value)}")

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import httpx
 
-from cluster.local.cluster_info import ClusterHandle, authentication
+from cluster.local.cluster_info import ClusterInfo, authentication
+from cluster.local.environment import REPOSITORY, child_environment
+from cluster.local.failures import telling_line
 from cluster.local.processes import die_with_parent
 from cluster.local.settings import ClusterSettings, PoolSettings
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SERVE_GUARD = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "teacher_server.serve.proxy_guard.middlewares"}
 """What has Serve's HTTP proxy close its own routes, which ask for no token."""
 STOP_WAIT = {"RAY_JOB_STOP_WAIT_TIME_S": "120"}
@@ -36,13 +37,15 @@ class Node:
     name: str
     process: subprocess.Popen[bytes]
     output: Path
+    logs: Path
+    """Folder of Ray's own logs, as soon as there are any."""
 
     def is_up(self) -> bool:
-        """Whether the node has joined; StartFailed with its last words when it has ended instead."""
+        """Whether the node has joined; StartFailed with the reason when it has ended instead."""
         text = self.output.read_text(errors="replace")
         if self.process.poll() is not None:
-            last_line = (text.strip().splitlines() or ["it printed nothing"])[-1]
-            raise StartFailed(f"the {self.name} node ended with status {self.process.returncode}: {last_line}")
+            why = telling_line(text, self.logs)
+            raise StartFailed(f"the {self.name} node ended with status {self.process.returncode}: {why}")
         return _STARTED in text
 
 
@@ -51,11 +54,13 @@ class Nodes:
 
     def __init__(self, folder: Path, settings: ClusterSettings) -> None:
         self._folder, self._settings = folder, settings
-        self._network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
-        self._ports = free_ports(5 + settings.teacher.nodes + settings.student.nodes)
-        self.address = f"{self._network}.1:{self._ports.pop()}"
-        self.dashboard_port = settings.dashboard_port or self._ports.pop()
-        self.serve_port = settings.serve_port or self._ports.pop()
+        network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
+        count = 1 + settings.teacher.nodes + settings.student.nodes
+        self.hosts = [f"{network}.{number}" for number in range(1, count + 1)]
+        self._ports = free_ports(4 + count)
+        self.address = f"{self.hosts[0]}:{self._ports.pop()}"
+        self.dashboard_port = _free("dashboard_port", settings.dashboard_port) or self._ports.pop()
+        self.serve_port = _free("serve_port", settings.serve_port) or self._ports.pop()
 
     def start(self, pause: Callable[[], None]) -> list[Node]:
         """Start all nodes, the head first: others wait for it by themselves, but too shortly for a busy machine."""
@@ -64,69 +69,65 @@ class Nodes:
             pause()
         pools = [("teacher", self._settings.teacher), ("student", self._settings.student)]
         names = [(pool, f"-{n + 1}" if n else "", options) for pool, options in pools for n in range(options.nodes)]
-        return [head, *(self.pool(*name, host) for host, name in enumerate(names, start=2))]
+        return [head, *(self.pool(*name, host) for host, name in zip(self.hosts[1:], names, strict=True))]
 
     def head(self) -> Node:
         """The node without work: it holds the dashboard, the jobs' drivers and Serve's controller and proxy."""
-        options = ["--head", "--port", self.address.split(":")[1], "--num-cpus", "0", "--no-monitor"]
-        dashboard = ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(self.dashboard_port)]
-        return self._start("head", 1, [*options, *dashboard, "--ray-client-server-port", str(self._ports.pop())])
+        options = ["--head", "--num-cpus=0", "--no-monitor", f"--port={self.address.split(':')[1]}"]
+        dashboard = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_port}"]
+        client = f"--ray-client-server-port={self._ports.pop()}"
+        return self._start("head", self.hosts[0], [*options, *dashboard, client])
 
-    def pool(self, pool: str, suffix: str, settings: PoolSettings, host: int) -> Node:
+    def pool(self, pool: str, suffix: str, settings: PoolSettings, host: str) -> Node:
         """A node that offers `slots` of the resource POOL_pool."""
+        options = [f"--address={self.address}", f"--num-cpus={settings.cpus}", f"--num-gpus={settings.gpus}"]
         resources = json.dumps({f"{pool}_pool": settings.slots})
-        options = ["--address", self.address, "--num-cpus", str(settings.cpus), "--num-gpus", str(settings.gpus)]
         # a training job's driver prints what its workers print; nobody prints what replicas do
-        follow = ["--include-log-monitor", str(pool == "student")]
-        return self._start(pool + suffix, host, [*options, *follow, "--resources", resources])
+        follow = f"--include-log-monitor={pool == 'student'}"
+        return self._start(pool + suffix, host, [*options, follow, f"--resources={resources}"])
 
-    def _start(self, name: str, host: int, options: list[str]) -> Node:
+    def _start(self, name: str, host: str, options: list[str]) -> Node:
         temporary, output = self._folder / name, self._folder / f"{name}.log"
         temporary.mkdir()
-        memory = str(self._settings.object_store_mb * 1_000_000)
-        common = ["--block", "--disable-usage-stats", "--node-ip-address", f"{self._network}.{host}"]
-        agent = [
-            "--dashboard-agent-listen-port",
-            str(self._ports.pop()),
-        ]  # they share 127.0.0.1, beside their own address
-        storage = ["--temp-dir", str(temporary), "--object-store-memory", memory]
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *agent, *storage, *options]
+        memory = self._settings.object_store_mb * 1_000_000
+        common = ["--block", "--disable-usage-stats", f"--temp-dir={temporary}", f"--object-store-memory={memory}"]
+        agent = f"--dashboard-agent-listen-port={self._ports.pop()}"  # on 127.0.0.1 too, which all nodes share
+        place = [f"--node-ip-address={host}", agent]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *place, *options]
         with output.open("wb") as stream:
             process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
-                env=node_environment(self._folder, self.dashboard_port),
+                env=node_environment(self._folder, self.dashboard_port, self.hosts),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
             )
-        return Node(name, process, output)
+        return Node(name, process, output, temporary / "session_latest/logs")
 
 
-def node_environment(folder: Path, dashboard_port: int) -> dict[str, str]:
-    """The keeper's own variables, less what points at other clusters, plus the token and the path to this project."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
+def node_environment(folder: Path, dashboard_port: int, hosts: list[str]) -> dict[str, str]:
+    """A child's variables, less what points at other clusters, plus the token and this Python's programs on PATH."""
+    inherited = {name: value for name, value in child_environment(hosts).items() if not name.startswith("RAY_")}
     binaries = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
     return {
         **inherited,
         **authentication(folder),
         **SERVE_GUARD,
         **STOP_WAIT,
-        "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.pathsep.join(binaries),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard_port}",  # else Ray Train's helpers guess
         "RAY_prestart_worker_first_driver": "0",  # replicas and training workers ask for other environments anyway
     }
 
 
-def wait_until_ready(nodes: list[Node], handle: ClusterHandle, pause: Callable[[], None]) -> None:
+def wait_until_ready(nodes: list[Node], info: ClusterInfo, pause: Callable[[], None]) -> None:
     """Call `pause` until every node has joined and the dashboard answers for jobs and Serve."""
     while [node for node in nodes if not node.is_up()]:
         pause()
     for path in ("/api/jobs/", "/api/serve/applications/"):
-        while not _answers(handle, path):
+        while not _answers(info, path):
             pause()
 
 
@@ -136,6 +137,13 @@ def free_ports(count: int) -> list[int]:
     if len(ports) < count:
         raise StartFailed(f"found {len(ports)} of {count} free ports between {_PORTS.start} and {_PORTS.stop}")
     return ports[:count]
+
+
+def _free(setting: str, port: int) -> int:
+    """The port that a setting names. StartFailed when something listens there: Ray would go on without a dashboard."""
+    if not _is_free(port):
+        raise StartFailed(f"{setting} {port} is taken by another program; give another one, or 0 for a free one")
+    return port
 
 
 def _is_free(port: int) -> bool:
@@ -148,9 +156,9 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _answers(handle: ClusterHandle, path: str) -> bool:
+def _answers(info: ClusterInfo, path: str) -> bool:
     try:
-        handle.get(path)
+        info.get(path)
     except httpx.HTTPError:
         return False
     return True

@@ -1,7 +1,6 @@
 """What a user does with a cluster, as functions: `serve deploy` and `ray job submit`, watched to their end."""
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
-from cluster.local.cluster_info import ClusterHandle
-from cluster.local.nodes import REPOSITORY
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.environment import REPOSITORY, child_environment
 from common.errors import UserError
 
 _OWN_WORDS = re.compile(r"^\S+ \S+\t(INFO|SUCC|WARN) (cli|sdk|worker|job_manager)\.py:\d+ -- (?P<text>.*)")
@@ -26,7 +25,7 @@ _LAST_WORDS = re.compile(r"^\S+ \S+\tERR cli\.py:")
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 
 
-def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: float = 300) -> str:
+def deploy(cluster: ClusterInfo, config: Mapping[str, Any] | Path, timeout_s: float = 300) -> str:
     """Run `serve deploy` with a Serve config, or its YAML file, and wait until every application runs.
 
     The config's HTTP address is replaced by the cluster's own. Returns the base URL of that address. Raises UserError
@@ -38,16 +37,20 @@ def deploy(cluster: ClusterHandle, config: Mapping[str, Any] | Path, timeout_s: 
         yaml.safe_dump({**values, "proxy_location": "HeadOnly", "http_options": http}, file)
         file.flush()
         _run_serve(cluster, file.name)
-    names = [application["name"] for application in values["applications"]]
+    wait_until_running(cluster, [application["name"] for application in values["applications"]], timeout_s)
+    return cluster.serve_url
+
+
+def wait_until_running(cluster: ClusterInfo, names: list[str], timeout_s: float) -> None:
+    """Return when each application of `names` runs. UserError when one has failed, or at the deadline."""
     deadline = time.monotonic() + timeout_s
     while not _all_running_now(cluster, names):
         if time.monotonic() > deadline:
             raise UserError(f"{', '.join(names)}: not up {timeout_s:.0f} s after `serve deploy`; see the dashboard")
         time.sleep(0.3)  # Serve has no call that waits for a deployment, it can only be asked
-    return cluster.serve_url
 
 
-def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str], None] = print) -> int:
+def submit_job(cluster: ClusterInfo, command: list[str], show: Callable[[str], None] = print) -> int:
     """Run `ray job submit -- COMMAND`, give each line of the job's log to `show`, and return 0 when the job succeeded.
 
     The job starts in the repository's root. Ctrl-C, or any other exception here, stops the job. Raises UserError when
@@ -57,7 +60,7 @@ def submit_job(cluster: ClusterHandle, command: list[str], show: Callable[[str],
     options = ["--submission-id", job, "--log-style", "record", "--", *command]
     process = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options],
-        env=os.environ | cluster.environment | {"PYTHONUNBUFFERED": "1"},  # else the log comes when it is over
+        env=child_environment() | cluster.environment | {"PYTHONUNBUFFERED": "1"},  # else the log comes when it is over
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -102,22 +105,22 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"can't read the Serve config {path}: {error.strerror}") from None
 
 
-def _run_serve(cluster: ClusterHandle, path: str) -> None:
+def _run_serve(cluster: ClusterInfo, path: str) -> None:
     command = [sys.executable, "-m", "ray.serve.scripts", "deploy", path]
-    environment = os.environ | cluster.environment
+    environment = child_environment() | cluster.environment
     done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"`serve deploy` refused the config: {_last_line((done.stderr or done.stdout).splitlines())}")
 
 
-def _all_running_now(cluster: ClusterHandle, names: list[str]) -> bool:
+def _all_running_now(cluster: ClusterInfo, names: list[str]) -> bool:
     try:
         return all_running(cluster, names)
     except httpx.HTTPError:  # a busy dashboard may answer late: asked again until the deadline
         return False
 
 
-def all_running(cluster: ClusterHandle, names: list[str]) -> bool:
+def all_running(cluster: ClusterInfo, names: list[str]) -> bool:
     """Whether each application of `names` runs; UserError as soon as one has failed."""
     applications = cluster.get("/api/serve/applications/")["applications"]
     found = [applications.get(name, {"status": "NOT_STARTED"}) for name in names]

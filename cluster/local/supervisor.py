@@ -1,6 +1,6 @@
 """The process that holds a local cluster: it starts Ray's nodes and ends them, whatever happens to who asked.
 
-`python -m cluster.local.supervisor SETTINGS_JSON [--detached]` prints one JSON line, a handle or {"error": …}, and
+`python -m cluster.local.supervisor SETTINGS_JSON [--detached]` prints one JSON line, a ClusterInfo or {"error": …}, and
 stays. It ends everything at SIGTERM, when the head dies, and, unless detached, when its standard input closes: its
 parent is gone.
 When another node dies it ends what ran there, and the others go on.
@@ -20,7 +20,7 @@ from types import FrameType
 
 import psutil
 
-from cluster.local.cluster_info import ClusterHandle, token_file
+from cluster.local.cluster_info import ClusterInfo, token_file
 from cluster.local.nodes import Node, Nodes, StartFailed, wait_until_ready
 from cluster.local.processes import become_subreaper, descendants, end, end_descendants, reap_orphans
 from cluster.local.settings import ClusterSettings
@@ -87,17 +87,18 @@ def _start(folder: Path, settings: ClusterSettings, detached: bool) -> list[Node
     token_file(folder).write_text(secrets.token_hex(32))
     cluster = Nodes(folder, settings)
     nodes = cluster.start(pause)
-    handle = ClusterHandle(
-        keeper=os.getpid(),
-        keeper_started=psutil.Process().create_time(),
+    info = ClusterInfo(
+        supervisor=os.getpid(),
+        supervisor_started=psutil.Process().create_time(),
         nodes={node.name: node.process.pid for node in nodes},
+        hosts=cluster.hosts,
         folder=folder,
         address=cluster.address,
         dashboard_url=f"http://127.0.0.1:{cluster.dashboard_port}",
         serve_port=cluster.serve_port,
     )
-    wait_until_ready(nodes, handle, pause)
-    print(handle.model_dump_json(), flush=True)
+    wait_until_ready(nodes, info, pause)
+    print(info.model_dump_json(), flush=True)
     return nodes
 
 

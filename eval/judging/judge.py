@@ -1,25 +1,31 @@
 """Judging one served model on one group of rows: loss of the recorded completions, and form of the ones it writes.
 
-Both go through the teacher's HTTP API, students included: what is judged is what is served.
+Both go through the teacher's HTTP API, students included: what is judged is what is served. Each row is asked about by
+itself; one that can't be judged is left out by name.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any, TypeVar
 
 from common.api import DistillRequest, DistillSequence, GenerateOptions
-from common.client import TeacherClient
 from common.errors import UserError
 from common.format_checks import check_completion
 from common.render import DoesNotFit, Renderer
 from common.sequences import Sequence
-from common.toolbench.react import ParseError, parse_step
+from common.teacher_client.failures import PromptFailed
+from common.teacher_client.protocol import Teacher
 from common.toolbench.rows import PromptRow
 from common.toolbench.system_prompt import offered_functions
 from common.wire import TeacherAnswer
+from eval.metrics.form import CHECKS, same_action, share
+from eval.metrics.loss import mean_loss
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -42,70 +48,86 @@ class Judgement:
     """Share of completions that pass all four checks of their form."""
     action_match: float
     """Share whose Action is the recorded one."""
-    left_out: int = 0
-    """Rows of the group that are too long to judge; `rows` doesn't count them."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Rows of the group that could not be judged, by id, and why; `rows` doesn't count them."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A row as it is asked about."""
+
+    row: PromptRow
+    sequence: Sequence
+    offered: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The two answers about a row."""
+
+    task: _Task
+    scored: TeacherAnswer
+    written: TeacherAnswer
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks `client` about `model`, which the report calls `name`.
+    """Asks `teacher` about `model`, which the report calls `name`.
 
-    `max_length`, the renderer's too, bounds prompt and completion together. `progress` is told how many of the two
-    answers per row are settled.
+    `max_length`, the renderer's too, bounds prompt and completion together. `progress` is told of each row that is
+    settled.
     """
 
-    client: TeacherClient
+    teacher: Teacher
     name: str
     model: str
     renderer: Renderer
     max_length: int
     max_new_tokens: int
     concurrency: int
-    progress: Callable[[int], None]
-    revisions: set[str] = field(default_factory=set)
-    """Of the answers so far; judges of one model's groups share it."""
+    progress: Callable[[], None]
 
     async def judge(self, group: str, rows: list[PromptRow]) -> Judgement:
-        """Score and rewrite the completions of `rows`; rows that are too long are left out, and logged by name.
+        """Score and rewrite the completions of `rows`; those that can't be judged are left out, and logged by name.
 
-        Raises UserError when a row has no recorded completion, none fits, or the model refuses one or is replaced.
+        Raises UserError when none can be judged, a row has no recorded completion, or the teacher can't go on.
         """
-        fitting = self._fitting(group, rows)
-        sequences = [sequence for _, sequence in fitting]
-        scored = await self._ask_all([self._to_score(sequence) for sequence in sequences])
-        written = await self._ask_all([self._to_write(sequence) for sequence in sequences])
-        self._check_revision([*scored, *written])
-        loss, tokens = mean_loss(scored)
-        kept = [row for row, _ in fitting]
-        pairs = list(zip(kept, (self.renderer.text(answer.token_ids.tolist()) for answer in written), strict=True))
-        reports = [check_completion(text, offered_functions(row.turns[0].content)) for row, text in pairs]
-        return Judgement(
-            model=self.name,
-            group=group,
-            rows=len(kept),
-            tokens=tokens,
-            loss=loss,
-            perplexity=math.exp(loss),
-            **{check: _share(getattr(report, check) for report in reports) for check in CHECKS},
-            action_match=_share(same_action(row.completion or "", text) for row, text in pairs),
-            left_out=len(rows) - len(kept),
-        )
+        left_out: dict[str, str] = {}
+        places = asyncio.Semaphore(self.concurrency)
 
-    def _fitting(self, group: str, rows: list[PromptRow]) -> list[tuple[PromptRow, Sequence]]:
-        fitting = []
-        for row in rows:
-            if row.completion is None:
-                raise UserError(
-                    f"row {row.id} has no recorded completion to score; evaluate on converted traces, not queries"
-                )
+        async def judge_row(row: PromptRow) -> _Judged | None:
             try:
-                fitting.append((row, self.renderer.sequence(row)))
-            except DoesNotFit as error:
-                log.warning("%s on %s leaves out %s", self.name, group, error)
-                self.progress(2)
-        if not fitting:
-            raise UserError(f"no row of the group {group!r} fits into max_length {self.max_length}; raise it")
-        return fitting
+                async with places:
+                    return await self._judge_row(row)
+            except (DoesNotFit, PromptFailed, _Unjudgeable) as error:
+                log.warning("%s on %s leaves out %s: %s", self.name, group, row.id, error)
+                left_out[row.id] = str(error)
+                return None
+            finally:
+                self.progress()
+
+        outcomes = await run_together([judge_row(row) for row in rows])
+        judged = [outcome for outcome in outcomes if outcome is not None]
+        if not judged:
+            raise UserError(f"no row of the group {group!r} can be judged; the first: {next(iter(left_out.items()))}")
+        return self._judgement(group, judged, left_out)
+
+    async def _judge_row(self, row: PromptRow) -> _Judged:
+        task = self._task(row)
+        scored = await self._ask(self._to_score(task.sequence))
+        written = await self._ask(self._to_write(task.sequence))
+        return _Judged(task, scored, written)
+
+    def _task(self, row: PromptRow) -> _Task:
+        if row.completion is None:
+            raise UserError(
+                f"row {row.id} has no recorded completion to score; evaluate on converted traces, not queries"
+            )
+        sequence = self.renderer.sequence(row)
+        try:
+            return _Task(row, sequence, offered_functions(row.turns[0].content))
+        except UserError as error:
+            raise _Unjudgeable(str(error)) from None
 
     def _to_score(self, sequence: Sequence) -> DistillSequence:
         prompt, completion = list(sequence.prompt_ids), list(sequence.completion_ids)
@@ -120,45 +142,43 @@ class Judge:
         )
         return DistillSequence(id=sequence.id, prompt_token_ids=prompt, generate=options)
 
-    def _check_revision(self, answers: Iterable[TeacherAnswer]) -> None:
-        """Raise UserError when different weights gave answers: the name was moved to others meanwhile."""
-        self.revisions.update(answer.revision for answer in answers)
-        if len(self.revisions) > 1:
-            raise UserError(
-                f"{self.model} changed while it was judged (revisions {', '.join(sorted(self.revisions))}); "
-                "judge it again when nobody replaces it"
-            )
+    async def _ask(self, sequence: DistillSequence) -> TeacherAnswer:
+        request = DistillRequest(model=self.model, top_k=1, sequences=[sequence], logprob_dtype="float32")
+        (answer,) = await self.teacher.distill(request)
+        if answer.error is not None:
+            raise _Unjudgeable(f"{self.model} refused it: {answer.error}")
+        return answer
 
-    async def _ask_all(self, sequences: list[DistillSequence]) -> list[TeacherAnswer]:
-        places = asyncio.Semaphore(self.concurrency)
-
-        async def ask(sequence: DistillSequence) -> TeacherAnswer:
-            async with places:
-                [answer] = await self.client.distill(DistillRequest(model=self.model, top_k=1, sequences=[sequence]))
-            if answer.error is not None:
-                raise UserError(f"{self.model} refused row {answer.id}: {answer.error}")
-            self.progress(1)
-            return answer
-
-        return await asyncio.gather(*(ask(sequence) for sequence in sequences))
-
-
-CHECKS = ("parses", "names_offered_api", "arguments_are_json", "required_present", "valid")
-
-
-def mean_loss(answers: Iterable[TeacherAnswer]) -> tuple[float, int]:
-    """Mean negative log-likelihood over all completion tokens, and how many there are."""
-    sums = [(-float(answer.token_logprobs.sum(dtype="float64")), len(answer)) for answer in answers]
-    tokens = sum(count for _, count in sums)
-    return sum(total for total, _ in sums) / tokens, tokens
+    def _judgement(self, group: str, judged: list[_Judged], left_out: dict[str, str]) -> Judgement:
+        loss, tokens = mean_loss(each.scored for each in judged)
+        texts = [self.renderer.text(each.written.token_ids.tolist()) for each in judged]
+        pairs = [(each.task, text) for each, text in zip(judged, texts, strict=True)]
+        reports = [check_completion(text, task.offered) for task, text in pairs]
+        return Judgement(
+            model=self.name,
+            group=group,
+            rows=len(judged),
+            tokens=tokens,
+            loss=loss,
+            perplexity=math.exp(loss),
+            **{check: share(getattr(report, check) for report in reports) for check in CHECKS},
+            action_match=share(same_action(task.row.completion or "", text) for task, text in pairs),
+            left_out=left_out,
+        )
 
 
-def same_action(recorded: str, written: str) -> bool:
-    """Whether both completions name the same function."""
+class _Unjudgeable(Exception):
+    """A row that this model can't be judged on."""
+
+
+async def run_together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each of `work` returns; the first error ends the others and is raised."""
     try:
-        return parse_step(recorded).action == parse_step(written).action
-    except ParseError:
-        return False
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def first_rows(rows: Iterable[PromptRow], limit: int, group: str) -> list[PromptRow]:
@@ -167,8 +187,3 @@ def first_rows(rows: Iterable[PromptRow], limit: int, group: str) -> list[Prompt
     if not chosen:
         raise UserError(f"the group {group!r} holds no rows; check its folder")
     return chosen
-
-
-def _share(passed: Iterable[bool]) -> float:
-    values = list(passed)
-    return sum(values) / len(values)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 
@@ -9,35 +11,38 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from common.client import TeacherClient, read_token
-from common.render import Renderer, load_tokenizer
+from common.render import DoesNotFit, Renderer, load_tokenizer
+from common.teacher_client.handshake import Handshake
+from common.teacher_client.pool import TeacherPool, open_pool
+from common.teacher_client.revisions import Revisions
+from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, read_rows
-from eval.judging.judge import CHECKS, Judge, Judgement, first_rows
-from eval.settings import EvalSettings
+from eval.judging.judge import Judge, Judgement, first_rows
+from eval.metrics.form import CHECKS
+from eval.settings import EvalSettings, ServedModelSettings
+
+PROBE_PROMPTS = 8
+"""Most prompts that a model's alignment is probed on."""
 
 
 def score(settings: EvalSettings) -> list[Judgement]:
-    """Judge every model on every group and write the figures to `settings.output`."""
+    """Judge every model on every group; the figures so far are in `settings.output` after each."""
     renderer = Renderer(load_tokenizer(settings.tokenizer), settings.template, settings.max_length)
     groups = {name: first_rows(read_rows(path), settings.rows, name) for name, path in settings.groups.items()}
-    judgements = asyncio.run(_judge_all(settings, renderer, groups))
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    settings.output.write_text(json.dumps([asdict(judgement) for judgement in judgements], indent=1) + "\n")
-    return judgements
+    return asyncio.run(_judge_all(settings, renderer, groups))
 
 
 async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[str, list[PromptRow]]) -> list[Judgement]:
-    token = read_token(settings.token_file)
-    judgements = []
+    judgements: list[Judgement] = []
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    prompts = _probe_prompts(renderer, groups)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for name, served in settings.models.items():
-            revisions: set[str] = set()
-            async with TeacherClient(served.url, token, settings.timeout_s) as client:
+            async with _met(settings, served, renderer, prompts) as teacher:
                 for group, rows in groups.items():
-                    bar = progress.add_task(f"{name} on {group}", total=2 * len(rows))
+                    bar = progress.add_task(f"{name} on {group}", total=len(rows))
                     judge = Judge(
-                        client=client,
+                        teacher=teacher,
                         name=name,
                         model=served.model,
                         renderer=renderer,
@@ -45,10 +50,46 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
                         max_new_tokens=settings.max_new_tokens,
                         concurrency=settings.concurrency,
                         progress=partial(progress.advance, bar),
-                        revisions=revisions,
                     )
                     judgements.append(await judge.judge(group, rows))
+                    _write(settings, judgements)
     return judgements
+
+
+@asynccontextmanager
+async def _met(
+    settings: EvalSettings, served: ServedModelSettings, renderer: Renderer, prompts: list[list[int]]
+) -> AsyncIterator[TeacherPool]:
+    """The service of a model, once it passed the handshake."""
+    client = TeacherClientSettings(
+        url=served.url,
+        model=served.model,
+        top_k=1,
+        token_file=settings.token_file,
+        timeout_s=settings.timeout_s,
+        patience_s=settings.patience_s,
+    )
+    handshake = Handshake(client, renderer, settings.max_length, prompts, Revisions("stop"))
+    async with open_pool(client, handshake.check) as pool:
+        await handshake.meet(pool)
+        yield pool
+
+
+def _probe_prompts(renderer: Renderer, groups: dict[str, list[PromptRow]]) -> list[list[int]]:
+    prompts: list[list[int]] = []
+    for row in (row for rows in groups.values() for row in rows):
+        try:
+            prompts.append(renderer.prompt_ids(row))
+        except DoesNotFit:  # the judge names it
+            continue
+        if len(prompts) == PROBE_PROMPTS:
+            break
+    return prompts
+
+
+def _write(settings: EvalSettings, judgements: list[Judgement]) -> None:
+    settings.output.parent.mkdir(parents=True, exist_ok=True)
+    settings.output.write_text(json.dumps([asdict(judgement) for judgement in judgements], indent=1) + "\n")
 
 
 def table(judgements: list[Judgement]) -> Table:

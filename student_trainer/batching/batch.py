@@ -1,7 +1,7 @@
-"""From examples to tensors: micro-batches of strands, padded side by side or packed end to end, and position weights.
+"""From examples to tensors: micro-batches of sequences, padded side by side or packed end to end.
 
-Legend: B = sequences side by side (1 in a pack), L = length of a row, N = completion positions of the batch,
-k = teacher's entries per position.
+Legend: B = sequences side by side (1 in a pack), L = padded length of a sequence, or tokens of a pack, N = completion
+positions of the batch.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from common.sequences import Sequence, pad
 from common.wire import TeacherAnswer
-from student_trainer.batching.packing import fill_packs, keep_apart
-from student_trainer.batching.traces import Strand, merge_traces
-from student_trainer.data.plan import Example
-from student_trainer.loss.loss import Targets, TeacherRows, Weights
+from student_trainer.batching.packing import attention_kwargs, fill_packs
+from student_trainer.batching.prefix_sharing import MergedTrace, merge_traces
+from student_trainer.batching.targets import make_targets
+from student_trainer.data.plan import Example, Key
+from student_trainer.loss.targets import Targets
 
 PAD_ID = 0
 """Any id will do: padding is told by masks."""
@@ -26,123 +27,81 @@ PAD_ID = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch. `rows` are indices into hidden states flattened to [B * L]: row t - 1 predicts token t."""
+    """One micro-batch."""
 
     ids: list[str]
     input_ids: Tensor  # [B, L]
     attention_mask: Tensor | None  # [B, L]; None in a pack, which has no padding
-    apart: dict[str, Any]
-    """What else the decoder needs, to keep the strands of a pack apart; empty where they are side by side."""
-    rows: Tensor  # [N]
-    targets: Targets  # N positions, in the order of `rows`
+    attention_kwargs: dict[str, Any]
+    """What else the decoder needs, to keep the sequences of a pack apart; empty where they are side by side."""
+    hidden_indices: Tensor  # [N]
+    """Of the hidden states, flattened to [B * L], those that predict the completions: number t - 1 predicts token t."""
+    targets: Targets  # N positions, in the order of `hidden_indices`
     tokens: int
     """Tokens that the student reads, without padding."""
     tokens_saved: int
-    """Tokens that it need not read, since steps of one trace train together."""
+    """Tokens that it need not read, since sequences share their prefixes."""
 
 
-def micro_batches(
-    examples: list[Example], size: int | None, distilling: bool, device: torch.device, budget: int | None = None
-) -> list[Batch]:
-    """Merge `examples` into strands, and these into micro-batches, longest first: packs of up to `budget` tokens where
-    it is given, else `size` strands side by side. At least one batch, of no weight if need be.
+@dataclass(frozen=True)
+class Collator:
+    """Cuts a worker's examples into micro-batches; either `size` or `token_budget` is given."""
 
-    The empty batch lets a rank without tokens take part in the collectives of the backward pass.
-    """
-    if not examples:
-        nothing = [Strand([_nothing(distilling)])]
-        return [_make_batch(nothing, distilling, device, budget is not None, weight=0)]
-    strands = merge_traces(examples)
-    if budget is not None:
-        return [_make_batch(pack, distilling, device, packed=True) for pack in fill_packs(strands, budget)]
-    assert size is not None, "either a size or a budget cuts micro-batches"
-    chunks = [strands[start : start + size] for start in range(0, len(strands), size)]
-    return [_make_batch(chunk, distilling, device, packed=False) for chunk in chunks]
+    vocabulary_size: int
+    """Ids of the student: the size of its output layer."""
+    distilling: bool
+    """Whether the targets hold what the teacher says."""
+    device: torch.device
+    size: int | None = None
+    """Sequences of a micro-batch, padded to the longest."""
+    token_budget: int | None = None
+    """Tokens of a pack, without padding."""
 
+    def micro_batches(self, examples: list[Example]) -> list[Batch]:
+        """Micro-batches of `examples`, longest first, shared prefixes merged. At least one, of no weight if need be.
 
-def weights_of(examples: list[Example], distilling: bool) -> Weights:
-    """Sums of the weights of `examples`: known before any forward pass."""
-    lengths = [len(example.sequence.completion_ids) for example in examples]
-    instructed = [n for n, example in zip(lengths, examples, strict=True) if _instructs(example)]
-    return Weights(float(sum(lengths)) if distilling else 0.0, float(sum(instructed)))
+        The empty batch lets a rank without tokens take part in the collectives of the backward pass.
+        """
+        if not examples:
+            return [self._collate([MergedTrace([_nothing(self.distilling)])], weight=0)]
+        traces = merge_traces(examples)
+        if self.token_budget is not None:
+            return [self._collate(pack) for pack in fill_packs(traces, self.token_budget)]
+        assert self.size is not None, "either a size or a budget of tokens cuts micro-batches"
+        return [self._collate(traces[start : start + self.size]) for start in range(0, len(traces), self.size)]
 
+    def _collate(self, traces: list[MergedTrace], weight: float = 1) -> Batch:
+        packed, lengths = self.token_budget is not None, [len(trace) for trace in traces]
+        input_ids, attention_mask, starts = _end_to_end(traces) if packed else _side_by_side(traces)
+        placed = [(start, example) for start, trace in zip(starts, traces, strict=True) for example in trace.examples]
+        examples = [example for _, example in placed]
+        hidden_indices = [start - 1 + np.array(each.sequence.completion_positions) for start, each in placed]
+        return Batch(
+            ids=[example.sequence.id for example in examples],
+            input_ids=self._tensor(input_ids),
+            attention_mask=None if attention_mask is None else self._tensor(attention_mask),
+            attention_kwargs=attention_kwargs(lengths, self.device) if packed else {},
+            hidden_indices=self._tensor(np.concatenate(hidden_indices)),
+            targets=make_targets(examples, self.distilling, self.vocabulary_size, self.device, weight),
+            tokens=sum(lengths),
+            tokens_saved=sum(trace.tokens_saved for trace in traces),
+        )
 
-def _instructs(example: Example) -> bool:
-    """Cross-entropy teaches what the dataset or the teacher wrote, never what the student did."""
-    return example.sequence.provenance != "student"
-
-
-def _make_batch(
-    strands: list[Strand], distilling: bool, device: torch.device, packed: bool, weight: float = 1
-) -> Batch:
-    lengths = [len(strand) for strand in strands]
-    input_ids, attention_mask, starts = _end_to_end(strands) if packed else _side_by_side(strands)
-    placed = [(start, example) for start, strand in zip(starts, strands, strict=True) for example in strand.examples]
-    examples = [example for _, example in placed]
-    rows = np.concatenate([start - 1 + np.array(example.sequence.completion_positions) for start, example in placed])
-
-    def tensor(values: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(values).to(device=device, dtype=dtype)
-
-    return Batch(
-        ids=[example.sequence.id for example in examples],
-        input_ids=tensor(input_ids, torch.int64),
-        attention_mask=None if attention_mask is None else tensor(attention_mask, torch.int64),
-        apart=keep_apart(lengths, device) if packed else {},
-        rows=tensor(rows, torch.int64),
-        targets=_targets(examples, distilling, device, weight),
-        tokens=sum(lengths),
-        tokens_saved=sum(strand.tokens_saved for strand in strands),
-    )
+    def _tensor(self, values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(values).to(device=self.device, dtype=torch.int64)
 
 
-def _side_by_side(strands: list[Strand]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, list[int]]:
-    """Ids and mask [B, L], and where each strand starts in the flattened row."""
-    padded = pad([strand.sequence for strand in strands], PAD_ID)
-    return padded.input_ids, padded.attention_mask, [row * padded.input_ids.shape[1] for row in range(len(strands))]
+def _side_by_side(traces: list[MergedTrace]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, list[int]]:
+    """Ids and mask [B, L], and where each sequence starts among the flattened tokens."""
+    padded = pad([trace.sequence for trace in traces], PAD_ID)
+    length = padded.input_ids.shape[1]
+    return padded.input_ids, padded.attention_mask, [number * length for number in range(len(traces))]
 
 
-def _end_to_end(strands: list[Strand]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, list[int]]:
-    """Ids [1, L] without a mask, and where each strand starts."""
-    ids = [np.array(strand.sequence.prompt_ids + strand.sequence.completion_ids, np.int64) for strand in strands]
+def _end_to_end(traces: list[MergedTrace]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, list[int]]:
+    """Ids [1, L] without a mask, and where each sequence starts."""
+    ids = [np.array(trace.sequence.prompt_ids + trace.sequence.completion_ids, np.int64) for trace in traces]
     return np.concatenate(ids)[None], None, list(accumulate(map(len, ids[:-1]), initial=0))
-
-
-def _targets(examples: list[Example], distilling: bool, device: torch.device, weight: float) -> Targets:
-    """What the completions of `examples` should learn, laid end to end."""
-    lengths = [len(example.sequence.completion_ids) for example in examples]
-    tokens = [id for example in examples for id in example.sequence.completion_ids]
-    instruct = np.repeat([weight * _instructs(example) for example in examples], lengths)
-    return Targets(
-        token_ids=torch.tensor(tokens, dtype=torch.int64, device=device),
-        distill_weights=torch.full((len(tokens),), weight * distilling, dtype=torch.float32, device=device),
-        instruct_weights=torch.from_numpy(instruct).to(device=device, dtype=torch.float32),
-        teacher=_teacher_rows(examples, device) if distilling else None,
-    )
-
-
-def _teacher_rows(examples: list[Example], device: torch.device) -> TeacherRows:
-    """Lay the answers end to end.
-
-    Raises ValueError naming the sequence when an answer is missing or isn't about this completion.
-    """
-    answers = [_answer_of(example) for example in examples]
-
-    def joined(arrays: list[NDArray[np.generic]], dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(np.concatenate(arrays)).to(device=device, dtype=dtype)
-
-    return TeacherRows(
-        joined([answer.topk_ids for answer in answers], torch.int64),
-        joined([answer.topk_logprobs for answer in answers], torch.float32),
-        joined([answer.tail_logprob for answer in answers], torch.float32),
-    )
-
-
-def _answer_of(example: Example) -> TeacherAnswer:
-    sequence, answer = example.sequence, example.answer
-    if answer is None or tuple(answer.token_ids.tolist()) != sequence.completion_ids:
-        raise ValueError(f"sequence {sequence.id}: the teacher's answer is missing or is about other tokens")
-    return answer
 
 
 def _nothing(distilling: bool) -> Example:
@@ -150,4 +109,4 @@ def _nothing(distilling: bool) -> Example:
     sequence = Sequence("nothing", (PAD_ID,), (PAD_ID,), "dataset", "stop")
     zero, ids = np.zeros(1, np.float32), np.zeros(1, np.int32)
     answer = TeacherAnswer("nothing", "", "", "scored", None, ids, zero, ids[:, None], zero[:, None], zero)
-    return Example(sequence, answer if distilling else None, 0, 0)
+    return Example(sequence, answer if distilling else None, Key(0, 0))

@@ -1,10 +1,13 @@
-"""Packs: strands laid end to end in one row, as many as a budget of tokens holds, and what keeps them apart.
+"""Packing: sequences laid end to end, as many as a budget of tokens holds, and what keeps them apart.
 
-Strands of a pack don't attend to each other. Their positions start again at 0, and their bounds are told. Of these
+Sequences of a pack must not attend to each other. The positions of each start again at 0, and its bounds are given. Of
+these
 - `attention.py`, which most students use, and flash_attention_2 take the bounds, and spend nothing on the rest;
 - sdpa and eager make a block mask [L, L] of the positions, in transformers' `masking_utils.create_causal_mask` (5.19),
   on three conditions: position ids are given, the attention mask is None and there is no cache (`use_cache=False`; most
-  configurations leave it on). Without one of them strands see each other, and nothing says so.
+  configurations leave it on). Where one of them fails, sequences see each other, and nothing says so.
+
+Legend: L = tokens of a pack.
 """
 
 from itertools import accumulate
@@ -14,28 +17,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from student_trainer.batching.traces import Strand
+from student_trainer.batching.prefix_sharing import MergedTrace
 
 
-def fill_packs(strands: list[Strand], budget: int) -> list[list[Strand]]:
-    """Put each strand, in the given order (longest first), into the first pack whose tokens stay within `budget`.
+def fill_packs(traces: list[MergedTrace], budget: int) -> list[list[MergedTrace]]:
+    """First fit: each sequence, in the given order (longest first), goes into the first pack with room for it.
 
-    A strand longer than the budget has a pack of its own.
+    A pack has room for `budget` tokens. A sequence longer than that has a pack of its own.
     """
-    packs: list[list[Strand]] = []
+    packs: list[list[MergedTrace]] = []
     room: list[int] = []
-    for strand in strands:
-        at = next((index for index, left in enumerate(room) if len(strand) <= left), len(packs))
+    for trace in traces:
+        at = next((index for index, left in enumerate(room) if len(trace) <= left), len(packs))
         if at == len(packs):
             packs.append([])
             room.append(budget)
-        packs[at].append(strand)
-        room[at] -= len(strand)
+        packs[at].append(trace)
+        room[at] -= len(trace)
     return packs
 
 
-def keep_apart(lengths: list[int], device: torch.device) -> dict[str, Any]:
-    """What the decoder is told of a pack of sequences with these lengths, beside `input_ids` [1, L]."""
+def attention_kwargs(lengths: list[int], device: torch.device) -> dict[str, Any]:
+    """What the decoder gets beside `input_ids` [1, L] of a pack of sequences with these lengths.
+
+    The names are those that transformers gives the arguments of flash attention.
+    """
     bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
     positions: NDArray[np.int64] = np.concatenate([np.arange(length) for length in lengths])
     return {

@@ -17,7 +17,6 @@ from common.errors import UserError
 from common.run_folder import RunFolder
 from common.settings import load
 from student_trainer.distributed.process_group import seed_step
-from student_trainer.learning.measure import sums_on
 from student_trainer.learning.nonfinite_dump import read_failed
 from student_trainer.learning.student import load_student
 from student_trainer.settings import TrainSettings
@@ -56,7 +55,7 @@ def replay(folder: Path, device: torch.device) -> Iterator[Replayed]:
         seed_step(settings.seed, part.step, part.rank)
         for batch in part.batches:
             student.zero_grad()
-            loss = sums_on(student, batch, settings.loss, part.shares).loss
+            loss = student(batch, settings.loss, part.scale).loss
             torch.autograd.backward(loss)
             norm = get_total_norm([each.grad for each in student.trainable() if each.grad is not None])
             yield Replayed(part.rank, batch.ids, loss.item(), norm.item())

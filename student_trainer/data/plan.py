@@ -1,18 +1,27 @@
 """What flows into a training step: examples, grouped by the step that uses them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from common.sequences import Sequence
+from common.teacher_client.failures import FailureKind
 from common.wire import TeacherAnswer
-from student_trainer.pipeline.teacher_news import NO_NEWS, TeacherNews
 
-Kind = Literal["does_not_fit", "refused", "bad_answer", "failed", "cut_by_length"]
-"""Why a prompt gave no example: too long for the run, the teacher's own word, its answers could not be used, no answer
-while others got one, a completion without an end."""
+Kind = FailureKind | Literal["does_not_fit", "cut_by_length", "unknown_token"]
+"""Why a prompt gave no example: the teacher's doing; or too long for the run, a completion without an end, one with a
+token that the student has no row for."""
 UNANSWERED: tuple[Kind, ...] = ("refused", "bad_answer", "failed")
-"""Kinds that are the teacher's doing."""
+ANSWERED: tuple[Kind, ...] = ("cut_by_length", "unknown_token")
+"""Kinds of prompts that the teacher answered, to no use."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """A prompt's place in the global order; epoch -1 is the validation slice."""
+
+    epoch: int
+    index: int
 
 
 @dataclass(frozen=True)
@@ -21,8 +30,7 @@ class Example:
 
     sequence: Sequence
     answer: TeacherAnswer | None
-    epoch: int
-    position: int
+    key: Key
 
 
 @dataclass(frozen=True)
@@ -30,23 +38,22 @@ class Unused:
     """A prompt without an example, and why."""
 
     id: str
-    epoch: int
-    position: int
+    key: Key
     kind: Kind
     reason: str
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One rank's share of one optimizer step: `positions` of the epoch's global order."""
+    """One rank's share of one optimizer step: `indices` of the epoch's global order."""
 
     step: int  # from 1
     epoch: int  # from 0
-    positions: range
+    indices: range
 
 
-@dataclass(frozen=True)
-class Ahead:
+@dataclass(frozen=True, kw_only=True)
+class PrefetchStats:
     """How far this rank's asking was ahead of a step: counts as the step began, and what its answers took."""
 
     window: int
@@ -63,6 +70,27 @@ class Ahead:
 
 
 @dataclass(frozen=True)
+class TeacherStats:
+    """One worker's share of a step: prompts that the teacher was asked, and why some of them got no answer."""
+
+    asked: int = 0
+    unanswered: tuple[str, ...] = ()
+    """A reason for each."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """What the teacher's client met with and overcame since the step before (`common/teacher_client/pool.py`)."""
+
+    def metrics(self) -> dict[str, float]:
+        """Figures that add up over workers, by their names in metrics.jsonl. Outages don't: workers have the same."""
+        figures = {"asked": self.asked, "unanswered": len(self.unanswered), **self.counts}
+        return {f"teacher/{name}": value for name, value in figures.items() if name != "outage_s"}
+
+    @property
+    def outage_s(self) -> float:
+        """How long no endpoint was well."""
+        return self.counts.get("outage_s", 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepExamples:
     """A step's examples of one rank, in the global order, and its prompts that gave none."""
 
@@ -75,9 +103,10 @@ class StepExamples:
     """Seconds the caller was blocked for them."""
     stream_s: float
     """Seconds spent on reading and rendering rows, in the background, since the step before."""
-    ahead: Ahead | None = None
-    """None where no teacher is asked."""
-    news: TeacherNews = NO_NEWS
+    prefetch: PrefetchStats | None = None
+    """None where no live teacher is asked."""
+    teacher: TeacherStats | None = None
+    """None where examples need no teacher's answers."""
 
     @property
     def quarantined(self) -> int:
@@ -99,8 +128,8 @@ def total_steps(rows: int, batch_size: int, epochs: int, max_steps: int | None) 
     return planned if max_steps is None else min(max_steps, planned)
 
 
-def next_position(step: int, rows: int, batch_size: int) -> tuple[int, int]:
-    """(epoch, position) at which the step after `step` begins."""
+def next_index(step: int, rows: int, batch_size: int) -> tuple[int, int]:
+    """(epoch, index) at which the step after `step` begins."""
     epoch, within = divmod(step, steps_per_epoch(rows, batch_size))
     return epoch, within * batch_size
 
@@ -110,7 +139,7 @@ def plan_steps(
 ) -> Iterator[StepPlan]:
     """Yield this rank's plans after step `done`.
 
-    Step s of an epoch consumes positions [sB, (s+1)B) of its order and rank r takes a contiguous slice of them, so the
+    Step s of an epoch consumes indices [sB, (s+1)B) of its order and rank r takes a contiguous slice of them, so the
     number of workers changes nothing but speed. A rank's slice may be empty.
     """
     per_epoch = steps_per_epoch(rows, batch_size)

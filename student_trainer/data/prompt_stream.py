@@ -1,7 +1,7 @@
 """Prompts in one global order per (seed, epoch), exact at every cut, with bounded memory.
 
 The order: Parquet row groups are permuted by (seed, epoch), WINDOW of them at a time form a window, rows are permuted
-inside their window. So a position is found without reading what comes before it, and one window is all that is held.
+inside their window. So an index is found without reading what comes before it, and one window is all that is held.
 Shuffled by traces, it is the traces of a window that are permuted; only the end of a row group cuts one.
 """
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.toolbench.rows import ROW_SCHEMA, PromptRow, row_from_dict, shards
+from common.toolbench.rows import ROW_SCHEMA, PromptRow, read_row_group, row_from_dict, shards
 from student_trainer.data.hashed_random import draw
 
 WINDOW = 8
@@ -62,18 +62,14 @@ class PromptStream:
     def __len__(self) -> int:
         return self._rows
 
-    def rows(self, epoch: int, positions: range) -> Iterator[tuple[int, PromptRow]]:
-        """Yield (position, row) for `positions` of the epoch's global order; cheapest when positions follow on."""
-        for position in positions:
-            yield position, self._row(epoch, position)
-
-    def _row(self, epoch: int, position: int) -> PromptRow:
-        if not 0 <= position < self._rows:
-            raise IndexError(f"position {position} is outside the epoch's {self._rows} rows")
+    def row(self, epoch: int, index: int) -> PromptRow:
+        """The row at `index` of the epoch's global order; cheapest when indices follow on."""
+        if not 0 <= index < self._rows:
+            raise IndexError(f"index {index} is outside the epoch's {self._rows} rows")
         self._enter_epoch(epoch)
-        number = bisect_right(self._starts, position) - 1
+        number = bisect_right(self._starts, index) - 1
         window = self._load(epoch, number)
-        row = int(window.order[position - self._starts[number]])
+        row = int(window.order[index - self._starts[number]])
         return row_from_dict(window.table.slice(row, 1).to_pylist()[0])
 
     def _enter_epoch(self, epoch: int) -> None:
@@ -112,8 +108,7 @@ def _row_groups(file: Path) -> Iterator[_RowGroup]:
 
 
 def _read(group: _RowGroup) -> pa.Table:
-    with pq.ParquetFile(group.file) as file:
-        return file.read_row_group(group.index, ROW_SCHEMA.names)
+    return read_row_group(group.file, group.index)
 
 
 def _whole_traces(table: pa.Table, *key: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.batching.batch import weights_of
+from student_trainer.batching.targets import weights_of
 from student_trainer.data.plan import Example
 from student_trainer.distributed.process_group import World
 from student_trainer.learning.measure import alpha_of, distils
@@ -47,8 +47,8 @@ def check_finite(
 ) -> None:
     """Raise UserError naming the step and its sequences when `loss` or `grad_norm`, those of all workers, isn't finite.
 
-    What is needed to see it again is written before, see failed_step.py: the student and each worker's `part`. Call it
-    before the update.
+    Before it raises, it writes what is needed to see the step again (`nonfinite_dump.py`): the student and each
+    worker's `part`. Call it before the update.
     """
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return

@@ -3,7 +3,7 @@
 run_folder/not_finite/step-N/
   student/           what the student had learnt before the step, as a checkpoint holds it
   worker-R.pt        torch.save of one worker's part, tensors and numbers only: step, rank, what a unit of each sum
-                     adds to the loss (`shares`), the sequences' ids, and `batches`: token ids, masks, weights, the
+                     adds to the loss (`scale`), the sequences' ids, and `batches`: token ids, masks, weights, the
                      teacher's arrays
 """
 
@@ -19,7 +19,7 @@ from student_trainer.batching.batch import Batch
 from student_trainer.distributed.process_group import World
 from student_trainer.learning.sharding import gathered
 from student_trainer.learning.student import Student
-from student_trainer.loss.loss import Shares, Targets, TeacherRows
+from student_trainer.loss.targets import LossScale, Targets, TeacherTopK
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StepPart:
 
     step: int
     rank: int
-    shares: Shares
+    scale: LossScale
     ids: list[str]
     batches: list[Batch]
 
@@ -53,10 +53,10 @@ def read_failed(file: Path, device: torch.device) -> StepPart:
     """One worker's part, its tensors on `device`."""
     values = torch.load(file, weights_only=True, map_location=device)
     batches = [_batch(each) for each in values["batches"]]
-    return StepPart(**values | {"shares": Shares(**values["shares"]), "batches": batches})
+    return StepPart(**values | {"scale": LossScale(**values["scale"]), "batches": batches})
 
 
 def _batch(values: dict[str, Any]) -> Batch:
     targets = values["targets"]
-    teacher = targets["teacher"] and TeacherRows(**targets["teacher"])
+    teacher = targets["teacher"] and TeacherTopK(**targets["teacher"])
     return Batch(**values | {"targets": Targets(**targets | {"teacher": teacher})})

@@ -24,8 +24,9 @@ from common.errors import UserError
 from student_trainer.batching.batch import Batch
 from student_trainer.learning.attention import attend_by_sequence
 from student_trainer.learning.sharding import fill
-from student_trainer.loss.fused import loss_sums
-from student_trainer.loss.loss import Head, LossSums, Shares
+from student_trainer.loss.fused import LossSums, loss_sums
+from student_trainer.loss.head import Head
+from student_trainer.loss.targets import LossScale
 from student_trainer.student_settings import LoraSettings, LossSettings, StudentSettings
 
 WHOLE = "model.safetensors"
@@ -53,21 +54,21 @@ class Student(nn.Module):
     def vocabulary_size(self) -> int:
         return int(self.base.get_output_embeddings().weight.shape[0])
 
-    def forward(self, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
+    def forward(self, batch: Batch, loss: LossSettings, scale: LossScale) -> LossSums:
         """The loss's sums on `batch`.
 
         The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
         """
         hidden = self.hidden(batch)
         with self._autocast(hidden.device):
-            return loss_sums(hidden, self.head(), batch.targets, loss, shares)
+            return loss_sums(hidden, self.head(), batch.targets, loss, scale)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Last hidden states [N, H] at `batch.rows`."""
+        """Last hidden states [N, H] at `batch.hidden_indices`."""
         decoder, ids, mask = self.base.get_decoder(), batch.input_ids, batch.attention_mask
         with self._autocast(ids.device):
-            out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.apart)
-        return out.last_hidden_state.flatten(0, 1)[batch.rows]
+            out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.attention_kwargs)
+        return out.last_hidden_state.flatten(0, 1)[batch.hidden_indices]
 
     def head(self) -> Head:
         """The output layer: frozen beside adapters, which are refused on it; learning where everything learns."""

@@ -1,1 +1,1 @@
-"""The loss: its definition, and the same computed fast."""
+"""The loss: its definition (`loss.py`), and the same computed fast (`fused.py`)."""

@@ -1,9 +1,7 @@
-"""How far the student is from the teacher at one position: divergences between two sets of k+1 masses.
+"""The divergences of `loss.py` on log masses, many positions at once: no mass is too small to count or to pull.
 
-A teacher on the wire is its k most likely ids and the tail, the mass of all other ids together. The student's logits
-become the same k+1 masses. One function, `tempered`, applies the temperature to both sides, so student = teacher is
-zero loss and zero gradient for every divergence, at every T and k. With `tail: renormalise` the tail is left out and
-the k masses of each side sum to one: what the student puts outside the k ids then costs nothing.
+With `tail: renormalise` the tail is left out and the k masses of each side sum to one: what the student puts outside
+the k ids then costs nothing.
 
 At T = 1 the masses are exact and the forward KL is a lower bound of the full vocabulary's, equal to it at k = V. At
 another T with k < V the tail is tempered as if it were one id: an approximation, and no bound. The ratio of this KL to
@@ -27,16 +25,12 @@ All log masses are known up to one constant per position.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from student_trainer.loss.loss import TAIL_FLOOR
 from student_trainer.student_settings import LossSettings
-
-TAIL_FLOOR = 1e-9
-"""What a teacher's mass of zero is taken for where the student's own mass weighs its logarithm: the smallest tail
-that a teacher sends. A sum that rounds to 1 leaves no tail, and the reverse KL to that would be infinite."""
 
 
 def tempered(masses: Tensor, temperature: float) -> Tensor:
@@ -47,7 +41,19 @@ def tempered(masses: Tensor, temperature: float) -> Tensor:
 def distill_terms(teacher: Tensor, student: Tensor, loss: LossSettings) -> Tensor:
     """The chosen divergence times T^2 per position, [N], of log masses [N, M]; both tempered here."""
     p, q = tempered(teacher, loss.temperature), tempered(student, loss.temperature)
-    return _DIVERGENCES[loss.divergence](p, q, loss) * loss.temperature**2
+    return _divergence(p, q, loss) * loss.temperature**2
+
+
+def _divergence(p: Tensor, q: Tensor, loss: LossSettings) -> Tensor:
+    if loss.divergence == "forward_kl":
+        return forward_kl(p, q)
+    if loss.divergence == "reverse_kl":
+        return reverse_kl(p, q)
+    if loss.divergence == "skewed_kl":
+        assert loss.skew is not None  # settings see to it
+        return skewed_kl(p, q, loss.skew)
+    assert loss.beta is not None
+    return jsd(p, q, loss.beta)
 
 
 def forward_kl(p: Tensor, q: Tensor) -> Tensor:
@@ -58,11 +64,6 @@ def forward_kl(p: Tensor, q: Tensor) -> Tensor:
 def reverse_kl(p: Tensor, q: Tensor) -> Tensor:
     """KL(q || p), [N]; finite where p has a mass of zero, see TAIL_FLOOR."""
     return forward_kl(q, p.masked_fill(p.isneginf(), math.log(TAIL_FLOOR)))
-
-
-def mixture(p: Tensor, q: Tensor, share: float) -> Tensor:
-    """Log masses of share * p + (1 - share) * q."""
-    return torch.logaddexp(p + math.log(share), q + math.log1p(-share))
 
 
 def jsd(p: Tensor, q: Tensor, beta: float) -> Tensor:
@@ -76,22 +77,9 @@ def skewed_kl(p: Tensor, q: Tensor, skew: float) -> Tensor:
     return forward_kl(p, mixture(p, q, skew))
 
 
-def _jsd(p: Tensor, q: Tensor, loss: LossSettings) -> Tensor:
-    assert loss.beta is not None  # settings see to it
-    return jsd(p, q, loss.beta)
-
-
-def _skewed_kl(p: Tensor, q: Tensor, loss: LossSettings) -> Tensor:
-    assert loss.skew is not None
-    return skewed_kl(p, q, loss.skew)
-
-
-_DIVERGENCES: dict[str, Callable[[Tensor, Tensor, LossSettings], Tensor]] = {
-    "forward_kl": lambda p, q, _: forward_kl(p, q),
-    "reverse_kl": lambda p, q, _: reverse_kl(p, q),
-    "jsd": _jsd,
-    "skewed_kl": _skewed_kl,
-}
+def mixture(p: Tensor, q: Tensor, weight: float) -> Tensor:
+    """Log masses of weight * p + (1 - weight) * q."""
+    return torch.logaddexp(p + math.log(weight), q + math.log1p(-weight))
 
 
 @torch.no_grad()

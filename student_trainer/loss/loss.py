@@ -1,91 +1,75 @@
-"""The loss: what the student should learn at each completion position. Pure functions that return sums.
+"""The loss as it is defined, position by position and in probabilities. `fused.py` computes the same, fast.
 
-`L = alpha * L_distill + (1 - alpha) * L_instruct`. L_distill is a divergence between the teacher's and the student's
-masses (`divergence.py`). L_instruct is the cross-entropy of the written token over the whole vocabulary. Each term is
-a weighted mean over positions; the weights say which positions a term covers.
+`L = alpha * L_distill + (1 - alpha) * L_instruct`, each term a weighted mean over completion positions:
 
-The weights of all ranks and accumulation steps are summed before the first forward pass (`Weights`); they fix how much
-one unit of each sum adds to the mean (`Shares`). So the loss of a micro-batch is already its part of the mean, and so
-is its gradient: padding, micro-batches and the number of workers change nothing.
+1. Both sides become the same masses: one for each of the teacher's k ids, and one for all other ids, the tail.
+   With `tail: renormalise` the tail is left out.
+2. One function tempers both, so a student that equals its teacher has no loss and no gradient at any T and k.
+3. L_distill is a divergence between the two, times T^2, which keeps the size of its gradient.
+4. L_instruct is the cross-entropy of the written token over the whole vocabulary, at temperature 1.
+5. Each position counts with its weights, each term with its scale, which holds alpha and divides by all weights.
 
-The head is part of the loss (`fused.py`): hidden states come in, no logits of more than a chunk of positions exist.
-
-Legend: N = completion positions of a micro-batch, H = hidden size, V = vocabulary, k = teacher's entries per position.
+Legend: N = positions, V = vocabulary, k = teacher's ids at a position, M = masses (k + 1; k without a tail).
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
+import torch
 from torch import Tensor
+from torch.nn import functional
+
+from student_trainer.loss.targets import NO_ID, LossScale, Targets, TeacherTopK
+from student_trainer.student_settings import LossSettings
+
+TAIL_FLOOR = 1e-9
+"""What a teacher's mass of zero is taken for where the student's own mass weighs its logarithm: the smallest tail
+that a teacher sends. A sum that rounds to 1 leaves no tail, and the reverse KL to that would be infinite."""
 
 
-@dataclass(frozen=True)
-class TeacherRows:
-    """The teacher's distribution at N positions, as on the wire."""
-
-    topk_ids: Tensor  # [N, k] int64
-    topk_logprobs: Tensor  # [N, k], natural log at temperature 1
-    tail_logprob: Tensor  # [N], -inf where k ids hold all the mass
-
-    def __getitem__(self, rows: Tensor) -> "TeacherRows":
-        return TeacherRows(self.topk_ids[rows], self.topk_logprobs[rows], self.tail_logprob[rows])
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What N positions should learn: the token written there, the teacher's view of it, the weight of each term."""
-
-    token_ids: Tensor  # [N] int64
-    distill_weights: Tensor  # [N]
-    instruct_weights: Tensor  # [N]
-    teacher: TeacherRows | None  # None without a teacher; distill_weights are then zero
-
-    def __getitem__(self, rows: Tensor) -> "Targets":
-        teacher = None if self.teacher is None else self.teacher[rows]
-        return Targets(self.token_ids[rows], self.distill_weights[rows], self.instruct_weights[rows], teacher)
+def plain_loss(logits: Tensor, targets: Targets, settings: LossSettings, scale: LossScale) -> Tensor:
+    """The loss, a scalar to differentiate, of a student with `logits` [N, V] at the positions of `targets`."""
+    total = logits.new_zeros(())
+    for n in range(len(logits)):
+        cross_entropy = functional.cross_entropy(logits[n], targets.token_ids[n])
+        total = total + scale.instruct * targets.instruct_weights[n] * cross_entropy
+        if targets.teacher is not None:
+            teacher, student = masses(targets.teacher, n, logits[n], settings.tail)
+            p, q = temper(teacher, settings.temperature), temper(student, settings.temperature)
+            distill = divergence(p, q, settings) * settings.temperature**2
+            total = total + scale.distill * targets.distill_weights[n] * distill
+    return total
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Sums of the weights that a mean divides by."""
-
-    distill: float
-    instruct: float
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What one unit of each term's sum adds to the loss."""
-
-    distill: float
-    instruct: float
+def masses(teacher: TeacherTopK, n: int, logits: Tensor, tail: str) -> tuple[Tensor, Tensor]:
+    """The masses [M] of the teacher at position `n`, and of the student, with `logits` [V]."""
+    has_id = teacher.topk_ids[n] != NO_ID
+    ids, probabilities = teacher.topk_ids[n][has_id], logits.softmax(-1)
+    p, q = teacher.topk_logprobs[n][has_id].exp(), probabilities[ids]
+    others = torch.ones_like(logits, dtype=torch.bool).index_fill(0, ids, value=False)
+    if tail == "bucket" and others.any():
+        p = torch.cat([p, teacher.tail_logprob[n].exp()[None]])
+        q = torch.cat([q, probabilities[others].sum()[None]])
+    return p, q
 
 
-@dataclass(frozen=True)
-class Head:
-    """The student's output layer: logits = hidden @ weight.T + bias."""
-
-    weight: Tensor  # [V, H]
-    bias: Tensor | None = None  # [V]
+def temper(masses: Tensor, temperature: float) -> Tensor:
+    """The distribution [M] at `temperature`; the tail is tempered as if it were one id."""
+    tempered = masses ** (1 / temperature)
+    return tempered / tempered.sum()
 
 
-class LossSums(NamedTuple):
-    """`loss` is this micro-batch's part of the mean, to differentiate. `metrics` are sums, detached.
+def divergence(p: Tensor, q: Tensor, settings: LossSettings) -> Tensor:
+    """The chosen divergence of the teacher's `p` [M] from the student's `q` [M], a scalar."""
+    if settings.divergence == "forward_kl":
+        return kl(p, q)
+    if settings.divergence == "reverse_kl":
+        return kl(q, p.where(p > 0, TAIL_FLOOR))
+    if settings.divergence == "skewed_kl":
+        assert settings.skew is not None  # settings see to it
+        return kl(p, settings.skew * p + (1 - settings.skew) * q)
+    assert settings.beta is not None
+    middle = settings.beta * p + (1 - settings.beta) * q
+    return settings.beta * kl(p, middle) + (1 - settings.beta) * kl(q, middle)
 
-    A tuple, in which DDP and FSDP find the tensors. Among the metrics are `distill` and `ce`, the sums that make up the
-    loss. Those in INSTRUCT_METRICS are weighted as L_instruct, the others as L_distill.
-    """
 
-    loss: Tensor
-    metrics: dict[str, Tensor]
-
-
-INSTRUCT_METRICS = ("ce", "accuracy")
-
-
-def shares_of(weights: Weights, alpha: float) -> Shares:
-    """Divide each term by its own weight; a term without any weight adds nothing."""
-    return Shares(
-        alpha / weights.distill if weights.distill else 0.0,
-        (1 - alpha) / weights.instruct if weights.instruct else 0.0,
-    )
+def kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q); a mass of zero in p adds nothing."""
+    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum()

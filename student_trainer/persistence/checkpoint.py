@@ -8,7 +8,7 @@ float32 12 bytes each. To load, each worker maps the files and copies its part.
       adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format; a student without one has
                                                         its weights in model.safetensors, in float32
       optimizer.pt                                      optimizer and schedule, tensors and numbers only
-      state.json                                        step, epoch, next position, rows of data.train, validation loss,
+      state.json                                        step, epoch, next index, rows of data.train, validation loss,
                                                         versions
       manifest.json                                     sha256 of each file above
 
@@ -42,11 +42,11 @@ LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 @dataclass(frozen=True)
 class State:
-    """Where the run stands: `step` steps are done, and `position` of `epoch`, of `rows` positions, comes next."""
+    """Where the run stands: `step` steps are done, and `index` of `epoch`, of `rows`, comes next."""
 
     step: int
     epoch: int
-    position: int
+    index: int
     rows: int
     validation_loss: float | None = field(default=None, compare=False)
     """Measured after `step`, if it was."""

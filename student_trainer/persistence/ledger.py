@@ -4,12 +4,13 @@
 writes both, of all workers, in the global order.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common import files
 from common.run_folder import RunFolder
-from student_trainer.data.plan import StepExamples, Unused
+from student_trainer.data.plan import Key, StepExamples, Unused
 from student_trainer.persistence import jsonl
 
 
@@ -18,8 +19,7 @@ class Used:
     """A prompt that a step trained on."""
 
     id: str
-    epoch: int
-    position: int
+    key: Key
 
 
 Entry = Used | Unused
@@ -27,7 +27,7 @@ Entry = Used | Unused
 
 def entries_of(examples: StepExamples) -> list[Entry]:
     """What becomes of this worker's prompts of a step."""
-    used = [Used(example.sequence.id, example.epoch, example.position) for example in examples.examples]
+    used = [Used(example.sequence.id, example.key) for example in examples.examples]
     return [*used, *examples.unused]
 
 
@@ -38,7 +38,12 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
     """
     for file, kind in zip(_ledgers(run_folder), (Used, Unused), strict=True):
         own = (entry for entry in entries if isinstance(entry, kind))
-        jsonl.append(file, ({"step": step, **asdict(entry)} for entry in own))
+        jsonl.append(file, (_line(step, entry) for entry in own))
+
+
+def _line(step: int, entry: Entry) -> dict[str, Any]:
+    values = vars(entry) | {"step": step, **vars(entry.key)}
+    return {name: values[name] for name in ("step", "id", "epoch", "index", "kind", "reason") if name in values}
 
 
 def cut_back(run_folder: Path, step: int) -> None:

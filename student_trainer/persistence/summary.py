@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Shares:
+class TimeShares:
     """Parts of the time that steps and checkpoints took, each between 0 and 1."""
 
     outage: float
@@ -99,7 +99,7 @@ def verdict(lines: list[Metrics]) -> str:
     return outage + _bound(shares, steps)
 
 
-def _bound(shares: Shares, steps: list[Metrics]) -> str:
+def _bound(shares: TimeShares, steps: list[Metrics]) -> str:
     asked = "pipeline/window" in steps[-1]
     if shares.checkpoint >= max(MUCH, shares.waited):
         return f"checkpoint-bound: the run stood still for checkpoints {shares.checkpoint:.0%}; raise checkpoint_every"
@@ -116,13 +116,13 @@ def _bound(shares: Shares, steps: list[Metrics]) -> str:
     return f"student-bound: {waited}; add trainers to go faster"
 
 
-def _shares(steps: list[Metrics]) -> Shares:
+def _shares(steps: list[Metrics]) -> TimeShares:
     step, outage, waited, stream, checkpoint = (
         _sum(steps, name) for name in ("step", "outage", "waited", "stream", "checkpoint")
     )
     total = max(step + checkpoint, 1e-9)
     waited_else = (waited - outage) / max(total - outage, 1e-9)
-    return Shares(outage / total, waited_else, stream / total, checkpoint / total)
+    return TimeShares(outage / total, waited_else, stream / total, checkpoint / total)
 
 
 def _sum(steps: list[Metrics], name: str) -> float:

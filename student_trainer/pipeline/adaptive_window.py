@@ -1,27 +1,31 @@
-"""How far a run asks its teacher ahead: the rule by which the window sizes itself.
+"""How far a run asks its teacher ahead: congestion control (AIMD, here in whole steps) for the prefetch window.
 
-A window holds what is asked and not yet used. Little's law says how much a trainer that never waits needs: its demand,
-a worker's share of a step ÷ the seconds that a step takes when nothing is waited for, times the teacher's latency. Here
-with HEADROOM on the longest latency seen lately, and in whole steps. That holds while trainers are slower than their
-teacher. A teacher that is slower lets what it is asked queue, so that latency grows with the window and Little's law
-asks for ever more, though more buys nothing. Therefore, turn by turn, a turn being at least as many steps as the window
-reaches ahead, and FEW_STEPS, since answers come in bursts. A step whose answers were asked under another size, or in
-an outage, isn't counted, as its staleness tells:
+The window is the number of prompts asked and not yet used. By Little's law a trainer that never waits needs
 
-- Where steps hardly waited, the window falls to what Little's law asks for, by half at most.
-- Where they waited, it doubles, up to what Little's law asks for. Unless the seconds waited per step then fall by a
-  tenth at least, it goes back to where it was and rests. (So little, since too large a window costs a queue at the
-  teacher, and too small a one costs speed; not less, since it would grow by chance.)
-- A rest ends after REST_TURNS turns, or when the waiting changes by half a step: the window is halved and grows again
-  while that pays. So it also finds its size under a teacher that lost replicas and refuses what is too much.
+    needed = share of a step × ⌈HEADROOM × longest latency ÷ seconds of a step without waiting⌉
 
-One outage says nothing of the size: the turn begins anew. Another before a turn has passed, whose step used only what
-was asked since the first, may be the window's own doing, as a queue grew longer than answers are waited for: the size
-is halved and rests. So it is each time, until a whole turn passes without.
-The size is never below a step's share, and never above the most that may be held. The times are those of all workers
-together, so that all have the same window and none grows at another's cost.
+but under a teacher slower than its trainers latency grows with the window, and more buys nothing. So the window is
+changed once a round, and growth is kept only where it pays. A round is as many steps as the window reaches ahead,
+FEW_STEPS at least. A step counts if its answers were asked under the present size and it met no outage.
+
+| at the end of a round | state | then |
+|---|---|---|
+| waited at most HARDLY of a step | any | **settle**: size = needed, at most halved; forget baseline and cooldown |
+| waited more | after growth, waiting above PAYS of the baseline's | back to the baseline's size, **cool down** |
+| waited more | cooling down | after COOLDOWN_ROUNDS, or when waiting changed by CHANGED of a step: halve |
+| waited more | else, size below needed | **grow**: this is the baseline; size = min(2 × size, needed) |
+| waited more | else | **cool down** |
+
+| at a step that met an outage | then |
+|---|---|
+| the first since a whole round passed without | the round begins anew: one outage says nothing of the size |
+| another, in a step whose answers were asked since | halve and **cool down**: a queue that answers are not waited for |
+
+The size is never below a worker's share of a step, and never above the most that may be held. The times are those of
+all workers together, so that all have the same window and none grows at another's cost.
 """
 
+from collections.abc import Mapping
 from math import ceil
 from statistics import fmean
 from typing import NamedTuple
@@ -32,11 +36,11 @@ HARDLY = 0.02
 PAYS = 0.9
 """Growth pays where it leaves at most this share of the waiting."""
 CHANGED = 0.5
-"""The part of a step by which the waiting must change to end a rest."""
+"""The part of a step by which the waiting must change to end a cooldown."""
 FEW_STEPS = 16
-REST_TURNS = 16
+COOLDOWN_ROUNDS = 16
 FADES = 0.7
-"""What a turn leaves of the longest latency."""
+"""What a round leaves of the longest latency."""
 
 
 class StepSeen(NamedTuple):
@@ -50,81 +54,102 @@ class StepSeen(NamedTuple):
     outage_s: float
     staleness: float
 
+    @classmethod
+    def of(cls, metrics: Mapping[str, float]) -> "StepSeen":
+        """By the names of `learning/step_times.py`."""
+        return cls(
+            waited_s=metrics["time/waited_s"],
+            step_s=metrics["time/step_s"],
+            latency_s=metrics["pipeline/latency_s"],
+            outage_s=metrics["time/outage_s"],
+            staleness=metrics["pipeline/staleness"],
+        )
 
-class _Smaller(NamedTuple):
+
+class _Baseline(NamedTuple):
     """The size before growth, and the seconds waited per step there."""
 
     size: int
     waited_s: float
 
 
-class WindowSize:
+class AdaptiveWindow:
     """The window of a worker whose share of a step is `share` prompts: `size`, between that and `most`."""
 
     def __init__(self, share: int, most: int) -> None:
         self._share, self._most = max(1, min(share, most)), most
         self.size = min(2 * self._share, most)
         self._longest_s = 0.0
-        self._smaller: _Smaller | None = None
-        self._rest = 0
-        self._rests_at_s: float | None = None
-        self._turn: list[StepSeen] = []
+        self._baseline: _Baseline | None = None
+        self._cooldown = 0
+        self._cooldown_waited_s: float | None = None
+        self._round: list[StepSeen] = []
         self._steps_since = -1  # a change of the size, or an outage; and the first step waits for a start
         self._steps_since_outage: int | None = None
 
-    def see(self, step: StepSeen) -> int:
+    def observe(self, step: StepSeen) -> int:
         """The size after `step`."""
         self._steps_since += 1
         if self._steps_since_outage is not None:
             self._steps_since_outage += 1
         if step.outage_s:
-            self._see_outage(step.staleness)
+            self._outage(step.staleness)
         elif step.staleness < self._steps_since:
-            self._turn.append(step)
-            if len(self._turn) >= max(FEW_STEPS, ceil(self.size / self._share)):
-                self._decide()
-                self._turn, self._steps_since_outage = [], None
+            self._round.append(step)
+            if len(self._round) >= max(FEW_STEPS, ceil(self.size / self._share)):
+                self._end_round()
+                self._round, self._steps_since_outage = [], None
         return self.size
 
-    def _see_outage(self, staleness: float) -> None:
+    def _outage(self, staleness: float) -> None:
         if self._steps_since_outage is None:
             self._steps_since_outage = 0
         elif staleness < self._steps_since_outage:
             self._steps_since_outage = 0
             self._resize(self.size // 2)
-            self._take_rest(None)
-        self._turn, self._steps_since = [], 0
+            self._cool_down(None)
+        self._round, self._steps_since = [], 0
 
-    def _decide(self) -> None:
-        waited_s, step_s = (fmean(step[i] for step in self._turn) for i in (0, 1))
-        self._longest_s = max(FADES * self._longest_s, *(step.latency_s for step in self._turn))
+    def _end_round(self) -> None:
+        waited_s, step_s = (fmean(step[i] for step in self._round) for i in (0, 1))
+        self._longest_s = max(FADES * self._longest_s, *(step.latency_s for step in self._round))
         needed = self._needed(step_s - waited_s)
         if waited_s <= HARDLY * step_s:
-            self._smaller, self._rest = None, 0
-            self._resize(max(min(needed, self.size), self.size // 2))
-        elif self._smaller is not None and waited_s > PAYS * self._smaller.waited_s:
-            self._resize(self._smaller.size)
-            self._take_rest(self._smaller.waited_s)
-        elif self._rest:
-            self._rests_at_s = waited_s if self._rests_at_s is None else self._rests_at_s
-            changed = abs(waited_s - self._rests_at_s) > CHANGED * step_s
-            self._rest = 0 if changed else self._rest - 1
-            if not self._rest:
-                self._resize(self.size // 2)
-        elif (larger := min(2 * self.size, needed)) > self.size:
-            self._smaller = _Smaller(self.size, waited_s)
-            self._resize(larger)
+            self._settle(needed)
+        elif self._baseline is not None and waited_s > PAYS * self._baseline.waited_s:
+            self._resize(self._baseline.size)
+            self._cool_down(self._baseline.waited_s)
+        elif self._cooldown:
+            self._go_on_cooling(waited_s, step_s)
+        elif min(2 * self.size, needed) > self.size:
+            self._grow(needed, waited_s)
         else:
-            self._take_rest(waited_s)
+            self._cool_down(waited_s)
 
     def _needed(self, busy_s: float) -> int:
         """Little's law, in whole steps, within the bounds."""
         steps = ceil(HEADROOM * self._longest_s / max(busy_s, 1e-9))
         return max(self._share, min(self._share * steps, self._most))
 
-    def _take_rest(self, waited_s: float | None) -> None:
-        """Rest, which ends when the waiting changes from `waited_s`; from that of the next turn if that is None."""
-        self._smaller, self._rest, self._rests_at_s = None, REST_TURNS, waited_s
+    def _settle(self, needed: int) -> None:
+        self._baseline, self._cooldown = None, 0
+        self._resize(max(min(needed, self.size), self.size // 2))
+
+    def _grow(self, needed: int, waited_s: float) -> None:
+        self._baseline = _Baseline(self.size, waited_s)
+        self._resize(min(2 * self.size, needed))
+
+    def _cool_down(self, waited_s: float | None) -> None:
+        """Keep the size; `waited_s` is the waiting whose change ends that, the next round's if None."""
+        self._baseline, self._cooldown, self._cooldown_waited_s = None, COOLDOWN_ROUNDS, waited_s
+
+    def _go_on_cooling(self, waited_s: float, step_s: float) -> None:
+        if self._cooldown_waited_s is None:
+            self._cooldown_waited_s = waited_s
+        changed = abs(waited_s - self._cooldown_waited_s) > CHANGED * step_s
+        self._cooldown = 0 if changed else self._cooldown - 1
+        if not self._cooldown:
+            self._resize(self.size // 2)
 
     def _resize(self, size: int) -> None:
         size = max(self._share, size)

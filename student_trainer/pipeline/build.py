@@ -2,36 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from math import ceil
 
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from common.calls import TeacherCalls
-from common.client import read_token
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
+from common.teacher_client.handshake import Handshake
+from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
+from common.teacher_client.revisions import Revisions
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.pipeline.example_builders import AnsweredMaker, RecordedMaker
-from student_trainer.pipeline.example_source import Source, Supply
-from student_trainer.pipeline.questions import Questioner
-from student_trainer.pipeline.recorded_teacher import Answers
+from student_trainer.distributed.stop import unless_stopped
+from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder
+from student_trainer.pipeline.example_source import ExampleSource
+from student_trainer.pipeline.prefetch_limits import PrefetchLimits
+from student_trainer.pipeline.recorded_teacher import RecordedTeacher
 from student_trainer.pipeline.stopwatch import Stopwatch
-from student_trainer.pipeline.teacher_news import NO_COUNTS, Counts, Newsagent
+from student_trainer.pipeline.teacher_revision import recall, remember
 from student_trainer.record.store import RecordReader, RecordWriter
-from student_trainer.settings import TeacherSettings, TrainSettings
-from student_trainer.teacher.handshake import Handshake, Reader
-from student_trainer.teacher.pool import Connect, TeacherPool, open_pool
-from student_trainer.teacher.revisions import Revisions, recall, remember
+from student_trainer.settings import LiveTeacherSettings, TrainSettings
 
 PROBE_PROMPTS = 8
 """Most prompts that the alignment is probed on; the first is enough unless the teacher ends its completion early."""
-
-
-def connect(settings: TeacherSettings) -> TeacherCalls:
-    """What asks the endpoint that the settings name, once per call."""
-    (url,) = settings.urls
-    return TeacherCalls(url, read_token(settings.token_file), settings.timeout_s)
 
 
 @contextmanager
@@ -42,8 +34,8 @@ def open_source(
     vocabulary_size: int,
     rank: int,
     workers: int,
-    connect: Connect = connect,
-) -> Iterator[Source]:
+    connect: Connect = connect_http,
+) -> Iterator[ExampleSource]:
     """Open the source that `settings` choose; a live teacher must first pass the handshake.
 
     `vocabulary_size` is the student's, `rank` this worker's, of `workers`.
@@ -55,30 +47,40 @@ def open_source(
         )
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
-        reading, share = Stopwatch(), ceil(settings.batch_size / workers)
-        if settings.teacher is None:
-            yield Source(settings, stream, Supply(RecordedMaker(renderer, reading), reading), share, portal, stack)
-            return
-        teacher = revision = None
-        revisions = Revisions(settings.teacher.on_new_revision, recall(settings.run_folder))
-        if settings.teacher.source != "record":
-            reader = Reader(renderer.fingerprint, vocabulary_size, settings.data.max_length)
-            handshake = Handshake(settings.teacher, reader, _probe_prompts(stream, renderer), revisions)
-            pool = open_pool(settings.teacher, settings.run_folder, connect, handshake.check)
-            teacher = stack.enter_context(portal.wrap_async_context_manager(pool))
-            handshake.begun, revision = True, revisions.newest
-            if rank == 0 and revisions.first is not None:
-                remember(settings.run_folder, revisions.first)
-        record, writer = _open_record(settings, settings.teacher, revision, rank, stack)
-        answers = Answers(record, teacher, writer, vocabulary_size, revisions)
-        questioner = Questioner(settings, settings.teacher, renderer)
-        maker = AnsweredMaker(questioner, answers, settings.completion.keep_length_cut, reading)
-        supply = Supply(maker, reading, teacher, Newsagent(partial(_counts, teacher, answers)))
-        yield Source(settings, stream, supply, share, portal, stack)
+        reading, pool, teacher = Stopwatch(), None, settings.teacher
+        limits = PrefetchLimits.of(teacher, ceil(settings.batch_size / workers))
+        builder: Builder = DatasetBuilder(renderer, reading)
+        if teacher is not None:
+            revisions = Revisions(teacher.on_new_revision, recall(settings.run_folder))
+            if teacher.source != "record":
+                prompts = _probe_prompts(stream, renderer)
+                handshake = Handshake(teacher, renderer, settings.data.max_length, prompts, revisions)
+                pool = _meet(settings, teacher, handshake, connect, portal, stack)
+                if rank == 0 and revisions.first is not None:
+                    remember(settings.run_folder, revisions.first)
+            record, writer = _open_record(settings, teacher, revisions.newest if pool else None, rank, stack)
+            answers = RecordedTeacher(record, pool, writer, revisions)
+            builder = DistillBuilder(settings, teacher, renderer, answers, vocabulary_size, reading)
+        yield ExampleSource(settings, stream, builder, reading, pool, limits, portal, stack)
+
+
+def _meet(
+    settings: TrainSettings,
+    teacher: LiveTeacherSettings,
+    handshake: Handshake,
+    connect: Connect,
+    portal: BlockingPortal,
+    stack: ExitStack,
+) -> TeacherPool:
+    """The live teacher, once it passed the handshake; StopAsked while it is waited for."""
+    opening = open_pool(teacher, handshake.check, connect)
+    pool: TeacherPool = stack.enter_context(portal.wrap_async_context_manager(opening))
+    portal.call(unless_stopped, settings.run_folder, handshake.meet, pool)
+    return pool
 
 
 def _open_record(
-    settings: TrainSettings, teacher: TeacherSettings, revision: str | None, rank: int, stack: ExitStack
+    settings: TrainSettings, teacher: LiveTeacherSettings, revision: str | None, rank: int, stack: ExitStack
 ) -> tuple[RecordReader, RecordWriter]:
     """What is replayed, and where answers of this run go: into its own record, which a live run begins with too."""
     own, live = settings.files.record, teacher.source == "live"
@@ -94,17 +96,12 @@ def _open_record(
     return record, writer
 
 
-def _counts(teacher: TeacherPool | None, answers: Answers) -> Counts:
-    counts = teacher.counts() if teacher else NO_COUNTS
-    return counts | {"rejected": counts["rejected"] + answers.rejected}
-
-
 def _probe_prompts(stream: PromptStream, renderer: Renderer) -> list[list[int]]:
     """The first PROBE_PROMPTS prompts that fit."""
     prompts: list[list[int]] = []
-    for _, row in stream.rows(0, range(len(stream))):
+    for index in range(len(stream)):
         with suppress(DoesNotFit):
-            prompts.append(renderer.prompt_ids(row))
+            prompts.append(renderer.prompt_ids(stream.row(0, index)))
         if len(prompts) == PROBE_PROMPTS:
             break
     if not prompts:

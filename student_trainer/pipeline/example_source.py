@@ -1,50 +1,67 @@
-"""Where a step's examples come from, once it is open (`opening.py`).
+"""Where a step's examples come from, once it is open (`build.py`).
 
-An event loop in a thread of its own reads rows, renders them and asks ahead, while the caller computes.
+An event loop in a thread of its own reads rows, builds their examples and so asks the teacher ahead, while the caller
+computes. One prompt's way: `_build` → `Builder.build` → `RecordedTeacher.get` → `TeacherPool.distill`.
 """
 
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from itertools import tee
+from typing import NamedTuple
 
 from anyio.from_thread import BlockingPortal
 
+from common.teacher_client.pool import Counts, TeacherPool
 from common.toolbench.rows import PromptRow
-from student_trainer.data.plan import UNANSWERED, Ahead, Example, StepExamples, StepPlan, Unused
+from student_trainer.data.plan import (
+    ANSWERED,
+    UNANSWERED,
+    Example,
+    Key,
+    PrefetchStats,
+    StepExamples,
+    StepPlan,
+    TeacherStats,
+    Unused,
+)
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.stop import unless_stopped
-from student_trainer.pipeline.adaptive_window import StepSeen, WindowSize
-from student_trainer.pipeline.example_builders import Maker
-from student_trainer.pipeline.prefetch import Window
-from student_trainer.pipeline.step_prefetcher import Lookahead, Outcome, Taken
+from student_trainer.pipeline.adaptive_window import StepSeen
+from student_trainer.pipeline.example_builders import Builder
+from student_trainer.pipeline.prefetch import OrderedPrefetcher
+from student_trainer.pipeline.prefetch_limits import PrefetchLimits
 from student_trainer.pipeline.stopwatch import Stopwatch
-from student_trainer.pipeline.teacher_news import NO_NEWS, Newsagent, TeacherNews
-from student_trainer.record.store import Key
 from student_trainer.settings import TrainSettings
-from student_trainer.teacher.pool import TeacherPool
 
 VALIDATION_EPOCH = -1
+NO_COUNTS: Counts = dict.fromkeys(("retries", "rejected", "opened", "outage_s"), 0)
+Outcome = Example | Unused
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Supply:
-    """What makes examples of rows."""
+@dataclass
+class _Asked:
+    """What is known of a plan's requests so far."""
 
-    maker: Maker
-    reading: Stopwatch
-    """Runs while rows are read and rendered."""
-    teacher: TeacherPool | None = None
-    """None where no live teacher is asked."""
-    newsagent: Newsagent | None = None
-    """None where examples need no teacher's answers."""
+    in_step: int
+    """The step under way when the first was asked for."""
+    latency_s: float = 0.0
+    """The longest so far."""
 
 
-class Source:
+class _Item(NamedTuple):
+    """A prompt's place, and its row where that isn't the stream's."""
+
+    asked: _Asked
+    key: Key
+    row: PromptRow | None = None
+
+
+class ExampleSource:
     """An open source of examples.
 
     Every call may raise UserError (teacher down, request refused, record incomplete), or StopAsked while it waits.
@@ -54,97 +71,124 @@ class Source:
         self,
         settings: TrainSettings,
         stream: PromptStream,
-        supply: Supply,
-        share: int,
+        builder: Builder,
+        reading: Stopwatch,
+        teacher: TeacherPool | None,
+        limits: PrefetchLimits,
         portal: BlockingPortal,
         stack: ExitStack,
     ) -> None:
-        """`share` is this worker's of a step; `stack` closes before what `supply` needs."""
-        self._stream, self._supply, self._portal, self._stack = stream, supply, portal, stack
+        """`reading` runs while rows are read and rendered; `teacher` is None where no live one is asked; `stack` closes
+        before what the others need.
+        """
+        self._distils = settings.teacher is not None
+        self._stream, self._builder, self._reading, self._teacher = stream, builder, reading, teacher
+        self._limits, self._portal, self._stack = limits, portal, stack
         self._run_folder = settings.run_folder
-        fixed = settings.teacher.window if settings.teacher else None
-        self._limit = fixed or (settings.teacher.max_window if settings.teacher else 2 * share)
-        self._rule = None if fixed or supply.teacher is None else WindowSize(share, self._limit)
-        self._size = self._rule.size if self._rule else fixed or min(2 * share, self._limit)
-        self._most = settings.teacher.max_window if settings.teacher else self._limit
-        self._lookahead: Lookahead | None = None
-        self._read_s = 0.0
+        self._step = 0  # the one that takes, or whose examples are in use
+        self._asked: dict[int, _Asked] = {}
+        self._prefetcher: OrderedPrefetcher[_Item, Outcome] | None = None
+        self._read_s, self._counted = 0.0, NO_COUNTS
 
     def steps(self, plans: Iterable[StepPlan]) -> Iterator[StepExamples]:
         """One StepExamples per plan. Asking begins at once and goes on while the caller computes; plans are consumed
         lazily, as far ahead as the window reaches.
         """
-        lookahead = self._lookahead = self._portal.call(self._look_ahead, plans)
-        self._stack.callback(self._portal.call, lookahead.aclose)
-        return self._iterate(lookahead)
+        ahead, plans = tee(plans)
+        prefetcher = self._portal.call(self._prefetch, self._items(ahead))
+        self._prefetcher = prefetcher
+        self._stack.callback(self._portal.call, prefetcher.aclose)
+        return (self._take(prefetcher, plan) for plan in plans)
 
     def answer_rows(self, rows: Iterable[tuple[int, PromptRow]]) -> list[Example]:
-        """Examples of (position, row) pairs outside the stream, as epoch -1: the fixed validation slice.
+        """Examples of (index, row) pairs outside the stream, as epoch -1: the fixed validation slice.
 
         Rows that don't fit, that the teacher refuses, or whose completion was cut by length, are left out and logged.
         """
         examples = []
-        for outcome in self._portal.call(unless_stopped, self._run_folder, self._make_all, rows):
+        for outcome in self._portal.call(unless_stopped, self._run_folder, self._answer_all, rows):
             if isinstance(outcome, Example):
                 examples.append(outcome)
             else:
                 log.warning("validation row %s is left out: %s", outcome.id, outcome.reason)
         return examples
 
-    def see(self, metrics: dict[str, float]) -> None:
-        """Learn from the metrics of a step how far to ask ahead; where settings fix that, nothing."""
-        if self._rule is None or self._lookahead is None:
-            return
-        names = ("time/waited_s", "time/step_s", "pipeline/latency_s", "time/outage_s", "pipeline/staleness")
-        self._size, before = self._rule.see(StepSeen(*(metrics[name] for name in names))), self._size
-        if self._size != before:
-            self._portal.start_task_soon(self._lookahead.resize, self._size)
+    def observe(self, seen: StepSeen) -> None:
+        """Learn from a step, as all workers met it, how far to ask ahead; where settings fix that, nothing."""
+        if self._limits.observe(seen) and self._prefetcher is not None:
+            self._portal.start_task_soon(self._prefetcher.resize, self._limits.size)
 
-    def _iterate(self, lookahead: Lookahead) -> Iterator[StepExamples]:
-        while True:
-            began = time.perf_counter()
-            taken = self._portal.call(unless_stopped, self._run_folder, lookahead.take)
-            if taken is None:
-                return
-            yield self._step(taken, began)
-
-    def _step(self, taken: Taken, began: float) -> StepExamples:
-        waited_s = time.perf_counter() - began
-        unused = [outcome for outcome in taken.outcomes if isinstance(outcome, Unused)]
-        examples = [outcome for outcome in taken.outcomes if isinstance(outcome, Example)]
-        read_s, news = self._supply.reading.seconds, self._news(len(examples), unused)
+    def _take(self, prefetcher: OrderedPrefetcher[_Item, Outcome], plan: StepPlan) -> StepExamples:
+        began = time.perf_counter()
+        outcomes, prefetch = self._portal.call(unless_stopped, self._run_folder, self._outcomes, prefetcher, plan)
+        waited_s, read_s = time.perf_counter() - began, self._reading.seconds
         stream_s, self._read_s = read_s - self._read_s, read_s
-        return StepExamples(taken.plan, examples, unused, began, waited_s, stream_s, self._ahead(taken), news)
+        examples = [outcome for outcome in outcomes if isinstance(outcome, Example)]
+        unused = [outcome for outcome in outcomes if isinstance(outcome, Unused)]
+        return StepExamples(
+            plan=plan,
+            examples=examples,
+            unused=unused,
+            began=began,
+            waited_s=waited_s,
+            stream_s=stream_s,
+            prefetch=prefetch if self._teacher else None,
+            teacher=self._teacher_stats(len(examples), unused),
+        )
 
-    def _news(self, used: int, unused: list[Unused]) -> TeacherNews:
-        if self._supply.newsagent is None:
-            return NO_NEWS
-        unanswered = tuple(prompt.reason for prompt in unused if prompt.kind in UNANSWERED)
-        cut = sum(prompt.kind == "cut_by_length" for prompt in unused)
-        return TeacherNews(used + cut + len(unanswered), unanswered, self._supply.newsagent.news())
+    async def _outcomes(
+        self, prefetcher: OrderedPrefetcher[_Item, Outcome], plan: StepPlan
+    ) -> tuple[list[Outcome], PrefetchStats]:
+        """What became of a plan's prompts, in their order, and how far ahead asking was when the step took them."""
+        self._step = plan.step
+        window, in_flight, ready = prefetcher.size, prefetcher.in_flight, prefetcher.ready
+        outcomes = [await anext(prefetcher) for _ in plan.indices]
+        asked = self._asked.pop(plan.step, _Asked(plan.step))
+        stats = PrefetchStats(
+            window=window,
+            window_limit=self._limits.limit,
+            in_flight=in_flight,
+            ready=ready,
+            latency_s=asked.latency_s,
+            staleness=plan.step - asked.in_step,
+            replicas=self._teacher.replicas() if self._teacher else None,
+        )
+        return outcomes, stats
 
-    def _ahead(self, taken: Taken) -> Ahead | None:
-        if self._supply.teacher is None:
+    def _teacher_stats(self, used: int, unused: list[Unused]) -> TeacherStats | None:
+        """What became of the plan's prompts at the teacher, live or recorded, and what it met with since the last."""
+        if not self._distils:
             return None
-        return Ahead(
-            taken.window, self._limit, taken.in_flight, taken.ready, taken.latency_s, taken.staleness,
-            self._supply.teacher.replicas(),
-        )  # fmt: skip
+        unanswered = tuple(prompt.reason for prompt in unused if prompt.kind in UNANSWERED)
+        answered = used + sum(prompt.kind in ANSWERED for prompt in unused)
+        counts, before = self._teacher.counts() if self._teacher else NO_COUNTS, self._counted
+        self._counted = counts
+        new = {name: count - before[name] for name, count in counts.items()}
+        return TeacherStats(answered + len(unanswered), unanswered, new)
 
-    async def _look_ahead(self, plans: Iterable[StepPlan]) -> Lookahead:
-        return Lookahead(plans, self._make, self._size, self._most)
+    async def _prefetch(self, items: Iterable[_Item]) -> OrderedPrefetcher[_Item, Outcome]:
+        return OrderedPrefetcher(items, self._build, self._limits.size, self._limits.most)
 
-    async def _make(self, key: Key) -> Outcome:
-        with self._supply.reading:
-            ((_, row),) = self._stream.rows(key.epoch, range(key.position, key.position + 1))
-        return await self._supply.maker.make(key, row)
+    def _items(self, plans: Iterable[StepPlan]) -> Iterator[_Item]:
+        for plan in plans:
+            self._step = self._step or plan.step  # what is asked before the first step is asked in it
+            asked = self._asked[plan.step] = _Asked(self._step)
+            for index in plan.indices:
+                yield _Item(asked, Key(plan.epoch, index))
 
-    async def _make_all(self, rows: Iterable[tuple[int, PromptRow]]) -> list[Outcome]:
-        def make(pair: tuple[int, PromptRow]) -> Coroutine[Any, Any, Outcome]:
-            return self._supply.maker.make(Key(VALIDATION_EPOCH, pair[0]), pair[1])
+    async def _build(self, item: _Item) -> Outcome:
+        began, row = time.perf_counter(), item.row
+        if row is None:
+            with self._reading:
+                row = self._stream.row(item.key.epoch, item.key.index)
+        outcome = await self._builder.build(item.key, row)
+        item.asked.latency_s = max(item.asked.latency_s, time.perf_counter() - began)
+        return outcome
 
-        window = Window(rows, make, self._size, self._most)
+    async def _answer_all(self, rows: Iterable[tuple[int, PromptRow]]) -> list[Outcome]:
+        items = (_Item(_Asked(0), Key(VALIDATION_EPOCH, index), row) for index, row in rows)
+        prefetcher = await self._prefetch(items)
         try:
-            return [outcome async for outcome in window]
+            return [outcome async for outcome in prefetcher]
         finally:
-            await window.aclose()
+            await prefetcher.aclose()

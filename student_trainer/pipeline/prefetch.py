@@ -1,4 +1,4 @@
-"""The bounded window: work done ahead of its reader, handed over in order."""
+"""Prefetching in order: work begun ahead of its reader, within a bounded window."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
-class Window(Generic[Key, Result]):
+class OrderedPrefetcher(Generic[Key, Result]):
     """An async iterator over `work(key)` in the order of `keys`, of which at most `size` are begun and not yet taken.
 
     While its reader waits for a slow one, those that are ready behind it do not count: work goes on, but for no more
@@ -45,7 +45,7 @@ class Window(Generic[Key, Result]):
         self._size = size
         self._fill()
 
-    def __aiter__(self) -> "Window[Key, Result]":
+    def __aiter__(self) -> "OrderedPrefetcher[Key, Result]":
         return self
 
     async def __anext__(self) -> Result:

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from common import wire
 from common.errors import UserError
 from common.files import file_in_place
-from student_trainer.record.segments import COMPACTED, VERSION, Key, Place, Segment, check_version, held, record_schema
+from student_trainer.data.plan import Key
+from student_trainer.record.segments import COMPACTED, KEY, Place, Segment, check_version, held, record_schema
 
 GROUP_BYTES = 2**20
 """Raw bytes of a row group: what is read for a single answer."""
@@ -31,7 +32,7 @@ ROW_BITS = 24
 """An answer's place is its row group above so many bits, and its row there."""
 ZSTD_LEVEL = 1
 SPLIT_COLUMNS = ("token_ids", "token_logprobs", "topk_ids", "topk_logprobs", "tail_logprob")
-REPEATED_COLUMNS = ["schema_version", "model", "revision", "finish_reason", "error", "epoch", "sample"]
+REPEATED_COLUMNS = ["schema_version", "model", "revision", "finish_reason", "error", "epoch", "failure"]
 
 
 def compact(segment: Path) -> bool:
@@ -58,7 +59,7 @@ class Compacted:
 
     def __init__(self, path: Path) -> None:
         self._file = pq.ParquetFile(path, page_checksum_verification=True)
-        check_version(path, self._file.schema_arrow, VERSION)
+        check_version(path, self._file.schema_arrow)
         if (got := self._file.schema_arrow.metadata[b"schema_version"].decode()) != str(wire.SCHEMA_VERSION):
             raise UserError(f"{path}: got schema version {got}, this reader knows {wire.SCHEMA_VERSION}; update it")
         self._group = lru_cache(GROUPS_IN_MEMORY)(self._read_group)
@@ -66,11 +67,9 @@ class Compacted:
     def places(self) -> Iterator[Place]:
         """Places of the answers, in the order of their keys."""
         for group in range(self._file.num_row_groups):
-            table = self._file.read_row_group(group, ["epoch", "position", "sample", "revision"], use_threads=False)
-            for row, (epoch, position, sample, revision) in enumerate(
-                zip(*(column.to_pylist() for column in table.columns), strict=True)
-            ):
-                yield Place(Key(epoch, position, sample), revision, group << ROW_BITS | row)
+            table = self._file.read_row_group(group, [*KEY, "revision"], use_threads=False)
+            for row, (*key, revision) in enumerate(zip(*(column.to_pylist() for column in table.columns), strict=True)):
+                yield Place(Key(*key), revision, group << ROW_BITS | row)
 
     def read(self, at: int) -> tuple[pa.RecordBatch, int]:
         """The batch that holds the answer at `at`, and its row there; ArrowException or OSError when it is damaged."""
@@ -111,7 +110,7 @@ def _groups(answers: list[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
 
 
 def _key(answer: pa.RecordBatch) -> tuple[int, ...]:
-    return tuple(answer.column(name)[0].as_py() for name in Key._fields)
+    return tuple(answer.column(name)[0].as_py() for name in KEY)
 
 
 def _packed(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -16,30 +16,22 @@ import pyarrow as pa
 
 from common import wire
 from common.errors import UserError
+from student_trainer.data.plan import Key
 
-VERSION = "2"
-VERSION_WITHOUT_SAMPLE = "1"
-"""Of earlier releases: the key has no sample, which is 0."""
+VERSION = "3"
 SEGMENT, COMPACTED = ".arrows", ".parquet"
-KEY_FIELDS = [
+ENTRY_FIELDS = [
     pa.field("epoch", pa.int32(), nullable=False),
-    pa.field("position", pa.int64(), nullable=False),
-    pa.field("sample", pa.int32(), nullable=False),
+    pa.field("index", pa.int64(), nullable=False),
     pa.field("request", pa.string(), nullable=False),
+    pa.field("failure", pa.string()),
 ]
-SAMPLE = 2
+"""What an entry holds beside the answer: its key, the digest of what was asked, and why there is no answer, if so."""
+KEY = ("epoch", "index")
 HEAD_BYTES = 4096
 """More than the schema takes: a longer file whose schema can't be read wasn't torn by a crash."""
 
 log = logging.getLogger(__name__)
-
-
-class Key(NamedTuple):
-    """A completion's place in the global order; epoch -1 is the validation slice."""
-
-    epoch: int
-    position: int
-    sample: int = 0
 
 
 class Place(NamedTuple):
@@ -50,10 +42,9 @@ class Place(NamedTuple):
     at: int
 
 
-def record_schema(wire_schema: pa.Schema, version: str = VERSION) -> pa.Schema:
-    """A segment's schema: the key, then the columns of `wire_schema`."""
-    fields = [field for field in KEY_FIELDS if version == VERSION or field.name != "sample"]
-    return pa.schema([*fields, *wire_schema], {**wire_schema.metadata, "record": version})
+def record_schema(wire_schema: pa.Schema) -> pa.Schema:
+    """A segment's schema: ENTRY_FIELDS, then the columns of `wire_schema`."""
+    return pa.schema([*ENTRY_FIELDS, *wire_schema], {**wire_schema.metadata, "record": VERSION})
 
 
 def stems(folder: Path) -> list[Path]:
@@ -131,8 +122,8 @@ class Segment:
     def places(self) -> Iterator[Place]:
         """Places of the whole answers, in the order of their arrival."""
         for at, batch in self.batches():
-            epoch, position, sample = (batch.column(i)[0].as_py() for i in range(3))
-            yield Place(Key(epoch, position, sample), batch.column("revision")[0].as_py(), at)
+            key = Key(*(batch.column(name)[0].as_py() for name in KEY))
+            yield Place(key, batch.column("revision")[0].as_py(), at)
 
     def read(self, at: int) -> tuple[pa.RecordBatch, int]:
         """The batch that holds the answer at `at`, and its row there; ArrowException or OSError when it is damaged."""
@@ -157,8 +148,7 @@ class Segment:
             at = after
 
     def _read_batch(self) -> pa.RecordBatch:
-        batch = pa.ipc.read_record_batch(pa.ipc.read_message(self._file), self._schema)
-        return batch if "sample" in batch.schema.names else _with_sample(batch)
+        return pa.ipc.read_record_batch(pa.ipc.read_message(self._file), self._schema)
 
     def _read_schema(self) -> pa.Schema:
         """The segment's schema, or the empty one where a crash tore its head."""
@@ -168,35 +158,19 @@ class Segment:
             if self._file.size() > HEAD_BYTES:
                 raise OSError(f"the head of {self._path} is damaged") from None
             return pa.schema([])
-        version = check_version(self._path, schema, VERSION, VERSION_WITHOUT_SAMPLE)
-        keys = len(KEY_FIELDS) - (version != VERSION)
+        check_version(self._path, schema)
         try:
-            wire.check_schema(pa.schema(list(schema)[keys:], schema.metadata))
+            wire.check_schema(pa.schema(list(schema)[len(ENTRY_FIELDS) :], schema.metadata))
         except wire.WireError as error:
             raise UserError(f"{self._path}: {error}") from None
         return schema
 
 
-def check_version(path: Path, schema: pa.Schema, *known: str) -> str:
-    """The version that `schema` names.
-
-    Raises UserError when it isn't a known one.
-    """
+def check_version(path: Path, schema: pa.Schema) -> None:
+    """Raise UserError when `schema` names another version of the record."""
     version = (schema.metadata or {}).get(b"record", b"none").decode(errors="replace")
-    if version not in known:
-        raise UserError(
-            f"{path} is a record of version {version}, this reader knows {' and '.join(known)}; update the older side"
-        )
-    return version
-
-
-def _with_sample(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = list(batch.columns)
-    columns.insert(SAMPLE, pa.array([0] * batch.num_rows, pa.int32()))
-    fields = list(batch.schema)
-    fields.insert(SAMPLE, KEY_FIELDS[SAMPLE])
-    metadata = {**batch.schema.metadata, b"record": VERSION.encode()}
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata))
+    if version != VERSION:
+        raise UserError(f"{path} is a record of version {version}, this reader knows {VERSION}; update the older side")
 
 
 def _start(stem: Path) -> int:

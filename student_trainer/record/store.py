@@ -15,26 +15,25 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import pyarrow as pa
 
 from common import wire
 from common.api import DistillRequest
 from common.errors import UserError
+from common.teacher_client.failures import FailureKind
+from student_trainer.data.plan import Key
 from student_trainer.record.compaction import Compacted, compact
 from student_trainer.record.segments import (
     COMPACTED,
-    KEY_FIELDS,
+    ENTRY_FIELDS,
     SEGMENT,
-    Key,
     Segment,
     SegmentWriter,
     record_schema,
     stems,
 )
-
-__all__ = ["Key", "RecordReader", "RecordWriter", "digest"]
 
 SEGMENT_BYTES = 64 * 2**20
 """Size at which a segment is closed and compacted."""
@@ -44,6 +43,13 @@ PART_BITS = 44
 """A place is the number of its part above so many bits, and what that part reads the answer by."""
 
 log = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """An answer as it is recorded: with `failure`, why there is none, and then `answer.error` is the reason."""
+
+    answer: wire.TeacherAnswer
+    failure: FailureKind | None = None
 
 
 def digest(request: DistillRequest) -> str:
@@ -80,14 +86,14 @@ class RecordWriter:
     ) -> None:
         self.close(compact=error is None)
 
-    def append(self, key: Key, request: DistillRequest, answer: wire.TeacherAnswer) -> None:
-        """Append `answer` and hand it to the operating system.
+    def append(self, key: Key, request: DistillRequest, entry: Entry) -> None:
+        """Append `entry` and hand it to the operating system.
 
         Raises UserError when it can't be written.
         """
-        values = [*key, digest(request)]
-        columns = [pa.array([value], field.type) for value, field in zip(values, KEY_FIELDS, strict=True)]
-        columns += wire.to_batch(answer, self._wire_schema).columns
+        values = [key.epoch, key.index, digest(request), entry.failure]
+        columns = [pa.array([value], field.type) for value, field in zip(values, ENTRY_FIELDS, strict=True)]
+        columns += wire.to_batch(entry.answer, self._wire_schema).columns
         try:
             self._segment = self._segment or self._open()
             size = self._segment.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
@@ -131,9 +137,13 @@ class RecordWriter:
 class RecordReader:
     """Finds recorded answers; holds places in memory, never answers.
 
-    `revision` is the live teacher's: where a place has answers of several, its own count first, then the latest
-    start's. With `only_same`, answers to another request or of another revision, those that failed, and those that a
-    later start asked again, as it met another revision, count as missing: what is used is always the latest.
+    `revision` is the live teacher's. Where a place has answers of several revisions, one of `revision` counts first,
+    else that of the latest start. With `only_same` an answer counts as missing, so that it is asked for again,
+
+    - if it is to another request, or of another revision than `revision`;
+    - if it failed;
+    - if a later start recorded an answer of another revision at its place.
+
     Raises UserError when a part was written by another version.
     """
 
@@ -150,8 +160,8 @@ class RecordReader:
         """Places, counted for each revision."""
         return sum(map(len, self._index.values()))
 
-    def find(self, key: Key, request: DistillRequest) -> wire.TeacherAnswer | None:
-        """The recorded answer to `request`, or None, as for one that is damaged.
+    def find(self, key: Key, request: DistillRequest) -> Entry | None:
+        """The recorded entry of `request`, or None, as for one that is damaged.
 
         Raises UserError when another request was recorded for `key`, unless that counts as missing.
         """
@@ -159,12 +169,13 @@ class RecordReader:
         if batch is None:
             return None
         if batch.column("request")[0].as_py() == digest(request):
-            (answer,) = wire.from_batch(batch.select(batch.schema.names[len(KEY_FIELDS) :]))
-            return None if self._only_same and answer.error is not None else answer
+            (answer,) = wire.from_batch(batch.select(batch.schema.names[len(ENTRY_FIELDS) :]))
+            failure = batch.column("failure")[0].as_py()
+            return None if self._only_same and failure is not None else Entry(answer, failure)
         if self._only_same:
             return None
         raise UserError(
-            f"the record holds the answer to another request at epoch {key.epoch}, position {key.position}; replay "
+            f"the record holds the answer to another request at epoch {key.epoch}, index {key.index}; replay "
             "it with the data, model, seeds, sampling and top_k that it was made with, or set teacher.source: live"
         )
 
@@ -188,7 +199,7 @@ class RecordReader:
                 failure = error
                 self._part.cache_clear()
                 self._add(place >> PART_BITS)
-        log.warning("left out of the record, as if missing: epoch %d, position %d: %s", key[0], key[1], failure)
+        log.warning("left out of the record, as if missing: epoch %d, index %d: %s", key.epoch, key.index, failure)
         return None
 
     def _place(self, key: Key) -> int | None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from common.api import ServedModel
 from common.errors import UserError
-from teacher_server.adapters.registry import AdapterRegistry, Expert
-from teacher_server.adapters.store import AdapterFolder, Placed
+from teacher_server.adapters.registry import AdapterRegistry, LoadedAdapter
+from teacher_server.adapters.store import AdapterStore, StoredAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -19,17 +19,15 @@ FOLLOW_S = 2.0
 """Seconds between two looks at what other replicas loaded."""
 
 
-class AdapterControl:
+class AdapterManager:
     """Puts and deletes aliases of one replica's `registry`, and keeps up with the other replicas'.
 
     `clients` are the names of those who may change something, None if everybody may.
     """
 
-    def __init__(
-        self, registry: AdapterRegistry, folder: AdapterFolder, clients: tuple[str, ...] | None = None
-    ) -> None:
+    def __init__(self, registry: AdapterRegistry, store: AdapterStore, clients: tuple[str, ...] | None = None) -> None:
         self._registry = registry
-        self._folder = folder
+        self._store = store
         self.clients = clients
         self._followed: tuple[int, ...] = ()
 
@@ -38,27 +36,27 @@ class AdapterControl:
 
         Raises OutsideRoot, NoFolder, NoRoom, or another UserError when it can't be served.
         """
-        path = self._folder.locate(relative)
+        path = self._store.locate(relative)
 
-        def publish(expert: Expert) -> None:
-            self._folder.record(alias, Placed(path=relative, revision=expert.name))
+        def publish(adapter: LoadedAdapter) -> None:
+            self._store.record(alias, StoredAdapter(path=relative, revision=adapter.name))
 
         return await self._registry.put(alias, path, publish)
 
     async def delete(self, alias: str) -> None:
         """Serve `alias` no longer. Raises UnknownModel."""
-        await self._registry.delete(alias, lambda _: self._folder.record(alias, None))
+        await self._registry.delete(alias, lambda _: self._store.record(alias, None))
 
     async def catch_up(self) -> None:
         """Serve what the file says. What can't be served is logged, and tried again at the next look."""
-        version = self._folder.version()
+        version = self._store.version()
         if version == self._followed:
             return
         problems = 0
-        aliases = self._folder.aliases()
-        for alias, placed in sorted(aliases.items(), key=lambda item: item[1] is not None):  # deletions make room
+        aliases = self._store.aliases()
+        for alias, stored in sorted(aliases.items(), key=lambda item: item[1] is not None):  # deletions make room
             try:
-                await self._follow(alias, placed)
+                await self._follow(alias, stored)
             except UserError as error:
                 problems += 1
                 logger.error("this replica can't follow the others: %s", error)
@@ -74,24 +72,28 @@ class AdapterControl:
             except Exception:  # whatever it was, this replica must go on following
                 logger.exception("this replica can't follow the others")
 
-    async def _follow(self, alias: str, placed: Placed | None) -> None:
+    async def _follow(self, alias: str, stored: StoredAdapter | None) -> None:
         content = self._registry.content_of(alias)
-        if placed is None:
+        if stored is None:
             if content is not None:
-                await self._registry.delete(alias, self._expect(alias, placed))
-        elif content != placed.revision:
-            await self._registry.put(alias, self._folder.locate(placed.path), self._expect(alias, placed))
+                await self._registry.delete(alias, self._expect(alias, stored))
+        elif content != stored.revision:
+            await self._registry.put(alias, self._store.locate(stored.path), self._expect(alias, stored))
 
-    def _expect(self, alias: str, placed: Placed | None) -> Callable[[Expert | None], None]:
-        """Prevents what was overtaken meanwhile, and the switch to other content than the other replica loaded."""
+    def _expect(self, alias: str, stored: StoredAdapter | None) -> Callable[[LoadedAdapter | None], None]:
+        """What to call before a switch of `alias` to what the other replicas serve. It raises UserError
 
-        def compare(expert: Expert | None) -> None:
-            if self._folder.aliases().get(alias) != placed:
+        - when they changed the alias again in the meantime: the next look follows that change instead;
+        - when the folder holds other weights by now than the replica that was asked loaded from it.
+        """
+
+        def compare(adapter: LoadedAdapter | None) -> None:
+            if self._store.aliases().get(alias) != stored:
                 raise UserError(f"adapter {alias}: changed again while it was followed")
-            if expert is None or placed is None or expert.name == placed.revision:
+            if adapter is None or stored is None or adapter.name == stored.revision:
                 return
             raise UserError(
-                f"adapter {alias}: {placed.path} holds {expert.name}, elsewhere {placed.revision} was loaded from it; "
+                f"adapter {alias}: {stored.path} holds {adapter.name}, elsewhere {stored.revision} was loaded from it; "
                 "PUT it again, better under a new path"
             )
 

@@ -1,6 +1,6 @@
-"""Experts by name: an alias points to weights that never change, and is switched while requests in flight finish.
+"""Adapters by name: an alias points to weights that never change, and is switched while requests in flight finish.
 
-An expert's internal name is the hash of its content. vLLM keys its prefix cache by that name, so that other weights
+An adapter's internal name is the hash of its content. vLLM keys its prefix cache by that name, so that other weights
 under the same alias never meet the cached tokens of the old ones.
 """
 
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from common.api import ServedModel
 from common.errors import UserError
-from teacher_server.engine import model_files
+from teacher_server.adapters import peft_files
 
 
 class UnknownModel(UserError):
@@ -27,8 +27,8 @@ class NoRoom(UserError):
 
 
 @dataclass(frozen=True)
-class Expert:
-    """An adapter's weights, loaded; other weights are another expert."""
+class LoadedAdapter:
+    """An adapter's weights, loaded; other weights are another one."""
 
     name: str  # hash of the content
     number: int  # of this load, never given twice
@@ -36,37 +36,37 @@ class Expert:
 
 
 class AdapterLoader(Protocol):
-    """What puts experts into an engine and takes them out."""
+    """What puts adapters into an engine and takes them out."""
 
-    async def load(self, alias: str, expert: Expert) -> None:
-        """Make `expert` ready to answer, warmed up. Raises UserError when the engine can't serve it."""
+    async def load(self, alias: str, adapter: LoadedAdapter) -> None:
+        """Make `adapter` ready to answer, warmed up. Raises UserError when the engine can't serve it."""
         ...
 
-    async def unload(self, expert: Expert) -> None:
-        """Free what `expert` takes, if anything of it was loaded."""
+    async def unload(self, adapter: LoadedAdapter) -> None:
+        """Free what `adapter` takes, if anything of it was loaded."""
         ...
 
 
 def _hash(alias: str, path: Path) -> str:
-    model_files.check_adapter(alias, path)
-    return model_files.adapter_revision(path)
+    peft_files.check_files(alias, path)
+    return peft_files.revision_of(path)
 
 
-def _keep_to_itself(expert: Expert | None) -> None:
+def _keep_to_itself(adapter: LoadedAdapter | None) -> None:
     """An alias that nobody else has to hear of."""
 
 
 class AdapterRegistry:
-    """Which expert each alias means, which experts are loaded, and which of those requests still use."""
+    """Which adapter each alias means, which adapters are loaded, and which of those requests still use."""
 
     def __init__(self, loader: AdapterLoader, base: ServedModel, max_adapters: int) -> None:
-        """`max_adapters` aliases at most; the engine has room for one expert more, so that a new one loads first."""
+        """`max_adapters` aliases at most; the engine has room for one more, so that a new one loads first."""
         self.base = base
         self._loader = loader
         self._max_adapters = max_adapters
-        self._aliases: dict[str, Expert] = {}
-        self._loaded: dict[str, Expert] = {}
-        self._uses: Counter[Expert] = Counter()
+        self._aliases: dict[str, LoadedAdapter] = {}
+        self._loaded: dict[str, LoadedAdapter] = {}
+        self._uses: Counter[LoadedAdapter] = Counter()
         self._numbers = count(1)
         self._changing = asyncio.Lock()
         self._unloading: set[asyncio.Task[None]] = set()
@@ -79,35 +79,37 @@ class AdapterRegistry:
         """Hash of the weights behind `alias`; None where there are none."""
         return self._aliases[alias].name if alias in self._aliases else None
 
-    def revision_of(self, expert: Expert | None) -> str:
-        """`base`, or `base+expert`."""
-        return self.base.revision if expert is None else f"{self.base.revision}+{expert.name}"
+    def revision_of(self, adapter: LoadedAdapter | None) -> str:
+        """`base`, or `base+adapter`."""
+        return self.base.revision if adapter is None else f"{self.base.revision}+{adapter.name}"
 
     @contextmanager
-    def use(self, model: str) -> Iterator[Expert | None]:
+    def use(self, model: str) -> Iterator[LoadedAdapter | None]:
         """What `model` means now, None for the base; it stays loaded while the context lasts. Raises UnknownModel."""
         if model == self.base.name:
             yield None
             return
-        expert = self._aliases.get(model)
-        if expert is None:
+        adapter = self._aliases.get(model)
+        if adapter is None:
             raise UnknownModel(
                 f"the model {model!r} isn't served, or not any more; GET /v1/teacher lists those that are"
             )
-        self._uses[expert] += 1
+        self._uses[adapter] += 1
         try:
-            yield expert
+            yield adapter
         finally:
-            self._uses[expert] -= 1
-            if not self._uses[expert] and expert not in self._aliases.values():
+            self._uses[adapter] -= 1
+            if not self._uses[adapter] and adapter not in self._aliases.values():
                 task = asyncio.create_task(self._unload_when_unchanging())
                 self._unloading.add(task)
                 task.add_done_callback(self._unloading.discard)
 
-    async def put(self, alias: str, path: Path, publish: Callable[[Expert], None] = _keep_to_itself) -> ServedModel:
+    async def put(
+        self, alias: str, path: Path, publish: Callable[[LoadedAdapter], None] = _keep_to_itself
+    ) -> ServedModel:
         """Load what `path` holds and point `alias` to it; nothing happens when it points there already.
 
-        `publish` is called once the expert is loaded and before the switch, which its error prevents.
+        `publish` is called once the adapter is loaded and before the switch, which its error prevents.
         Raises UserError when the adapter can't be served, NoRoom when it would be one too many.
         """
         if alias == self.base.name:
@@ -116,16 +118,16 @@ class AdapterRegistry:
             self._check_names(alias)
             await self._unload_unused()
             content = await asyncio.to_thread(_hash, alias, path)
-            expert = self._loaded.get(content) or await self._load(alias, content, path)
+            adapter = self._loaded.get(content) or await self._load(alias, content, path)
             try:
-                publish(expert)
-                self._aliases[alias] = expert
+                publish(adapter)
+                self._aliases[alias] = adapter
             finally:
                 await self._unload_unused()
             return self._served(alias)
 
     async def delete(self, alias: str, publish: Callable[[None], None] = _keep_to_itself) -> None:
-        """Forget `alias`, unless `publish` raises; its expert is unloaded once no request uses it.
+        """Forget `alias`, unless `publish` raises; its adapter is unloaded once no request uses it.
 
         Raises UnknownModel.
         """
@@ -136,19 +138,19 @@ class AdapterRegistry:
             del self._aliases[alias]
             await self._unload_unused()
 
-    async def _load(self, alias: str, content: str, path: Path) -> Expert:
+    async def _load(self, alias: str, content: str, path: Path) -> LoadedAdapter:
         if len(self._loaded) > self._max_adapters:
             raise NoRoom("requests in flight still use an adapter that was replaced; try again when they have finished")
-        expert = Expert(content, next(self._numbers), path)
+        adapter = LoadedAdapter(content, next(self._numbers), path)
         try:
-            await self._loader.load(alias, expert)
+            await self._loader.load(alias, adapter)
             if await asyncio.to_thread(_hash, alias, path) != content:
                 raise UserError(f"adapter {alias}: {path} changed while it was loaded; write it, then load it")
         except BaseException:  # cancelled too: whatever came of the load must not keep its place
-            await self._loader.unload(expert)
+            await self._loader.unload(adapter)
             raise
-        self._loaded[content] = expert
-        return expert
+        self._loaded[content] = adapter
+        return adapter
 
     def _check_names(self, alias: str) -> None:
         if alias not in self._aliases and len(self._aliases) >= self._max_adapters:
@@ -163,9 +165,11 @@ class AdapterRegistry:
 
     async def _unload_unused(self) -> None:
         aliased = set(self._aliases.values())
-        for expert in [expert for expert in self._loaded.values() if expert not in aliased and not self._uses[expert]]:
-            await self._loader.unload(expert)
-            del self._loaded[expert.name], self._uses[expert]
+        for adapter in [
+            adapter for adapter in self._loaded.values() if adapter not in aliased and not self._uses[adapter]
+        ]:
+            await self._loader.unload(adapter)
+            del self._loaded[adapter.name], self._uses[adapter]
 
     def _served(self, alias: str) -> ServedModel:
         return ServedModel(name=alias, adapter=True, revision=self.revision_of(self._aliases[alias]))

@@ -9,15 +9,14 @@ from pydantic import Field
 
 from common.api import Body, ServedModel
 from common.errors import UserError
-from teacher_server.adapters.manager import AdapterControl
 from teacher_server.adapters.registry import NoRoom, UnknownModel
 from teacher_server.adapters.store import NoFolder, OutsideRoot
-from teacher_server.engine.protocol import Engine
-from teacher_server.http.errors import Refusal
+from teacher_server.engine.protocol import Adapters, Engine
+from teacher_server.http.errors import ApiError
 
 AdapterName = Annotated[str, Path(max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-_REFUSALS: dict[type[UserError], tuple[int, str]] = {
+_ERRORS: dict[type[UserError], tuple[int, str]] = {
     OutsideRoot: (403, "path_not_allowed"),
     NoFolder: (404, "path_not_found"),
     UnknownModel: (404, "model_not_found"),
@@ -39,7 +38,7 @@ class AdapterList(Body):
     adapters: list[ServedModel]
 
 
-def router(engine: Engine) -> APIRouter:
+def adapter_routes(engine: Engine) -> APIRouter:
     """Routes for the adapters of a started `engine`; they refuse where its settings don't allow any."""
     routes = APIRouter(prefix="/v1/adapters")
 
@@ -51,35 +50,35 @@ def router(engine: Engine) -> APIRouter:
     @routes.put("/{name}")
     async def put_adapter(name: AdapterName, place: AdapterPlace, request: Request) -> ServedModel:
         """Serve the adapter in `path` as `name`, in place of the one before, whose requests finish."""
-        with _refusing():
-            return await _control(engine, request).put(name, place.path)
+        with _errors_answered():
+            return await _adapters(engine, request).put(name, place.path)
 
     @routes.delete("/{name}", status_code=204)
     async def delete_adapter(name: AdapterName, request: Request) -> None:
         """Serve `name` no longer; its requests finish."""
-        with _refusing():
-            await _control(engine, request).delete(name)
+        with _errors_answered():
+            await _adapters(engine, request).delete(name)
 
     return routes
 
 
-def _control(engine: Engine, request: Request) -> AdapterControl:
+def _adapters(engine: Engine, request: Request) -> Adapters:
     if engine.adapters is None:
         message = "this teacher loads no adapters while it runs; start it with the setting adapter_loading.root"
-        raise Refusal(403, "adapter_loading_off", message)
+        raise ApiError(403, "adapter_loading_off", message)
     client, allowed = request.state.client, engine.adapters.clients
     if allowed is not None and client not in allowed:
-        message = f"the token named {client!r} may not change adapters; see adapter_loading.clients"
-        raise Refusal(403, "client_not_allowed", message)
+        message = f"the API key named {client!r} may not change adapters; see adapter_loading.clients"
+        raise ApiError(403, "client_not_allowed", message)
     return engine.adapters
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _errors_answered() -> Iterator[None]:
     """Turn what the user can mend into an answer."""
     try:
         yield
     except UserError as error:
-        status, code = next(refusal for kind, refusal in _REFUSALS.items() if isinstance(error, kind))
+        status, code = next(answer for kind, answer in _ERRORS.items() if isinstance(error, kind))
         param = "path" if isinstance(error, OutsideRoot | NoFolder) else None
-        raise Refusal(status, code, str(error), param) from None
+        raise ApiError(status, code, str(error), param) from None

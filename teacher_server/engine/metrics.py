@@ -57,20 +57,6 @@ class Recorder(Protocol):
         ...
 
 
-class MemoryRecorder:
-    """Keeps sums of counters and histograms, and gauges' last values, in memory; refuses what METRICS doesn't know."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, ...], float] = {}
-        """By (name, the tags' values in METRICS' order)."""
-
-    def record(self, name: str, value: float, **tags: str) -> None:
-        metric = METRICS[name]
-        assert tags.keys() == set(metric.tags), f"{name}: got the tags {sorted(tags)}, expected {metric.tags}"
-        key = (name, *(tags[tag] for tag in metric.tags))
-        self.values[key] = value if metric.kind == "gauge" else self.values.get(key, 0) + value
-
-
 class Meter:
     """Counts what one admitted request for `model` was answered."""
 

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from common.api import GenerateOptions, TeacherCard
+from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
 from common.sequences import FinishReason
-from teacher_server.adapters.manager import AdapterControl
+from common.wire import LogprobDtype
 
 WARM_UP_TOKENS = 4
 
 
-class SequenceRefused(UserError):
-    """One sequence that this engine can't answer, while its neighbours can be: it fails in its own record."""
+class SequenceError(UserError):
+    """One sequence that can't be answered, while its neighbours can be: it fails in its own record."""
 
 
 class EngineUnavailable(Exception):
@@ -28,7 +28,7 @@ class EngineUnavailable(Exception):
 
 
 @dataclass(frozen=True)
-class Positions:
+class CompletionLogprobs:
     """What the model says at each of a completion's T positions.
 
     Position t describes P(x_t | x_<t), the distribution from which `token_ids[t]` came. Logprobs are natural logarithms
@@ -45,28 +45,45 @@ class Positions:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What was written since the piece before: some tokens, and the text that is certain by now.
+class OutputDelta:
+    """What was written since the delta before: some tokens, and the text that is certain by now.
 
     Text comes in whole characters, without the terminator or stop string; what may yet become a stop string is held
-    back. So text may lag behind the tokens, and only all pieces together agree.
+    back. So text may lag behind the tokens, and only all deltas together agree.
     """
 
     text: str
     token_ids: list[int]
-    positions: Positions | None
-    """Of these tokens, where they were asked for; the last piece's `finish_reason` is the completion's."""
+    logprobs: CompletionLogprobs | None
+    """Of these tokens, where they were asked for; the last delta's `finish_reason` is the completion's."""
     finish_reason: FinishReason | None
-    """Given by the last piece alone."""
+    """Given by the last delta alone."""
     revision: str
     """Of the weights that wrote this."""
+
+
+class Adapters(Protocol):
+    """Adapters that are loaded, replaced and removed while the engine runs."""
+
+    @property
+    def clients(self) -> tuple[str, ...] | None:
+        """Names of the API keys that may change them; None if each may."""
+        ...
+
+    async def put(self, alias: str, relative: str) -> ServedModel:
+        """Serve the adapter at the path `relative` as `alias`. Raises UserError when it can't be served."""
+        ...
+
+    async def delete(self, alias: str) -> None:
+        """Serve `alias` no longer. Raises UserError when it isn't served."""
+        ...
 
 
 class Engine(Protocol):
     """A model, with its adapters, that scores completions and writes them. `model` is a name from the card."""
 
     @property
-    def adapters(self) -> AdapterControl | None:
+    def adapters(self) -> Adapters | None:
         """Loads, replaces and removes adapters; None where the settings don't allow it. Only after `start`."""
         ...
 
@@ -78,28 +95,36 @@ class Engine(Protocol):
         """What is served; only after `start`."""
         ...
 
-    async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
-        """The T positions of `completion` after `prompt`, both of at least one token.
+    async def score(
+        self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int
+    ) -> CompletionLogprobs:
+        """The logprobs at the T positions of `completion` after `prompt`, both of at least one token.
 
-        Raises SequenceRefused or EngineUnavailable. Cancelling the call cancels the work.
+        Raises SequenceError or EngineUnavailable. Cancelling the call cancels the work.
         """
         ...
 
-    async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
+    async def generate(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int
+    ) -> CompletionLogprobs:
         """Write one completion of at most `options.max_tokens` tokens, its terminator included.
 
         With stop strings, it ends with the token that completes one of them. `options.n` is the caller's business.
-        Raises SequenceRefused or EngineUnavailable. Cancelling the call cancels the work.
+        Raises SequenceError or EngineUnavailable. Cancelling the call cancels the work.
         """
         ...
 
     def write(
         self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
-    ) -> AsyncGenerator[Piece]:
-        """What `generate` writes, piece by piece and as text; `positions` with `top_k` entries, None for none.
+    ) -> AsyncGenerator[OutputDelta]:
+        """What `generate` writes, as it is written and as text; `logprobs` with `top_k` entries, None for none.
 
-        Raises SequenceRefused or EngineUnavailable, while iterating. Closing the generator cancels the work.
+        Raises SequenceError or EngineUnavailable, while iterating. Closing the generator cancels the work.
         """
+        ...
+
+    def rounded(self, logprobs: NDArray[np.float32], dtype: LogprobDtype) -> NDArray[np.floating]:
+        """`logprobs` as `dtype`: an engine's own library is quicker at it than numpy."""
         ...
 
     def tokenizer(self) -> PreTrainedTokenizerFast:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from teacher_server.engine.metrics import Recorder
+
 logger = logging.getLogger("teacher_server.access")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -56,12 +58,27 @@ def write_line(access: Access) -> None:
     logger.info("%s", access.line())
 
 
+def log_and_count(recorder: Recorder) -> Callable[[Access], None]:
+    """An observer for the access log that writes its line and counts the request."""
+
+    def observe(access: Access) -> None:
+        write_line(access)
+        client, route = access.client, access.route
+        recorder.record("teacher_requests", 1, client=client, path=route, status=str(access.status))
+        if access.code is not None:
+            recorder.record("teacher_refused", 1, client=client, reason=access.code)
+        if access.bytes:
+            recorder.record("teacher_bytes_sent", access.bytes, client=client, path=route)
+
+    return observe
+
+
 class AccessLog:
     """Tells `observe` of every request when it ends, however it ends; an answer that streams ends with its last part.
 
     It stands outside of the application, so that it sees what any layer refused.
 
-    `client`, `sequences` and `refused` are read from `scope["state"]`, where inner layers leave them.
+    `client`, `sequences` and `error_code` are read from `scope["state"]`, where inner layers leave them.
     """
 
     def __init__(self, app: ASGIApp, observe: Callable[[Access], None] = write_line) -> None:
@@ -101,7 +118,7 @@ class AccessLog:
                     milliseconds=(time.perf_counter() - started) * 1000,
                     bytes=size,
                     sequences=state.get("sequences"),
-                    code="internal_error" if failed else state.get("refused"),
+                    code="internal_error" if failed else state.get("error_code"),
                 )
             )
 

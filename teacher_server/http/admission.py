@@ -1,11 +1,16 @@
-"""Overload is refused at the door, in the replica itself, below Ray Serve's own limits."""
+"""Whether a request is taken: its model, its size, and what is being answered already.
+
+Overload is refused here, in the replica itself, below Ray Serve's own limits.
+"""
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from common.api import DistillSequence
-from teacher_server.http.errors import Refusal
+from fastapi import Request
+
+from common.api import DistillSequence, ServedModel, TeacherCard
+from teacher_server.http.errors import ApiError
 from teacher_server.settings import LimitSettings
 
 
@@ -33,16 +38,23 @@ class Admission:
             await asyncio.wait_for(self._idle.wait(), patience_s)
 
     @contextmanager
+    def admit(self, connection: Request, sequences: int, tokens: int) -> Iterator[None]:
+        """`hold` for the request of `connection`, whose sequences the access log then knows."""
+        connection.state.sequences = sequences
+        with self.hold(sequences, tokens):
+            yield
+
+    @contextmanager
     def hold(self, sequences: int, tokens: int = 0) -> Iterator[None]:
         """Count one request of so many `sequences` and `tokens` while the context lasts.
 
-        Raises Refusal (503 with Retry-After) when it would be too many; never when nothing else is being answered.
-        A closed door refuses everything.
+        Raises ApiError (503 with Retry-After) when it would be too many; never when nothing else is being answered.
+        Refuses everything once it is closed.
         """
         limits = self._limits
         if self._closed:
             message = "this replica is shutting down; ask again, another one will answer"
-            raise Refusal(503, "shutting_down", message, retry_after_s=limits.retry_after_s)
+            raise ApiError(503, "shutting_down", message, retry_after_s=limits.retry_after_s)
         full = (
             self._requests >= limits.max_requests
             or self._sequences + sequences > limits.max_sequences
@@ -53,7 +65,7 @@ class Admission:
                 f"{self._requests} requests with {self._sequences} sequences and {self._tokens} tokens are being "
                 "answered; come again later"
             )
-            raise Refusal(503, "overloaded", message, retry_after_s=limits.retry_after_s)
+            raise ApiError(503, "overloaded", message, retry_after_s=limits.retry_after_s)
         self._requests += 1
         self._sequences += sequences
         self._tokens += tokens
@@ -68,29 +80,47 @@ class Admission:
                 self._idle.set()
 
 
+def find_model(name: str, card: TeacherCard) -> ServedModel:
+    """The served model of that name. Raises ApiError (404) when there is none."""
+    model = next((model for model in card.models if model.name == name), None)
+    if model is None:
+        names = ", ".join(model.name for model in card.models)
+        raise ApiError(404, "model_not_found", f"got the model {name!r}; this teacher serves {names}", "model")
+    return model
+
+
+def check_top_k(top_k: int, card: TeacherCard, param: str) -> None:
+    """Raises ApiError (422) when the teacher with this card gives fewer entries per position."""
+    if top_k > card.max_top_k:
+        message = f"{param}: got {top_k}, this teacher gives at most {card.max_top_k}"
+        raise ApiError(422, "invalid_value", message, param)
+
+
 def check_size(
     sequences: Sequence[DistillSequence],
     top_k: int,
     limits: LimitSettings,
-    fields: tuple[str, str] = ("sequences", "top_k"),
+    params: tuple[str, str],
 ) -> int:
-    """Tokens of a request, given and to be written. Raises Refusal (422) when they are too many for one request.
+    """Tokens of a request, given and to be written. Raises ApiError (422) when they are too many for one request.
 
-    `fields` are the ones that a refusal blames for too many tokens and for too many logprobs.
+    `params` are the fields that the error names for too many tokens and for too many logprobs.
     """
-    blamed, blamed_k = fields
+    tokens_param, top_k_param = params
     written = [_completion_tokens(sequence) for sequence in sequences]
     tokens = sum(written) + sum(len(sequence.prompt_token_ids) for sequence in sequences)
     if tokens > limits.max_request_tokens:
-        message = (
-            f"{blamed}: got {tokens} tokens, given and to be written, expected at most {limits.max_request_tokens}"
+        message = f"{tokens_param}: got {tokens} tokens, given and to be written, expected at most"
+        raise ApiError(
+            422, "request_too_large", f"{message} {limits.max_request_tokens}; send fewer sequences", tokens_param
         )
-        raise Refusal(422, "request_too_large", f"{message}; send fewer sequences in a request", blamed)
     entries = sum(written) * top_k
     if entries > limits.max_request_entries:
-        message = f"{blamed_k}: {sum(written)} completion tokens times {top_k} are {entries} logprobs, expected at most"
-        raise Refusal(
-            422, "request_too_large", f"{message} {limits.max_request_entries}; send fewer sequences", blamed_k
+        message = (
+            f"{top_k_param}: {sum(written)} completion tokens times {top_k} are {entries} logprobs, expected at most"
+        )
+        raise ApiError(
+            422, "request_too_large", f"{message} {limits.max_request_entries}; send fewer sequences", top_k_param
         )
     return tokens
 

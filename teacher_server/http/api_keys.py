@@ -1,6 +1,6 @@
-"""The clients' bearer tokens: each with a name, from a file that is read again when it changes.
+"""The clients' API keys, sent as bearer tokens: each with a name, from a file that is read again when it changes.
 
-A token file is one bare token, whose client is named "default", or lines `name: token`; `#` begins a comment line.
+A token file is one bare key, whose client is named "default", or lines `name: token`; `#` begins a comment line.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ import re
 import time
 from pathlib import Path
 
-from common.client import read_token
 from common.errors import UserError
+from common.teacher_client.api_key import read_token
 
 logger = logging.getLogger(__name__)
 
@@ -27,26 +27,26 @@ Version = tuple[int, int, int]
 """What changes when a file does: its inode, its time of change in ns, its size."""
 
 
-class Tokens:
-    """Tells whose a token is. Given a file, it looks at most once a second whether that changed."""
+class ApiKeys:
+    """Tells whose an API key is. Given a file, it looks at most once a second whether that changed."""
 
     def __init__(self, clients: dict[str, str], file: Path | None = None, version: Version | None = None) -> None:
-        """`clients` are tokens by name; `version` is the one of `file` that they came from."""
+        """`clients` are keys by name; `version` is the one of `file` that they came from."""
         self._digests = {name: _digest(token) for name, token in clients.items()}
         self._file, self._seen = file, version
         self._next_check = time.monotonic() + CHECK_EVERY_S
 
-    def client_of(self, token: str) -> str | None:
-        """The name of the client with this token. Every token is compared, and in constant time."""
+    def client_of(self, key: str) -> str | None:
+        """The name of the client with this key. Every key is compared, and in constant time."""
         self._reload_if_changed()
-        given, found = _digest(token), None
+        given, found = _digest(key), None
         for name, digest in self._digests.items():
             if hmac.compare_digest(digest, given):
                 found = name
         return found
 
     def _reload_if_changed(self) -> None:
-        """A file that can't be used leaves the tokens as they were; the log says so once for each state of the file."""
+        """A file that can't be used leaves the keys as they were; the log says so once for each state of the file."""
         if self._file is None or time.monotonic() < self._next_check:
             return
         self._next_check = time.monotonic() + CHECK_EVERY_S
@@ -55,7 +55,7 @@ class Tokens:
             return
         self._seen = version
         try:
-            clients = parse_tokens(_read(self._file), f"the token file {self._file}")
+            clients = parse_api_keys(_read(self._file), f"the token file {self._file}")
         except UserError as error:
             logger.error("%s; the tokens from before stay in use", error)
             return
@@ -63,19 +63,19 @@ class Tokens:
         logger.info("the token file %s changed; it names %s", self._file, ", ".join(clients))
 
 
-def open_tokens(token_file: Path | None) -> Tokens:
-    """The tokens of `token_file`, else the one in the environment variable TOOLAGENT_KD_TOKEN.
+def open_api_keys(token_file: Path | None) -> ApiKeys:
+    """The keys of `token_file`, else the one in the environment variable TOOLAGENT_KD_TOKEN.
 
     Raises UserError when there is none, or a line of the file is wrong.
     """
     if token_file is None:
-        return Tokens({DEFAULT_CLIENT: read_token(None)})
+        return ApiKeys({DEFAULT_CLIENT: read_token(None)})
     version = _version(token_file)  # before reading: a change in between is found later
-    return Tokens(parse_tokens(_read(token_file), f"the token file {token_file}"), token_file, version)
+    return ApiKeys(parse_api_keys(_read(token_file), f"the token file {token_file}"), token_file, version)
 
 
-def parse_tokens(text: str, source: str) -> dict[str, str]:
-    """Tokens by their clients' names. Raises UserError, which never shows a token, when a line is wrong."""
+def parse_api_keys(text: str, source: str) -> dict[str, str]:
+    """Keys by their clients' names. Raises UserError, which never shows a key, when a line is wrong."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if len(lines) == 1 and _BARE.fullmatch(lines[0][1]):

@@ -3,22 +3,22 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teacher_server.http.api_keys import Tokens
-from teacher_server.http.errors import Refusal
+from teacher_server.http.api_keys import ApiKeys
+from teacher_server.http.errors import ApiError
 
 OPEN_PATHS = frozenset({"/healthz"})
 
 
 class BearerAuth:
-    """Lets a request pass that carries a client's token, or asks for an open path; everything else is answered 401.
+    """Lets a request pass that carries a client's API key, or asks for an open path; everything else is answered 401.
 
     The client's name is then in `scope["state"]["client"]`. Unknown paths are answered 401 too, so that a stranger
     learns nothing of the routes.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, api_keys: ApiKeys) -> None:
         self._app = app
-        self._tokens = tokens
+        self._api_keys = api_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or is_open(scope):
@@ -32,12 +32,12 @@ class BearerAuth:
             await send({"type": "websocket.close", "code": 1008})
 
     def _client(self, scope: Scope) -> str | None:
-        scheme, _, token = Headers(scope=scope).get("Authorization", "").partition(" ")
-        return self._tokens.client_of(token) if scheme.lower() == "bearer" else None
+        scheme, _, key = Headers(scope=scope).get("Authorization", "").partition(" ")
+        return self._api_keys.client_of(key) if scheme.lower() == "bearer" else None
 
 
 def is_open(scope: Scope) -> bool:
-    """Whether the path needs no token."""
+    """Whether the path needs no API key."""
     return _path(scope) in OPEN_PATHS
 
 
@@ -47,5 +47,5 @@ def _path(scope: Scope) -> str:
     return path[len(prefix) :] if path.startswith(prefix + "/") else path
 
 
-def _unauthorised() -> Refusal:
-    return Refusal(401, "invalid_token", "no valid token; send the header `Authorization: Bearer TOKEN`")
+def _unauthorised() -> ApiError:
+    return ApiError(401, "invalid_token", "no valid token; send the header `Authorization: Bearer TOKEN`")

@@ -1,13 +1,26 @@
 """A request whose client goes away is worked on no further, whatever server stands around the application."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 CLIENT_GONE = 499
 """Status of an answer that nobody reads; it shows in the access log alone."""
+
+
+class AnswerStream(StreamingResponse):
+    """A streamed answer whose generator ends at once when the client goes away, wherever it was suspended."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            assert isinstance(self.body_iterator, AsyncGenerator)
+            await self.body_iterator.aclose()
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:

@@ -16,7 +16,7 @@ MAX_NAMES = 20
 """Unknown fields that one message lists."""
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A request that is answered by an error. The message says what was got, what was expected and what helps."""
 
     def __init__(
@@ -41,22 +41,22 @@ class Refusal(Exception):
 
 
 class _CountedError(JSONResponse):
-    """Leaves its code in `scope["state"]["refused"]`, for access log and metrics."""
+    """Leaves its code in `scope["state"]["error_code"]`, for access log and metrics."""
 
     def __init__(self, code: str, content: dict[str, Any], status: int, headers: dict[str, str]) -> None:
         super().__init__(content, status, headers)
         self._code = code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["refused"] = self._code
+        scope.setdefault("state", {})["error_code"] = self._code
         await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI, retry_after_s: int) -> None:
     """Make every error of `app`, FastAPI's own ones too, leave in the one shape."""
 
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, error: Refusal) -> JSONResponse:
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> JSONResponse:
         return error.response()
 
     @app.exception_handler(RequestValidationError)
@@ -69,17 +69,17 @@ def install(app: FastAPI, retry_after_s: int) -> None:
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json describes every route"
         headers = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
-        return Refusal(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(headers)
+        return ApiError(error.status_code, HTTPStatus(error.status_code).name.lower(), message).response(headers)
 
     @app.exception_handler(EngineUnavailable)
     async def engine_unavailable(request: Request, error: EngineUnavailable) -> JSONResponse:
         message = f"the engine can't answer now: {error}; try again later"
-        return Refusal(503, "engine_unavailable", message, retry_after_s=retry_after_s).response()
+        return ApiError(503, "engine_unavailable", message, retry_after_s=retry_after_s).response()
 
     @app.exception_handler(500)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        refusal = Refusal(500, "internal_error", "the teacher failed on this request; its log says why")
-        return refusal.response()
+        error = ApiError(500, "internal_error", "the teacher failed on this request; its log says why")
+        return error.response()
 
 
 def _allowed(request: Request) -> str:
@@ -89,7 +89,7 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(method.upper() for method in described.get(path, {})))
 
 
-def _invalid(problems: Sequence[Any], status: int) -> Refusal:
+def _invalid(problems: Sequence[Any], status: int) -> ApiError:
     """What is wrong with a body: all of its unknown fields, else the first problem that pydantic found."""
     unknown = [_param(problem) for problem in problems if problem["type"] == "extra_forbidden"]
     if unknown:
@@ -97,14 +97,14 @@ def _invalid(problems: Sequence[Any], status: int) -> Refusal:
         more = f" and {len(unknown) - MAX_NAMES} more" if len(unknown) > MAX_NAMES else ""
         fields = "field" if len(unknown) == 1 else "fields"
         message = f"got the unknown {fields} {names}{more}; remove them or check their spelling"
-        return Refusal(status, "unknown_field", message, unknown[0])
+        return ApiError(status, "unknown_field", message, unknown[0])
     problem, param = problems[0], _param(problems[0])
     if problem["type"] == "json_invalid":
         reason = problem["ctx"]["error"]
-        return Refusal(status, "invalid_json", f"got a body that isn't JSON: {reason}; send one whole JSON document")
+        return ApiError(status, "invalid_json", f"got a body that isn't JSON: {reason}; send one whole JSON document")
     if problem["type"] == "missing":
-        return Refusal(status, "missing_field", f"the field {param or 'body'!r} is required and missing", param)
-    return Refusal(status, "invalid_value", f"{param or 'the body'}: {problem['msg']}", param)
+        return ApiError(status, "missing_field", f"the field {param or 'body'!r} is required and missing", param)
+    return ApiError(status, "invalid_value", f"{param or 'the body'}: {problem['msg']}", param)
 
 
 def _param(problem: Any) -> str | None:

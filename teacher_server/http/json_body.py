@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from common.api import MAX_SEQUENCES
-from teacher_server.http.errors import Refusal
+from teacher_server.http.errors import ApiError
 from teacher_server.settings import LimitSettings
 
 BODY_TIMEOUT_S = 60
@@ -39,20 +39,20 @@ def max_body_bytes(limits: LimitSettings) -> int:
 
 
 def check_headers(headers: Headers, max_bytes: int) -> None:
-    """Raises Refusal when the headers alone say that the body can't be taken (400, 413, 415)."""
+    """Raises ApiError when the headers alone say that the body can't be taken (400, 413, 415)."""
     length = headers.get("Content-Length")
     if length is not None and not (length.isascii() and length.isdecimal() and len(length) < 20):
-        raise Refusal(400, "invalid_header", f"got the Content-Length {length[:40]!r}, expected a number of bytes")
+        raise ApiError(400, "invalid_header", f"got the Content-Length {length[:40]!r}, expected a number of bytes")
     if length is not None and int(length) > max_bytes:
         raise _too_large(f"a body of {length} bytes", max_bytes)
     if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise Refusal(415, "unsupported_media_type", "got a compressed body; send it without Content-Encoding")
+        raise ApiError(415, "unsupported_media_type", "got a compressed body; send it without Content-Encoding")
 
 
 async def read(receive: Receive, headers: Headers, max_bytes: int) -> bytes:
     """The whole body.
 
-    Raises Refusal when it is too large (413), shorter than announced (400) or comes too slowly (408), ClientDisconnect
+    Raises ApiError when it is too large (413), shorter than announced (400) or comes too slowly (408), ClientDisconnect
     when nobody waits for an answer any more.
     """
     parts: list[bytes] = []
@@ -69,16 +69,16 @@ async def read(receive: Receive, headers: Headers, max_bytes: int) -> bytes:
                     raise _too_large("a larger body", max_bytes)
     except TimeoutError:
         slow = f"got {size} bytes of a body in {BODY_TIMEOUT_S} s; send it faster or in smaller requests"
-        raise Refusal(408, "request_timeout", slow) from None
+        raise ApiError(408, "request_timeout", slow) from None
     announced = int(headers.get("Content-Length", size))
     if announced != size:
         cut = f"got a body of {size} bytes where Content-Length says {announced}; send the whole body"
-        raise Refusal(400, "truncated_body", cut)
+        raise ApiError(400, "truncated_body", cut)
     return b"".join(parts)
 
 
 def check_json(body: bytes, headers: Headers) -> None:
-    """Raises Refusal when a body isn't said to be JSON (415).
+    """Raises ApiError when a body isn't said to be JSON (415).
 
     Then when it nests too deeply, has too many parts, or holds NaN or Infinity (400).
     """
@@ -89,21 +89,21 @@ def check_json(body: bytes, headers: Headers) -> None:
     if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
         got = headers.get("Content-Type", "none")[:80]
         message = f"got the Content-Type {got!r}, expected application/json in UTF-8; send that header"
-        raise Refusal(415, "unsupported_media_type", message)
+        raise ApiError(415, "unsupported_media_type", message)
     structure = _structure(body)
     if b"N" in structure or b"I" in structure:
-        raise Refusal(400, "invalid_json", "got NaN or Infinity, which JSON doesn't have; send finite numbers")
+        raise ApiError(400, "invalid_json", "got NaN or Infinity, which JSON doesn't have; send finite numbers")
     for _ in range(MAX_DEPTH):
         structure = structure.replace(b"[]", b"").replace(b"{}", b"")
     if structure:
         message = f"got JSON that nests deeper than {MAX_DEPTH} levels or whose brackets don't match"
-        raise Refusal(400, "invalid_json", f"{message}; send a flat, complete document")
+        raise ApiError(400, "invalid_json", f"{message}; send a flat, complete document")
 
 
 def _structure(body: bytes) -> bytes:
     """What stands outside strings of brackets and of letters that begin NaN and Infinity; 1 ms per megabyte.
 
-    Raises Refusal (400) when there are more strings or brackets than any request of ours has.
+    Raises ApiError (400) when there are more strings or brackets than any request of ours has.
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -116,12 +116,14 @@ def _structure(body: bytes) -> bytes:
     return structure
 
 
-def _too_many(what: str, got: int, most: int) -> Refusal:
-    return Refusal(400, "invalid_json", f"got JSON with {got} {what}, expected at most {most}; send a smaller document")
+def _too_many(what: str, got: int, most: int) -> ApiError:
+    return ApiError(
+        400, "invalid_json", f"got JSON with {got} {what}, expected at most {most}; send a smaller document"
+    )
 
 
-def _too_large(got: str, max_bytes: int) -> Refusal:
-    return Refusal(413, "body_too_large", f"got {got}, this teacher takes at most {max_bytes}; send fewer sequences")
+def _too_large(got: str, max_bytes: int) -> ApiError:
+    return ApiError(413, "body_too_large", f"got {got}, this teacher takes at most {max_bytes}; send fewer sequences")
 
 
 class JsonRequest(Request):

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every route with every answer that the layers around it may give."""
+"""The OpenAPI document: every route with every answer that the middleware around it may give."""
 
 from typing import Any
 

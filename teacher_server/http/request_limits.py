@@ -1,6 +1,4 @@
-"""What is checked of every request before a route sees it: headers, host, body, and the client's fair share."""
-
-from collections import Counter
+"""What is checked of every request before a route sees it: headers, host and body."""
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -8,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teacher_server.http import json_body
 from teacher_server.http.auth import is_open
-from teacher_server.http.errors import Refusal
+from teacher_server.http.errors import ApiError
 from teacher_server.settings import LimitSettings
 
 MAX_HEADER_BYTES = 16_384
@@ -18,7 +16,7 @@ MAX_TARGET_BYTES = 4_096
 HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._:[]")
 
 
-class Bounds:
+class RequestLimits:
     """Refuses what no route should have to look at, and hands on a whole, bounded body that may be JSON."""
 
     def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
@@ -32,8 +30,8 @@ class Bounds:
             return
         try:
             body = await self._checked_body(scope, receive)
-        except Refusal as refusal:
-            await refusal.response()(scope, receive, send)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
         except ClientDisconnect:
             return
         else:
@@ -51,50 +49,25 @@ class Bounds:
         return body
 
 
-class FairShare:
-    """Refuses a client (429) that has `max_requests_per_client` requests in flight already."""
-
-    def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
-        self._app = app
-        self._limits = limits
-        self._in_flight: Counter[str] = Counter()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        most, client = self._limits.max_requests_per_client, scope.get("state", {}).get("client")
-        if most is None or client is None:
-            await self._app(scope, receive, send)
-            return
-        if self._in_flight[client] >= most:
-            message = f"the client {client!r} has {most} requests in flight, which is its share; wait for one to end"
-            refusal = Refusal(429, "rate_limited", message, retry_after_s=self._limits.retry_after_s)
-            await refusal.response()(scope, receive, send)
-            return
-        self._in_flight[client] += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._in_flight[client] -= 1
-
-
 def _check_sizes(scope: Scope) -> None:
-    """Raises Refusal when target (414) or headers (431) are longer than any client of ours needs."""
+    """Raises ApiError when target (414) or headers (431) are longer than any client of ours needs."""
     target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
     if target > MAX_TARGET_BYTES:
-        raise Refusal(414, "target_too_long", f"got a path and query of {target} bytes, expected {MAX_TARGET_BYTES}")
+        raise ApiError(414, "target_too_long", f"got a path and query of {target} bytes, expected {MAX_TARGET_BYTES}")
     size = sum(len(name) + len(value) for name, value in scope["headers"])
     if size > MAX_HEADER_BYTES:
-        raise Refusal(431, "headers_too_large", f"got {size} bytes of headers, expected at most {MAX_HEADER_BYTES}")
+        raise ApiError(431, "headers_too_large", f"got {size} bytes of headers, expected at most {MAX_HEADER_BYTES}")
 
 
 def _check_host(hosts: list[str], allowed: tuple[str, ...] | None) -> None:
-    """Raises Refusal when a Host isn't well-formed or comes twice (400), or isn't among the `allowed` (421)."""
+    """Raises ApiError when a Host isn't well-formed or comes twice (400), or isn't among the `allowed` (421)."""
     host = hosts[0] if hosts else ""
     name, port = _split_port(host.lower())
     if len(hosts) > 1 or (hosts and not name) or not set(name) <= HOST_CHARACTERS or not (port or "0").isdecimal():
         got = ", ".join(hosts)[:80]
-        raise Refusal(400, "invalid_host", f"got the Host {got!r}, expected one like teacher.example:8000")
+        raise ApiError(400, "invalid_host", f"got the Host {got!r}, expected one like teacher.example:8000")
     if allowed is not None and name not in allowed:
-        raise Refusal(421, "unknown_host", f"got the Host {name[:80]!r}, which isn't among limits.allowed_hosts")
+        raise ApiError(421, "unknown_host", f"got the Host {name[:80]!r}, which isn't among limits.allowed_hosts")
 
 
 def _split_port(host: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 Fields of OpenAI's that this teacher doesn't implement are taken at the values that change nothing.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
@@ -37,7 +38,7 @@ class StreamOptions(Body):
     include_obfuscation: No = None
 
 
-class WritingBody(Body):
+class WritingBody(Body, ABC):
     """What both of OpenAI's ways to write share."""
 
     model: str = Field(max_length=256)
@@ -68,13 +69,13 @@ class WritingBody(Body):
         return self.n or 1
 
     @property
+    @abstractmethod
     def shown(self) -> int | None:
         """Alternatives to show at each token; None shows no logprobs at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tokens(self, max_length: int) -> int:
         """Tokens given and to be written, or more: a text has at most as many as bytes, a sequence `max_length`."""
-        raise NotImplementedError
 
 
 class CompletionBody(WritingBody):
@@ -177,7 +178,10 @@ class ChatBody(WritingBody):
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def tokens(self, max_length: int) -> int:
-        """The same, the chat template's own tokens aside; an answer without a limit may fill `max_length`."""
+        """Tokens given, without the chat template's own, and to be written, or more.
+
+        A text has at most as many as bytes, and an answer without a limit may fill `max_length`.
+        """
         written = min(self.max_completion_tokens or self.max_tokens or max_length, max_length)
         given = sum(_most_tokens(part.text) for message in self.messages for part in message.content)
         return min(given, max_length) + written * self.number_of_answers

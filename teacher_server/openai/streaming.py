@@ -11,14 +11,14 @@ from openai.types import CompletionUsage
 from pydantic import BaseModel
 
 from teacher_server.engine.metrics import Meter
-from teacher_server.engine.protocol import EngineUnavailable, Piece, SequenceRefused
-from teacher_server.http.errors import Refusal
+from teacher_server.engine.protocol import EngineUnavailable, OutputDelta, SequenceError
+from teacher_server.http.errors import ApiError
 from teacher_server.openai.responses import Answer
 
 logger = logging.getLogger(__name__)
 
-WAITING_PIECES = 256
-"""Pieces that are kept for a slow reader; then writers wait, while the engine gathers what it has for them."""
+WAITING_DELTAS = 256
+"""Deltas that are kept for a slow reader; then writers wait, while the engine gathers what it has for them."""
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[in
 
     Raises what the first failing source raises.
     """
-    room = asyncio.Semaphore(WAITING_PIECES)
+    room = asyncio.Semaphore(WAITING_DELTAS)
     arrived: asyncio.Queue[tuple[int, T] | asyncio.Task[None]] = asyncio.Queue()
 
     async def follow(index: int, source: AsyncGenerator[T]) -> None:
@@ -67,15 +67,15 @@ class Usage:
         self._written: Counter[int] = Counter()
         self._meter = meter
 
-    def count(self, index: int, piece: Piece) -> None:
+    def count(self, index: int, delta: OutputDelta) -> None:
         """Count what was written of the completion `index`."""
-        self._written[index] += len(piece.token_ids)
-        if piece.finish_reason is not None:
-            self._meter.answered(piece.finish_reason, self._written[index])
+        self._written[index] += len(delta.token_ids)
+        if delta.finish_reason is not None:
+            self._meter.answered(delta.finish_reason, self._written[index])
 
-    def failed(self, error: SequenceRefused | EngineUnavailable) -> None:
+    def failed(self, error: SequenceError | EngineUnavailable) -> None:
         """Count what ended all of the answer."""
-        if isinstance(error, SequenceRefused):
+        if isinstance(error, SequenceError):
             self._meter.answered(None, 0)
         else:
             self._meter.cut()
@@ -88,44 +88,44 @@ class Usage:
         )
 
 
-async def gather(answer: Answer, writers: Sequence[AsyncGenerator[Piece]], usage: Usage) -> BaseModel:
-    """The whole answer. Raises Refusal when a sequence is refused, EngineUnavailable. Cancelling cancels the work."""
-    choices: list[list[Piece]] = [[] for _ in writers]
+async def gather(answer: Answer, writers: Sequence[AsyncGenerator[OutputDelta]], usage: Usage) -> BaseModel:
+    """The whole answer. Raises ApiError when a sequence is refused, EngineUnavailable. Cancelling cancels the work."""
+    choices: list[list[OutputDelta]] = [[] for _ in writers]
     try:
-        async with aclosing(merge(writers)) as pieces:
-            async for index, piece in pieces:
-                usage.count(index, piece)
-                choices[index].append(piece)
-    except SequenceRefused as error:
+        async with aclosing(merge(writers)) as deltas:
+            async for index, delta in deltas:
+                usage.count(index, delta)
+                choices[index].append(delta)
+    except SequenceError as error:
         usage.failed(error)
-        raise refusal(error) from None
+        raise to_api_error(error) from None
     return await asyncio.to_thread(answer.whole, choices, usage.total())
 
 
 async def events(
-    answer: Answer, writers: Sequence[AsyncGenerator[Piece]], usage: Usage, tell_usage: bool
+    answer: Answer, writers: Sequence[AsyncGenerator[OutputDelta]], usage: Usage, tell_usage: bool
 ) -> AsyncGenerator[str]:
     """Server-sent events: chunks, `[DONE]` at last; or an error, which ends the stream. Closing cancels the work."""
     try:
-        async with aclosing(merge(writers)) as pieces:
-            async for index, piece in pieces:
-                usage.count(index, piece)
-                if piece.text or piece.positions is not None or piece.finish_reason is not None:
-                    yield _event(answer.chunk(index, piece))
+        async with aclosing(merge(writers)) as deltas:
+            async for index, delta in deltas:
+                usage.count(index, delta)
+                if delta.text or delta.logprobs is not None or delta.finish_reason is not None:
+                    yield _event(answer.chunk(index, delta))
         if tell_usage:
             yield _event(answer.usage_chunk(usage.total()))
         yield "data: [DONE]\n\n"
-    except (SequenceRefused, EngineUnavailable) as error:
+    except (SequenceError, EngineUnavailable) as error:
         usage.failed(error)
         logger.error("a stream of %d completions ends with an error: %s", len(writers), error)
-        yield f"data: {bytes(refusal(error).response().body).decode()}\n\n"
+        yield f"data: {bytes(to_api_error(error).response().body).decode()}\n\n"
 
 
-def refusal(error: SequenceRefused | EngineUnavailable) -> Refusal:
+def to_api_error(error: SequenceError | EngineUnavailable) -> ApiError:
     """The engine's error as OpenAI's clients know errors: all of a request fails with one of its sequences."""
-    if isinstance(error, SequenceRefused):
-        return Refusal(422, "invalid_value", str(error))
-    return Refusal(503, "engine_unavailable", f"the engine can't answer now: {error}; try again later")
+    if isinstance(error, SequenceError):
+        return ApiError(422, "invalid_value", str(error))
+    return ApiError(503, "engine_unavailable", f"the engine can't answer now: {error}; try again later")
 
 
 def _event(chunk: BaseModel) -> str:

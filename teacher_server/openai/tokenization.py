@@ -12,7 +12,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from common.errors import UserError
 from common.render import Renderer
 from common.toolbench.rows import PromptRow, Turn
-from teacher_server.http.errors import Refusal
+from teacher_server.http.errors import ApiError
 
 BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 """What a byte-level tokenizer's vocabulary writes for each byte, backwards."""
@@ -20,7 +20,7 @@ BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 """What a tokenizer with byte fallback calls a single byte."""
 
 
-class Texts:
+class TextTokenizer:
     """Text as one tokenizer sees it. Methods may be called from several threads at once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -43,7 +43,7 @@ class Texts:
     def chat_ids(self, turns: Sequence[Turn]) -> list[int]:
         """The ids of a chat up to where the assistant's answer begins, as training renders the same turns.
 
-        Special tokens in what the turns say are plain characters. Raises Refusal (422) when the model has no chat
+        Special tokens in what the turns say are plain characters. Raises ApiError (422) when the model has no chat
         template, or one that can't render these turns.
         """
         row = PromptRow("chat", "", tuple(turns), None, "", 1, "")
@@ -51,7 +51,7 @@ class Texts:
             return self._chat.prompt_ids(row)
         except UserError as error:
             said = str(error).rpartition("; ")[0] or str(error)
-            raise Refusal(
+            raise ApiError(
                 422, "unsupported_messages", f"{said}; or send /v1/completions a prompt", "messages"
             ) from None
 
@@ -71,7 +71,7 @@ class Texts:
     def _chat(self) -> Renderer:
         if not self._tokenizer.chat_template:
             message = "this model has no chat template, as base models have none; send /v1/completions a prompt"
-            raise Refusal(422, "no_chat_template", message, "messages")
+            raise ApiError(422, "no_chat_template", message, "messages")
         return Renderer(self._tokenizer, "chat", None)
 
     def _token_bytes(self, token_id: int) -> bytes:

@@ -1,8 +1,8 @@
 """One address for several teachers: a request goes to the application that serves its `model`, and its answer back.
 
-The router has the doors of a teacher, and then answers nothing by itself but /healthz, the list of everybody's models,
-and what no application can. What it learns of who serves what it asks with the caller's own token. Requests without a
-model go to the first application.
+The router has the middleware of a teacher, and behind it answers nothing by itself but /healthz, the list of
+everybody's models, and what no application can. What it learns of who serves what it asks with the caller's own API
+key. Requests without a model go to the first application.
 """
 
 import asyncio
@@ -18,12 +18,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from common.api import TeacherCard
-from teacher_server.distill.serving import AnswerStream
-from teacher_server.engine.protocol import EngineUnavailable
-from teacher_server.http import middleware
-from teacher_server.http.api_keys import Tokens
-from teacher_server.http.errors import Refusal
-from teacher_server.serve.relay import Answer, Ask, Forwarded, Headers, Start
+from teacher_server.http import access_log, middleware
+from teacher_server.http.api_keys import ApiKeys
+from teacher_server.http.disconnect import AnswerStream
+from teacher_server.http.errors import ApiError
+from teacher_server.serve.relay import (
+    ApplicationUnavailable,
+    Ask,
+    Headers,
+    RelayedRequest,
+    RelayedResponse,
+    ResponseStart,
+)
 from teacher_server.settings import LimitSettings
 
 KNOWN_FOR_S = 5.0
@@ -42,11 +48,11 @@ class Router:
         self._served: dict[str, list[str]] = {}
         self._asked_at = -KNOWN_FOR_S
 
-    def app(self, limits: LimitSettings, tokens: Tokens | str) -> Starlette:
-        """The ASGI application, for clients with one of the `tokens` (a string is the only one)."""
+    def app(self, limits: LimitSettings, api_keys: ApiKeys) -> Starlette:
+        """The ASGI application, for clients with one of the `api_keys`."""
         every = Route("/{path:path}", self._answer, methods=METHODS)
         app = Starlette(routes=[Route("/healthz", _healthz), every])
-        middleware.close(app, limits, tokens)
+        middleware.add(app, limits, api_keys, access_log.write_line)
         return app
 
     async def _answer(self, request: Request) -> Response:
@@ -54,17 +60,17 @@ class Router:
             body = await request.body()
             path = request.scope["path"][len(request.scope.get("root_path", "")) :]
             headers = _between_hops(request.headers.raw)
-            forwarded = Forwarded(request.method, path, headers, request.scope["query_string"], body)
+            forwarded = RelayedRequest(request.method, path, headers, request.scope["query_string"], body)
             if (request.method, path) == ("GET", MODELS) and (models := await self._models(request.headers.raw)):
                 return JSONResponse({"object": "list", "data": models})
             model = request.query_params.get("model") or _named_in(path) or _model_of(body)
             return await self._forward(forwarded, model)
-        except Refusal as refusal:
-            return refusal.response()
-        except EngineUnavailable as error:
-            return Refusal(503, "unavailable", f"{error}; try again later", retry_after_s=1).response()
+        except ApiError as error:
+            return error.response()
+        except ApplicationUnavailable as error:
+            return ApiError(503, "unavailable", f"{error}; try again later", retry_after_s=1).response()
 
-    async def _forward(self, request: Forwarded, model: str | None) -> Response:
+    async def _forward(self, request: RelayedRequest, model: str | None) -> Response:
         first = next(iter(self._applications))
         name = first if model is None else await self._find(model, request.headers) or first
         return await _answered(self._applications[name](request))
@@ -94,9 +100,9 @@ class Router:
         return [*models.values()]
 
     async def _ask_all(self, path: str, headers: Headers) -> list[bytes | None]:
-        """What each application answers to GET `path` with the caller's token; None where it doesn't, or can't now."""
+        """What each application answers to GET `path` with the caller's API key; None where it can't."""
         asking = [(name, value) for name, value in headers if name in (b"authorization", b"host")]
-        request = Forwarded("GET", path, asking)
+        request = RelayedRequest("GET", path, asking)
         return await asyncio.gather(*(_content(ask, request) for ask in self._applications.values()))
 
 
@@ -122,23 +128,23 @@ def _between_hops(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name not in _OF_THE_HOP]
 
 
-async def _answered(answer: Answer) -> Response:
+async def _answered(answer: RelayedResponse) -> Response:
     try:
         start = await anext(answer)
     except BaseException:  # the caller's leaving too: the application must hear of it
         await answer.aclose()
         raise
-    assert isinstance(start, Start)
+    assert isinstance(start, ResponseStart)
     rest = cast("AsyncGenerator[bytes]", answer)  # all that follows the start
     response = AnswerStream(rest, start.status)
     response.raw_headers = _between_hops(start.headers)
     return response
 
 
-async def _content(ask: Ask, request: Forwarded) -> bytes | None:
+async def _content(ask: Ask, request: RelayedRequest) -> bytes | None:
     try:
         start, *body = [part async for part in ask(request)]
-    except EngineUnavailable:
+    except ApplicationUnavailable:
         return None
-    assert isinstance(start, Start)
+    assert isinstance(start, ResponseStart)
     return b"".join(part for part in body if isinstance(part, bytes)) if start.status == 200 else None

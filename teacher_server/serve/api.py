@@ -1,21 +1,17 @@
 """The teacher's HTTP API: routes around an engine, inside authentication."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+from fastapi import APIRouter, FastAPI
 
-from fastapi import Depends, FastAPI, Request
-
-from common.api import DistillRequest, TeacherCard
-from teacher_server.adapters import routes as adapter_routes
-from teacher_server.distill import serving
+from teacher_server.adapters.routes import adapter_routes
+from teacher_server.distill.routes import distill_routes
 from teacher_server.engine.health import EngineHealth
-from teacher_server.engine.metrics import MemoryRecorder, Meter, Recorder
+from teacher_server.engine.metrics import Recorder
 from teacher_server.engine.protocol import Engine
-from teacher_server.http import errors, json_body, middleware, openapi
-from teacher_server.http.admission import Admission, check_size
-from teacher_server.http.api_keys import Tokens
-from teacher_server.http.metering import log_and_count
-from teacher_server.openai import routes as openai_routes
+from teacher_server.http import errors, middleware, openapi
+from teacher_server.http.access_log import log_and_count
+from teacher_server.http.admission import Admission
+from teacher_server.http.api_keys import ApiKeys
+from teacher_server.openai.routes import openai_routes
 from teacher_server.settings import LimitSettings
 
 HEALTHZ_PATIENCE_S = 5
@@ -25,50 +21,33 @@ HEALTHZ_PATIENCE_S = 5
 def create_app(
     engine: Engine,
     limits: LimitSettings,
-    tokens: Tokens | str,
-    admission: Admission | None = None,
-    health: EngineHealth | None = None,
-    recorder: Recorder | None = None,
+    api_keys: ApiKeys,
+    admission: Admission,
+    health: EngineHealth,
+    recorder: Recorder,
 ) -> FastAPI:
-    """The application around a started `engine`, for clients with one of the `tokens` (a string is the only one).
+    """The application around a started `engine`, for clients with one of the `api_keys`.
 
-    A replica gives its own `admission`, `health` and `recorder`, which it uses besides.
+    `admission`, `health` and `recorder` are the replica's own, which it uses besides.
     """
-    admission, health = admission or Admission(limits), health or EngineHealth(engine)
-    recorder = recorder or MemoryRecorder()
     app = openapi.DocumentedApi(title="ToolAgent-KD teacher", docs_url=None, redoc_url=None)
-    app.router.route_class = json_body.JsonRoute
     errors.install(app, limits.retry_after_s)
-    middleware.close(app, limits, tokens, log_and_count(recorder))
-    app.include_router(adapter_routes.router(engine))
+    middleware.add(app, limits, api_keys, log_and_count(recorder))
+    app.include_router(adapter_routes(engine))
+    app.include_router(health_route(health))
+    app.include_router(distill_routes(engine, admission, limits, recorder))
+    app.include_router(openai_routes(engine, admission, limits, recorder))
+    return app
 
-    async def admitted(request: DistillRequest, connection: Request) -> AsyncIterator[DistillRequest]:
-        connection.state.sequences = request.number_of_answers
-        with admission.hold(request.number_of_answers, check_size(request.sequences, request.top_k, limits)):
-            yield request
 
-    @app.get("/healthz")
+def health_route(health: EngineHealth) -> APIRouter:
+    """The one path that asks for no API key."""
+    routes = APIRouter()
+
+    @routes.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Healthy: the engine has just answered, or shown that it works."""
         await health.check(HEALTHZ_PATIENCE_S)
         return {"status": "ok"}
 
-    @app.get("/v1/teacher")
-    async def teacher() -> TeacherCard:
-        """What is served; all that a trainer's handshake compares."""
-        return engine.describe()
-
-    @app.post(
-        "/v1/distill",
-        response_class=serving.AnswerStream,
-        responses={200: {"content": {serving.MEDIA_TYPE: {"schema": openapi.BINARY}}}},
-    )
-    async def distill_sequences(request: Annotated[DistillRequest, Depends(admitted)]) -> serving.AnswerStream:
-        """Score or write completions; an Arrow IPC stream of `common.wire` records, each as it finishes."""
-        model = serving.check_request(request, engine.describe())
-        await engine.check_health()
-        answers = serving.stream_answers(engine, request, model, Meter(recorder, model.name))
-        return serving.AnswerStream(answers, media_type=serving.MEDIA_TYPE)
-
-    app.include_router(openai_routes.router(engine, admission, limits, recorder))
-    return app
+    return routes

@@ -1,4 +1,4 @@
-"""A teacher as a Ray Serve application: `import_path: teacher_server.serve.app:build`, TeacherSettings in `args:`."""
+"""A teacher as a Ray Serve application: `import_path: teacher_server.serve.app:build`, `args:` are its settings."""
 
 from typing import Any
 
@@ -9,13 +9,11 @@ from common.settings import validate
 from teacher_server.engine.protocol import Engine
 from teacher_server.serve import placement
 from teacher_server.serve.replica import TeacherReplica
-from teacher_server.settings import ReplicaSettings, TeacherSettings
+from teacher_server.settings import ReplicaSettings, TeacherServerSettings
 
 START_VARIABLE = "VLLM_ENGINE_READY_TIMEOUT_S"
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 """For glibc: answers are made in one thread and freed in another, and with an arena for each thread a replica grows."""
-POOL_SHARE = 0.001
-"""What a replica takes of its pool's resource: it says where replicas stand, their number is said by CPUs and GPUs."""
 HEALTH_CHECK_MARGIN_S = 5
 """Seconds that Serve waits longer for a health check than the check waits for the engine."""
 TARGET_SHARE = 0.5
@@ -26,19 +24,19 @@ ROOM_TO_REFUSE = 64
 
 def build(args: dict[str, Any]) -> Application:
     """The application of one teacher. Raises UserError naming every setting that is wrong."""
-    settings = validate(TeacherSettings, args, "args of teacher_server.serve.app:build")
+    settings = validate(TeacherServerSettings, args, "args of teacher_server.serve.app:build")
     options = deployment_options(settings)
     return serve.deployment(**options)(TeacherReplica).bind(settings, vllm_engine)
 
 
-def vllm_engine(settings: TeacherSettings) -> Engine:
+def vllm_engine(settings: TeacherServerSettings) -> Engine:
     """The engine of a replica; imported there alone, since vLLM takes seconds to import."""
     from teacher_server.vllm.engine import VllmEngine
 
     return VllmEngine(settings)
 
 
-def deployment_options(settings: TeacherSettings) -> dict[str, Any]:
+def deployment_options(settings: TeacherServerSettings) -> dict[str, Any]:
     """What Ray Serve is told about the replicas."""
     replicas, limit = settings.replicas, settings.limits.max_requests
     options: dict[str, Any] = {
@@ -63,7 +61,7 @@ def _actor_options(replicas: ReplicaSettings) -> dict[str, Any]:
     return {
         "num_cpus": replicas.num_cpus,
         "num_gpus": replicas.num_gpus,
-        "resources": {} if replicas.pool is None else {replicas.pool: POOL_SHARE},
+        "resources": placement.in_pool(replicas.pool),
         "runtime_env": {
             "env_vars": {START_VARIABLE: str(replicas.start_timeout_s), **ONE_ARENA, **replicas.environment}
         },

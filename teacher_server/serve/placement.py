@@ -1,11 +1,19 @@
-"""A replica whose GPUs are those of several hosts: a placement group of its own, with a bundle for each vLLM worker."""
+"""Where replicas stand: on the nodes of a pool, and with GPUs of several hosts in a placement group of their own."""
 
 from typing import Any
 
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
+
+POOL_SHARE = 0.001
+"""What a replica takes of its pool's resource: it says where replicas stand, their number is said by CPUs and GPUs."""
 
 
-def across_hosts(options: dict[str, Any], settings: TeacherSettings) -> dict[str, Any]:
+def in_pool(pool: str | None) -> dict[str, float]:
+    """The resources that keep a replica on the nodes of `pool`; None lets it stand anywhere."""
+    return {} if pool is None else {pool: POOL_SHARE}
+
+
+def across_hosts(options: dict[str, Any], settings: TeacherServerSettings) -> dict[str, Any]:
     """A deployment's `options` with a bundle per GPU, all in the pool; unchanged without `replicas.placement`.
 
     The replica itself stands in the first bundle and reserves no GPU: vLLM's workers, Ray actors of their own, do. Ray

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teacher_server.http.errors import Refusal
+from teacher_server.http.errors import ApiError
 
 HEALTH = "/-/healthz"
 
@@ -25,8 +25,8 @@ class CloseServeRoutes:
         if scope["type"] != "http" or not path.startswith("/-/") or (path == HEALTH and _is_local(scope)):
             await self._app(scope, receive, send)
         else:
-            refusal = Refusal(401, "invalid_token", "Ray Serve's own routes are closed; ask the teacher at its prefix")
-            await refusal.response()(scope, receive, send)
+            error = ApiError(401, "invalid_token", "Ray Serve's own routes are closed; ask the teacher at its prefix")
+            await error.response()(scope, receive, send)
 
 
 def middlewares() -> list[Middleware]:

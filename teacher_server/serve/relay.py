@@ -10,8 +10,12 @@ from starlette.types import ASGIApp, Message
 Headers = list[tuple[bytes, bytes]]
 
 
+class ApplicationUnavailable(Exception):
+    """An application that can't answer now: the same request may succeed later."""
+
+
 @dataclass(frozen=True)
-class Forwarded:
+class RelayedRequest:
     """A whole request; `path` is the one within the application that answers."""
 
     method: str
@@ -22,18 +26,19 @@ class Forwarded:
 
 
 @dataclass(frozen=True)
-class Start:
+class ResponseStart:
     """How an answer begins; the parts of its body follow as bytes."""
 
     status: int
     headers: Headers
 
 
-Answer = AsyncGenerator[Start | bytes]
-Ask = Callable[[Forwarded], Answer]
+RelayedResponse = AsyncGenerator[ResponseStart | bytes]
+Ask = Callable[[RelayedRequest], RelayedResponse]
+"""Asks an application. Raises ApplicationUnavailable when none of its replicas can answer."""
 
 
-async def call(app: ASGIApp, request: Forwarded) -> Answer:
+async def call(app: ASGIApp, request: RelayedRequest) -> RelayedResponse:
     """The answer of `app`, each part as it is sent. Closing the generator is the client going away."""
     sent, parts = anyio.create_memory_object_stream[Message](0)  # a slow reader slows the writer
     unread = [request.body]
@@ -51,7 +56,7 @@ async def call(app: ASGIApp, request: Forwarded) -> Answer:
     try:
         async for part in parts:
             if part["type"] == "http.response.start":
-                yield Start(part["status"], list(part["headers"]))
+                yield ResponseStart(part["status"], list(part["headers"]))
             elif part.get("body"):
                 yield part["body"]
         await running
@@ -61,7 +66,7 @@ async def call(app: ASGIApp, request: Forwarded) -> Answer:
         await asyncio.gather(running, return_exceptions=True)
 
 
-def _scope(request: Forwarded) -> dict[str, object]:
+def _scope(request: RelayedRequest) -> dict[str, object]:
     return {
         "type": "http", "http_version": "1.1", "method": request.method, "path": request.path, "root_path": "",
         "query_string": request.query, "headers": request.headers,

@@ -12,12 +12,12 @@ from teacher_server.engine.metrics import EngineCounters
 from teacher_server.engine.protocol import Engine, EngineUnavailable, warm_up
 from teacher_server.http import access_log
 from teacher_server.http.admission import Admission
-from teacher_server.http.api_keys import open_tokens
+from teacher_server.http.api_keys import open_api_keys
 from teacher_server.serve import log_handlers
 from teacher_server.serve.api import create_app
 from teacher_server.serve.ray_metrics import RayRecorder
-from teacher_server.serve.relay import Answer, Forwarded, call
-from teacher_server.settings import TeacherSettings
+from teacher_server.serve.relay import RelayedRequest, RelayedResponse, call
+from teacher_server.settings import TeacherServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 class TeacherReplica:
     """Serve constructs it, asks `check_health` now and then, and replaces it when that fails three times in a row."""
 
-    def __init__(self, settings: TeacherSettings, make_engine: Callable[[TeacherSettings], Engine]) -> None:
+    def __init__(self, settings: TeacherServerSettings, make_engine: Callable[[TeacherServerSettings], Engine]) -> None:
         self._settings = settings
-        self._tokens = open_tokens(settings.token_file)
+        self._api_keys = open_api_keys(settings.token_file)
         with log_handlers.kept():
             self._engine = make_engine(settings)
         self._admission = Admission(settings.limits)
@@ -43,11 +43,11 @@ class TeacherReplica:
             await self._engine.start()
         await warm_up(self._engine)
         self._app = create_app(
-            self._engine, self._settings.limits, self._tokens, self._admission, self._health, self._recorder
+            self._engine, self._settings.limits, self._api_keys, self._admission, self._health, self._recorder
         )
         return self._app
 
-    async def forward(self, request: Forwarded) -> Answer:
+    async def forward(self, request: RelayedRequest) -> RelayedResponse:
         """The answer to a request that a router took, as it would have been given over HTTP."""
         async with aclosing(call(self._app, request)) as answer:
             async for part in answer:

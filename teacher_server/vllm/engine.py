@@ -5,10 +5,11 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from importlib.metadata import version
 
+import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
@@ -17,20 +18,23 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from common import VERSION, wire
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
-from common.render import load_tokenizer, tokenizer_fingerprint
-from teacher_server.adapters.manager import AdapterControl
+from common.render import load_tokenizer
+from common.wire import LogprobDtype
+from teacher_server.adapters.capacity import AdapterCapacity, plan_capacity
+from teacher_server.adapters.manager import AdapterManager
 from teacher_server.adapters.registry import AdapterRegistry, UnknownModel
-from teacher_server.adapters.store import AdapterFolder, AdapterRoom, plan_room
+from teacher_server.adapters.store import AdapterStore
 from teacher_server.engine import model_files
-from teacher_server.engine.protocol import EngineUnavailable, Piece, Positions, SequenceRefused
-from teacher_server.settings import TeacherSettings
+from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, OutputDelta, SequenceError
+from teacher_server.settings import TeacherServerSettings
 from teacher_server.vllm import generation, quantization
+from teacher_server.vllm.card import make_card
+from teacher_server.vllm.completion_logprobs import from_flat
 from teacher_server.vllm.engine_args import engine_args
-from teacher_server.vllm.logprob_rows import from_flat
-from teacher_server.vllm.lora import VllmAdapters, lora_request
+from teacher_server.vllm.lora import LoraLoader, lora_request
+from teacher_server.vllm.rounding import rounded
 from teacher_server.vllm.scoring import Scoring, exact, wanted_from
 from teacher_server.vllm.stats import engine_processes, stat_loggers
 
@@ -41,7 +45,7 @@ SHUTDOWN_S = 2
 class VllmEngine:
     """One base model and its LoRA adapters in this process, its weights in vLLM's worker processes."""
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    def __init__(self, settings: TeacherServerSettings) -> None:
         self._settings = settings
         self._llm: AsyncLLM | None = None
         self._card: TeacherCard | None = None
@@ -51,14 +55,14 @@ class VllmEngine:
         self._scoring = Scoring(settings.engine)
         self._registry: AdapterRegistry | None = None
         self._following: asyncio.Task[None] | None = None
-        self.adapters: AdapterControl | None = None
+        self.adapters: AdapterManager | None = None
 
     async def start(self) -> None:
         """Load base and adapters. Raises UserError when they are missing or vLLM can't serve them so."""
         torch.set_num_threads(1)  # this process only rounds arrays; more threads would take the engine's cores
         folder = model_files.locate_model(self._settings.model)
-        room = plan_room(self._settings.adapters, self._settings.adapter_loading)
-        arguments = engine_args(self._settings, str(folder), room, **self._scoring.engine_arguments())
+        capacity = plan_capacity(self._settings.adapters, self._settings.adapter_loading)
+        arguments = engine_args(self._settings, str(folder), capacity, **self._scoring.engine_arguments())
         others = engine_processes()
         try:
             self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers(self._steps))
@@ -74,25 +78,27 @@ class VllmEngine:
             await self._scoring.install(self._llm)
             await quantization.check_applied(self._llm, self._settings.engine.quantization)
             self._tokenizer = load_tokenizer(folder)
-            self._card = self._make_card(tokenizer_fingerprint(self._tokenizer))
-            await self._load_adapters(VllmAdapters(self._llm, folder, room), room, model_files.model_revision(folder))
+            self._card = make_card(self._settings, self._llm.model_config, self._tokenizer)
+            await self._load_adapters(
+                LoraLoader(self._llm, folder, capacity), capacity, model_files.model_revision(folder)
+            )
         except UserError:
             await self.close()
             raise
 
-    async def _load_adapters(self, loader: VllmAdapters, room: AdapterRoom | None, stored: str) -> None:
+    async def _load_adapters(self, loader: LoraLoader, capacity: AdapterCapacity | None, stored: str) -> None:
         """Those of the settings, then those that this or another replica loaded later.
 
         `stored` is the revision of the base as it lies on disk.
         """
         revision = model_files.served_revision(stored, self._settings.engine.quantization)
         base = ServedModel(name=self._settings.name, adapter=False, revision=revision)
-        self._registry = AdapterRegistry(loader, base, room.aliases if room else 0)
+        self._registry = AdapterRegistry(loader, base, capacity.aliases if capacity else 0)
         for name, path in self._settings.adapters.items():
             await self._registry.put(name, path)
         loading = self._settings.adapter_loading
         if loading is not None:
-            self.adapters = AdapterControl(self._registry, AdapterFolder(loading.root, stored), loading.clients)
+            self.adapters = AdapterManager(self._registry, AdapterStore(loading.root, stored), loading.clients)
             await self.adapters.catch_up()
             self._following = asyncio.create_task(self.adapters.follow())
 
@@ -101,17 +107,21 @@ class VllmEngine:
         assert self._card is not None, "start the engine first"
         return self._card.model_copy(update={"models": self._models().served()})
 
-    async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
-        """The positions of `completion` after `prompt`, from the prefix cache's help where every one was computed."""
+    async def score(
+        self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int
+    ) -> CompletionLogprobs:
+        """The logprobs of `completion` after `prompt`, with the prefix cache's help where every one was computed."""
         first_row = len(prompt) - 1
         for params in self._scoring.attempts(first_row, top_k):
             output, revision = await self._run(model, [*prompt, *completion], params)
             if exact(output, first_row, completion):
                 vocabulary, wanted = self.describe().vocabulary_size, wanted_from(output, first_row)
                 return from_flat(output.prompt_logprobs, wanted, top_k, vocabulary, "scored", revision)
-        raise SequenceRefused("the model's logprobs for this sequence are not numbers (NaN)")
+        raise SequenceError("the model's logprobs for this sequence are not numbers (NaN)")
 
-    async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
+    async def generate(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int
+    ) -> CompletionLogprobs:
         """Write a completion; it ends with the terminator, if one was written within `max_tokens`."""
         output, revision = await self._run(model, list(prompt), generation.whole(options, top_k))
         completion = output.outputs[0]
@@ -120,13 +130,17 @@ class VllmEngine:
 
     async def write(
         self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
-    ) -> AsyncGenerator[Piece]:
-        """What `generate` writes, piece by piece; closing it makes vLLM abort the request."""
+    ) -> AsyncGenerator[OutputDelta]:
+        """What `generate` writes, as it is written; closing it makes vLLM abort the request."""
         outputs = self._outputs(model, list(prompt), generation.growing(options, top_k))
         vocabulary = self.describe().vocabulary_size
-        async with aclosing(outputs), aclosing(generation.pieces(outputs, top_k, vocabulary)) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with aclosing(outputs), aclosing(generation.deltas(outputs, top_k, vocabulary)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    def rounded(self, logprobs: NDArray[np.float32], dtype: LogprobDtype) -> NDArray[np.floating]:
+        """`logprobs` as `dtype`."""
+        return rounded(logprobs, dtype)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The base model's tokenizer; only after `start`."""
@@ -170,15 +184,15 @@ class VllmEngine:
         Closing it makes vLLM abort the request.
         """
         try:
-            with self._models().use(model) as expert:
+            with self._models().use(model) as adapter:
                 running = self._started().generate(
-                    tokens_input(token_ids), params, uuid.uuid4().hex, lora_request=lora_request(expert)
+                    tokens_input(token_ids), params, uuid.uuid4().hex, lora_request=lora_request(adapter)
                 )
                 async with aclosing(running):
                     async for output in running:
-                        yield output, self._models().revision_of(expert)
+                        yield output, self._models().revision_of(adapter)
         except (VLLMClientError, UnknownModel) as error:
-            raise SequenceRefused(str(error)) from None
+            raise SequenceError(str(error)) from None
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineUnavailable(str(error)) from None
 
@@ -191,29 +205,3 @@ class VllmEngine:
         if self._llm is None:
             raise EngineUnavailable("the engine isn't running")
         return self._llm
-
-    def _make_card(self, fingerprint: str) -> TeacherCard:
-        config = self._started().model_config
-        vocabulary_size, replicas = config.get_vocab_size(), self._settings.replicas
-        return TeacherCard(
-            models=[],  # changes: see describe
-            tokenizer_fingerprint=fingerprint,
-            vocabulary_size=vocabulary_size,
-            max_top_k=min(self._settings.engine.max_top_k, vocabulary_size),
-            max_length=self._settings.engine.max_length,
-            abilities=["score", "generate"],
-            dtype=str(config.dtype).removeprefix("torch."),
-            versions={
-                "wire": str(wire.SCHEMA_VERSION),
-                "toolagent-kd": VERSION,
-                "ray": version("ray"),
-                "vllm": _vllm_version(),
-            },
-            replicas=replicas.count if replicas.autoscaling is None else None,
-        )
-
-
-def _vllm_version() -> str:
-    import vllm
-
-    return str(vllm.__version__)

@@ -7,18 +7,18 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 
 from common.errors import UserError
-from teacher_server.adapters.store import AdapterRoom
-from teacher_server.settings import EngineSettings, TeacherSettings
+from teacher_server.adapters.capacity import AdapterCapacity
+from teacher_server.settings import EngineSettings, TeacherServerSettings
 from teacher_server.vllm import quantization
 
 LORA_RANKS = get_args(MaxLoRARanks)
-"""The largest ranks that vLLM can be told to leave room for."""
+"""The largest ranks that vLLM can be told to leave capacity for."""
 
 
 def engine_args(
-    settings: TeacherSettings, folder: str, room: AdapterRoom | None = None, **more: Any
+    settings: TeacherServerSettings, folder: str, capacity: AdapterCapacity | None = None, **more: Any
 ) -> AsyncEngineArgs:
-    """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder; `room` for adapters.
+    """What vLLM is told: raw logprobs, safetensors only, no code from the model's folder; `capacity` for adapters.
 
     Raises UserError when vLLM can't run so on this machine.
     """
@@ -44,27 +44,27 @@ def engine_args(
         kv_cache_memory_bytes=None if engine.kv_cache_gib is None else int(engine.kv_cache_gib * 2**30),
         disable_log_stats=True,
         **_whole_prompts(engine),
-        **_lora(room),
+        **_lora(capacity),
         **more,
     )
 
 
-def _executor(settings: TeacherSettings) -> str:
+def _executor(settings: TeacherServerSettings) -> str:
     """`ray` takes the placement group that Serve made for the replica, and starts a worker in each of its bundles."""
     if settings.replicas.placement:
         return "ray"
     return "uni" if settings.engine.tensor_parallel_size * settings.engine.pipeline_parallel_size == 1 else "mp"
 
 
-def _lora(room: AdapterRoom | None) -> dict[str, Any]:
-    if room is None:
+def _lora(capacity: AdapterCapacity | None) -> dict[str, Any]:
+    if capacity is None:
         return {}
     return {
         "enable_lora": True,
-        "max_loras": room.slots,
-        "max_lora_rank": _room_for(room.rank),
+        "max_loras": capacity.slots,
+        "max_lora_rank": _room_for(capacity.rank),
         # Without this vLLM wraps lm_head too, and scoring two prompts at once ends its CPU engine.
-        "lora_target_modules": sorted(room.modules),
+        "lora_target_modules": sorted(capacity.modules),
     }
 
 
@@ -84,7 +84,7 @@ def _whole_prompts(engine: EngineSettings) -> dict[str, Any]:
 
 
 def _room_for(rank: int) -> Any:
-    room = next((allowed for allowed in LORA_RANKS if allowed >= rank), None)
-    if room is None:
+    capacity = next((allowed for allowed in LORA_RANKS if allowed >= rank), None)
+    if capacity is None:
         raise UserError(f"got an adapter of rank {rank}, vLLM serves ranks up to {LORA_RANKS[-1]}; train a smaller one")
-    return room
+    return capacity

@@ -1,4 +1,4 @@
-"""How vLLM is asked to write, and its growing output cut into pieces.
+"""How vLLM is asked to write, and its growing output as deltas.
 
 Legend: k = entries per position.
 """
@@ -11,15 +11,15 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from common.api import GenerateOptions
 from common.sequences import FinishReason
-from teacher_server.engine.protocol import EngineUnavailable, Piece
-from teacher_server.vllm.logprob_rows import from_flat
+from teacher_server.engine.protocol import EngineUnavailable, OutputDelta
+from teacher_server.vllm.completion_logprobs import from_flat
 from teacher_server.vllm.scoring import READABLE_AS_ARRAYS
 
 FINISH_REASONS: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 def whole(options: GenerateOptions, top_k: int) -> SamplingParams:
-    """For a completion in one piece, as ids alone; stop strings make vLLM read this request's text as it goes.
+    """For a completion at once, as ids alone; stop strings make vLLM read this request's text as it goes.
 
     It then reads special tokens too, as `common.render` does, so that a stop string can name one.
     """
@@ -37,9 +37,9 @@ def growing(options: GenerateOptions, top_k: int | None) -> SamplingParams:
     return _params(options, top_k, detokenize=True, output_kind=RequestOutputKind.CUMULATIVE)
 
 
-async def pieces(
+async def deltas(
     outputs: AsyncGenerator[tuple[RequestOutput, str]], top_k: int | None, vocabulary_size: int
-) -> AsyncGenerator[Piece]:
+) -> AsyncGenerator[OutputDelta]:
     """What each output has more than the one before, k entries per position where `top_k` is given.
 
     `outputs` come with the revision of the weights that gave them.
@@ -49,13 +49,13 @@ async def pieces(
         completion = output.outputs[0]
         reason = finish_reason(completion) if output.finished else None
         token_ids, text = list(completion.token_ids[written:]), completion.text[shown:]
-        positions = None
+        logprobs = None
         if top_k is not None and token_ids:
             rows: Any = completion.logprobs  # those of later outputs too, where these were already made
             rows = rows[written : written + len(token_ids)]
-            positions = from_flat(rows, 0, top_k, vocabulary_size, reason or "length", revision)
+            logprobs = from_flat(rows, 0, top_k, vocabulary_size, reason or "length", revision)
         written, shown = written + len(token_ids), shown + len(text)
-        yield Piece(text, token_ids, positions, reason, revision)
+        yield OutputDelta(text, token_ids, logprobs, reason, revision)
 
 
 def finish_reason(completion: CompletionOutput) -> FinishReason:

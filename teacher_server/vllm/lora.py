@@ -1,4 +1,4 @@
-"""Experts into and out of a running vLLM engine."""
+"""Adapters into and out of a running vLLM engine."""
 
 import uuid
 from pathlib import Path
@@ -12,31 +12,32 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from common.errors import UserError
-from teacher_server.adapters.registry import Expert
-from teacher_server.adapters.store import AdapterRoom
+from teacher_server.adapters import peft_files
+from teacher_server.adapters.capacity import AdapterCapacity
+from teacher_server.adapters.registry import LoadedAdapter
 from teacher_server.engine import model_files
 from teacher_server.engine.protocol import WARM_UP_TOKENS, EngineUnavailable
 
 
-def lora_request(expert: Expert | None) -> LoRARequest | None:
+def lora_request(adapter: LoadedAdapter | None) -> LoRARequest | None:
     """What a request to vLLM carries; None for the base alone."""
-    return None if expert is None else LoRARequest(expert.name, expert.number, str(expert.path.absolute()))
+    return None if adapter is None else LoRARequest(adapter.name, adapter.number, str(adapter.path.absolute()))
 
 
-class VllmAdapters:
+class LoraLoader:
     """The loader of an AdapterRegistry."""
 
-    def __init__(self, llm: AsyncLLM, base: Path, room: AdapterRoom | None) -> None:
+    def __init__(self, llm: AsyncLLM, base: Path, capacity: AdapterCapacity | None) -> None:
         self._llm = llm
         self._shapes = model_files.model_shapes(base)
-        self._room = room
+        self._capacity = capacity
 
-    async def load(self, alias: str, expert: Expert) -> None:
+    async def load(self, alias: str, adapter: LoadedAdapter) -> None:
         """Load and try it. Raises UserError when it doesn't fit the engine or its base, or answers with no numbers."""
-        assert self._room is not None, "without room there are neither adapters nor a way to load them"
-        self._room.check(alias, expert.path)
-        model_files.check_adapter_fits(alias, expert.path, self._shapes)
-        request = lora_request(expert)
+        assert self._capacity is not None, "without room there are neither adapters nor a way to load them"
+        self._capacity.check(alias, adapter.path)
+        peft_files.check_fits(alias, adapter.path, self._shapes)
+        request = lora_request(adapter)
         assert request is not None
         try:
             await self._llm.add_lora(request)
@@ -44,13 +45,13 @@ class VllmAdapters:
             raise EngineUnavailable(str(error)) from None
         except Exception as error:  # noqa: BLE001 - vLLM hands on a worker's error, of whatever kind, as a plain Exception
             reason = " ".join(str(error).split())
-            raise UserError(f"adapter {alias}: vLLM can't load {expert.path}: {reason}") from None
+            raise UserError(f"adapter {alias}: vLLM can't load {adapter.path}: {reason}") from None
         await self._try(alias, request)
 
-    async def unload(self, expert: Expert) -> None:
+    async def unload(self, adapter: LoadedAdapter) -> None:
         """Free its place; nothing happens when it has none."""
         try:
-            await self._llm.remove_lora(expert.number)
+            await self._llm.remove_lora(adapter.number)
         except EngineDeadError:
             return  # it took everything along
 

@@ -18,11 +18,11 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from common.errors import UserError
 from teacher_server.settings import EngineSettings
-from teacher_server.vllm import compat, logprobs_processor
-from teacher_server.vllm.logprob_rows import LogprobRows
-from teacher_server.vllm.logprobs_processor import AS_ARRAYS
-from teacher_server.vllm.prompt_scorer import FIRST_ROW
-from teacher_server.vllm.scheduler import CACHED_AT_MOST
+from teacher_server.vllm.patches import compat, logprobs_processor
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
+from teacher_server.vllm.patches.logprobs_processor import AS_ARRAYS
+from teacher_server.vllm.patches.prompt_scorer import FIRST_ROW
+from teacher_server.vllm.patches.scheduler import CACHED_AT_MOST
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class Scoring:
         # The V2 runner, vLLM's choice on GPUs with Triton, can't leave rows out when it computes their k most likely.
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
         return arguments | {
-            "worker_extension_cls": "teacher_server.vllm.prompt_scorer.ScoringWorker",
-            "scheduler_cls": "teacher_server.vllm.scheduler.make_scheduler",
+            "worker_extension_cls": "teacher_server.vllm.patches.prompt_scorer.ScoringWorker",
+            "scheduler_cls": "teacher_server.vllm.patches.scheduler.make_scheduler",
         }
 
     async def install(self, llm: AsyncLLM) -> None:

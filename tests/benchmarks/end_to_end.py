@@ -30,7 +30,7 @@ from typing import Any
 
 import yaml
 
-from cluster.local.cluster_info import ClusterHandle
+from cluster.local.cluster_info import ClusterInfo
 from cluster.local.local_cluster import local_cluster
 from cluster.local.ray_cli import submit_job
 from cluster.local.settings import ClusterSettings
@@ -112,7 +112,7 @@ def figures_of(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, fl
     return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
-def run_ours(job: Job, cluster: ClusterHandle, url: str, number: int) -> dict[str, float]:
+def run_ours(job: Job, cluster: ClusterInfo, url: str, number: int) -> dict[str, float]:
     """Seconds of a step: of all of it, and of waiting for the teacher."""
     run = job.folder / f"run-{number}"
     values = run_settings(job.folder, job.student, PROMPT + COMPLETION, TOP_K, BATCH, STEPS) | {"run_folder": str(run)}

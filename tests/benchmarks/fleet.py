@@ -166,8 +166,7 @@ def serving(folder: Path, replicas: int) -> Iterator[str]:
     """The address of so many replicas."""
     (folder / "token").write_text("fleet\n")
     (port,) = free_ports(1)
-    fingerprint = Renderer(load_tokenizer(folder / "student"), "toolbench", None).fingerprint
-    said = card(fingerprint, VOCABULARY_SIZE, TOP_K, max_length=8192)
+    said = card(load_tokenizer(folder / "student"), VOCABULARY_SIZE, TOP_K, max_length=8192)
     fleet = Fleet(port=port, replicas=replicas, at_once=AT_ONCE, wait_s=WAIT_S, card=said)
     (folder / "fleet.json").write_text(json.dumps(fleet.model_dump(mode="json")))
     command = [sys.executable, "-m", "tests.benchmarks.waiting_teachers", str(folder / "fleet.json")]

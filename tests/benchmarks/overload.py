@@ -21,7 +21,7 @@ from ray import serve
 
 from common import wire
 from common.api import DistillRequest, DistillSequence
-from common.client import TOKEN_VARIABLE
+from common.teacher_client.api_key import TOKEN_VARIABLE
 from teacher_server.serve.app import build
 from tests.benchmarks.report import finish
 from tests.load import Load, closed_loop, open_loop

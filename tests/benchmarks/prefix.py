@@ -20,10 +20,10 @@ from cluster.demos.toolbench import ANSWER_TREES, whole_text
 from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
 from common.api import DistillRequest, DistillSequence
-from common.client import TeacherClient
 from common.errors import UserError
 from common.render import DoesNotFit, Renderer
 from common.sequences import Sequence
+from common.teacher_client.calls import TeacherCalls
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from common.wire import TeacherAnswer
@@ -137,7 +137,7 @@ def compare(urls: dict[str, str], kind: str, sequences: list[Sequence]) -> tuple
 async def score(url: str, sequences: list[Sequence], mark: int) -> list[TeacherAnswer]:
     """The answers in order; WINDOW requests at a time, as a trainer asks. Each prompt begins with the token `mark`."""
     window = asyncio.Semaphore(WINDOW)
-    async with TeacherClient(url, serving.TOKEN) as teacher:
+    async with TeacherCalls(url, serving.TOKEN) as teacher:
 
         async def ask(sequence: Sequence) -> TeacherAnswer:
             asked = DistillSequence(

@@ -120,7 +120,9 @@ def measure_step(
     assert settings.teacher
     top_k = settings.teacher.top_k
     examples = make_examples(config.vocab_size, work.sequences, work.prompt, work.completion, top_k)
-    step = StepExamples(StepPlan(1, 0, range(work.sequences)), examples, [], 0.0, 0.0, 0.0)
+    step = StepExamples(
+        plan=StepPlan(1, 0, range(work.sequences)), examples=examples, unused=[], began=0.0, waited_s=0.0, stream_s=0.0
+    )
 
     def once() -> object:
         return train_step(learner, step, settings, world)

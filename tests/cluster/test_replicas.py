@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from common.api import DistillRequest, DistillSequence
-from common.client import TOKEN_VARIABLE, TeacherClient, TeacherUnavailable
+from common.teacher_client.api_key import TOKEN_VARIABLE
+from common.teacher_client.failures import TeacherUnavailable
+from tests.asking import asking
 from tests.serving import deploy, metrics_page, ray_serve
 from tests.stand_in_engine import StandInEngine
 from tests.waiting_engine import HANG_TOKEN, waiting_engine
@@ -45,7 +47,7 @@ def ask(token: int = 3) -> DistillRequest:
 
 async def answer(url: str, attempts: int, token: int = 3) -> list[int]:
     """The most likely token of each position, as a client with so many attempts gets them."""
-    async with TeacherClient(url, TOKEN, attempts=attempts) as teacher:
+    async with asking(url, TOKEN, attempts=attempts) as teacher:
         (record,) = await teacher.distill(ask(token))
     return record.topk_ids[:, 0].tolist()
 

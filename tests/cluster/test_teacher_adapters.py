@@ -23,11 +23,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from common.api import GenerateOptions
 from common.errors import UserError
-from teacher_server.adapters.manager import AdapterControl
-from teacher_server.adapters.store import AdapterLoadingSettings
+from teacher_server.adapters.manager import AdapterManager
 from teacher_server.engine import model_files
-from teacher_server.engine.protocol import Positions
-from teacher_server.settings import TeacherSettings
+from teacher_server.engine.protocol import CompletionLogprobs
+from teacher_server.settings import AdapterLoadingSettings, TeacherServerSettings
 from teacher_server.vllm.engine import VllmEngine
 from teacher_server.vllm.engine_args import engine_args
 from teacher_server.vllm.quantization import check_applied
@@ -59,12 +58,12 @@ def root(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def settings(base: Path, dtype: str, quantization: str | None = None, **fields: Any) -> TeacherSettings:
+def settings(base: Path, dtype: str, quantization: str | None = None, **fields: Any) -> TeacherServerSettings:
     engine = {
         "dtype": dtype, "quantization": quantization, "max_length": 700, "max_batched_tokens": 768,
         "kv_cache_gib": 0.125, "enforce_eager": True,
     }  # fmt: skip
-    return TeacherSettings.model_validate({"model": str(base), "engine": engine} | fields)
+    return TeacherServerSettings.model_validate({"model": str(base), "engine": engine} | fields)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def served(environment: None, base: Path, root: Path, tmp_path_factory: pytest.T
     served.close()
 
 
-def control(served: Served) -> AdapterControl:
+def control(served: Served) -> AdapterManager:
     assert served.engine.adapters is not None
     return served.engine.adapters
 
@@ -85,7 +84,7 @@ def adapted(base: Path, adapter: Path) -> PreTrainedModel:
     return PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), adapter)
 
 
-def errors(positions: Positions, model: PreTrainedModel, prompt: list[int]) -> NDArray[np.float32]:
+def errors(positions: CompletionLogprobs, model: PreTrainedModel, prompt: list[int]) -> NDArray[np.float32]:
     """[T]: how far the completion's logprobs are from the model's."""
     completion = positions.token_ids.tolist()
     expected = reference_logprobs(model, prompt, completion)
@@ -116,7 +115,7 @@ def test_bitsandbytes_is_the_rounded_model_with_and_without_an_adapter(environme
     assert mean_difference(expert, rounded[1]) < 0.6 * mean_difference(expert, rounded[0])
 
 
-def mean_difference(positions: Positions, model: PreTrainedModel) -> float:
+def mean_difference(positions: CompletionLogprobs, model: PreTrainedModel) -> float:
     return float(np.abs(errors(positions, model, PROMPT)).mean())
 
 
@@ -127,7 +126,7 @@ def test_a_replaced_adapter_answers_like_a_fresh_engine_while_requests_finish_on
     before = served.engine.describe().models[1].revision
     options = GenerateOptions(max_tokens=200, temperature=0)
 
-    async def replace_midway() -> tuple[Positions, list[Positions]]:
+    async def replace_midway() -> tuple[CompletionLogprobs, list[CompletionLogprobs]]:
         await served.engine.generate("expert", PROMPT, options, 1)  # fills the prefix cache
         llm = served.engine._started()
         running = asyncio.create_task(served.engine.generate("expert", PROMPT, options, 1))

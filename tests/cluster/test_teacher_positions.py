@@ -19,8 +19,8 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from common.api import GenerateOptions
 from common.errors import UserError
 from teacher_server.engine.health import FRESH_S, EngineHealth, EngineHung
-from teacher_server.engine.protocol import EngineUnavailable, Positions, warm_up
-from teacher_server.settings import EngineSettings, TeacherSettings
+from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, warm_up
+from teacher_server.settings import EngineSettings, TeacherServerSettings
 from teacher_server.vllm.engine import VllmEngine
 from teacher_server.vllm.engine_args import engine_args
 from teacher_server.vllm.stats import engine_processes
@@ -32,7 +32,7 @@ EOS = 1
 class Served:
     """A started engine and the event loop it lives in."""
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    def __init__(self, settings: TeacherServerSettings) -> None:
         self._runner = asyncio.Runner()
         self.engine = VllmEngine(settings)
         before = set(engine_processes())
@@ -43,14 +43,14 @@ class Served:
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(work)
 
-    def score(self, *pairs: tuple[list[int], list[int]], k: int, model: str = "teacher") -> list[Positions]:
-        async def together() -> list[Positions]:
+    def score(self, *pairs: tuple[list[int], list[int]], k: int, model: str = "teacher") -> list[CompletionLogprobs]:
+        async def together() -> list[CompletionLogprobs]:
             return await asyncio.gather(*(self.engine.score(model, prompt, text, k) for prompt, text in pairs))
 
         return self.run(together())
 
-    def write(self, *prompts: list[int], k: int, **options: Any) -> list[Positions]:
-        async def together() -> list[Positions]:
+    def write(self, *prompts: list[int], k: int, **options: Any) -> list[CompletionLogprobs]:
+        async def together() -> list[CompletionLogprobs]:
             asked = [options | {"seed": seed} for seed, _ in enumerate(prompts)]
             return await asyncio.gather(
                 *(
@@ -78,12 +78,12 @@ def adapter_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return save_tiny_adapter(tmp_path_factory.mktemp("adapter"), model_folder)
 
 
-def settings(model: Path, dtype: str, **fields: Any) -> TeacherSettings:
+def settings(model: Path, dtype: str, **fields: Any) -> TeacherServerSettings:
     engine = EngineSettings(
         dtype=dtype, max_length=700, max_batched_tokens=768, max_top_k=VOCABULARY_SIZE, kv_cache_gib=0.125,
         enforce_eager=True,
     )  # fmt: skip
-    return TeacherSettings(model=str(model), engine=engine, **fields)
+    return TeacherServerSettings(model=str(model), engine=engine, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def reference_logprobs(model: PreTrainedModel, prompt: list[int], completion: li
     return logits.float().log_softmax(-1).numpy()
 
 
-def assert_equal_by_id(positions: Positions, expected: NDArray[np.float32], within: float) -> None:
+def assert_equal_by_id(positions: CompletionLogprobs, expected: NDArray[np.float32], within: float) -> None:
     rows = np.arange(len(expected))
     assert np.abs(positions.token_logprobs - expected[rows, positions.token_ids]).max() < within
     assert np.abs(positions.topk_logprobs - np.take_along_axis(expected, positions.topk_ids, 1)).max() < within
@@ -261,11 +261,11 @@ def test_seeded_prompts_that_fill_more_than_one_step_together(fp32: Served):
     generator = np.random.default_rng(3)
     prompts = [generator.integers(2, VOCABULARY_SIZE, 400).tolist() for _ in range(6)]
 
-    async def write(number: int) -> Positions:
+    async def write(number: int) -> CompletionLogprobs:
         options = GenerateOptions(max_tokens=12, seed=number)
         return await fp32.engine.generate("expert", prompts[number], options, 4)
 
-    async def write_all() -> list[Positions]:
+    async def write_all() -> list[CompletionLogprobs]:
         return await asyncio.gather(*map(write, range(len(prompts))))
 
     together, alone = fp32.run(write_all()), fp32.run(write(5))
@@ -273,7 +273,7 @@ def test_seeded_prompts_that_fill_more_than_one_step_together(fp32: Served):
 
 
 def test_a_step_on_a_cpu_must_hold_the_longest_sequence(model_folder: Path):
-    short_steps = TeacherSettings(
+    short_steps = TeacherServerSettings(
         model=str(model_folder), engine=EngineSettings(max_length=700, max_batched_tokens=700)
     )
     with pytest.raises(UserError, match="set max_batched_tokens to 701 or more"):
@@ -281,6 +281,8 @@ def test_a_step_on_a_cpu_must_hold_the_longest_sequence(model_folder: Path):
 
 
 def test_settings_that_vllm_refuses_are_one_clear_line(environment: None, model_folder: Path):
-    too_long = TeacherSettings(model=str(model_folder), engine=EngineSettings(max_length=4000, max_batched_tokens=4001))
+    too_long = TeacherServerSettings(
+        model=str(model_folder), engine=EngineSettings(max_length=4000, max_batched_tokens=4001)
+    )
     with pytest.raises(UserError, match=r"can't serve .*max_model_len"):
         asyncio.run(VllmEngine(too_long).start())

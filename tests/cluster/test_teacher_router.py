@@ -11,7 +11,7 @@ from ray import serve
 from common import wire
 from teacher_server.engine.protocol import Engine
 from teacher_server.router import app
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.serving import application, ray_serve
 from tests.unit.teacher_server.asking import SCORE, WRITE, body, error_of
 from tests.unit.teacher_server.router.test_router import NamedEngine
@@ -29,7 +29,7 @@ class HoldingEngine(NamedEngine):
         await super()._work(model, task, top_k, prompt)
 
 
-def make_engine(settings: TeacherSettings) -> Engine:
+def make_engine(settings: TeacherServerSettings) -> Engine:
     return HoldingEngine(settings.name)
 
 

@@ -12,7 +12,7 @@ from common.settings import Settings, load, validate
 from eval.settings import EvalSettings
 from student_trainer.pretraining.settings import PretrainSettings
 from student_trainer.settings import TrainSettings
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, tuple[type[Settings], ...]] = {
@@ -47,4 +47,4 @@ def test_a_serve_config_gives_every_application_valid_arguments(path: Path):
     assert applications
     for application in applications:
         assert application["import_path"] == "teacher_server.serve.app:build"
-        validate(TeacherSettings, application["args"], f"{path.name}: args of {application['name']}")
+        validate(TeacherServerSettings, application["args"], f"{path.name}: args of {application['name']}")

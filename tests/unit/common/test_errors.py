@@ -69,7 +69,7 @@ def test_the_instrument_crashes_what_is_not_shielded():
     assert command("return 0", CRASH + "atexit.register = lambda *_: None").returncode == -signal.SIGABRT
 
 
-ABSENT = ("__main__", "tail_kernels", "monitors.wandb", "monitors.mlflow")
+ABSENT = ("__main__", "tail_triton", "monitors.wandb", "monitors.mlflow")
 """Modules that run when they are imported, or import what isn't installed here."""
 
 

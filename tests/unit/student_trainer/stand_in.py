@@ -12,12 +12,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
-from common.client import TeacherRefused
 from common.render import tokenizer_fingerprint
+from common.teacher_client.failures import TeacherRefused
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from common.wire import SCHEMA_VERSION, TeacherAnswer, failed
 from student_trainer.data.hashed_random import draw
-from student_trainer.settings import TeacherSettings, TrainSettings
+from student_trainer.settings import LiveTeacherSettings, TrainSettings
 
 TOP_K = 8
 Spoil = Callable[[TeacherAnswer], TeacherAnswer]
@@ -60,7 +60,7 @@ def make_settings(tmp_path: Path, rows: list[PromptRow] | None = None, **changes
 
 
 class StandInTeacher:
-    """Answers as `TeacherClient` does. `requests` are those it got; `most_in_flight` how many at once.
+    """Answers as `TeacherCalls` does. `requests` are those it got; `most_in_flight` how many at once.
 
     `spoil` changes each answer before it leaves; `refuse` gives the status to refuse a sequence with, or None; `shift`
     moves the positions that it scores; `card` replaces fields of its card. Answers overtake each other.
@@ -84,6 +84,9 @@ class StandInTeacher:
         fields: dict[str, Any] = {
             "models": [ServedModel(name="teacher", adapter=False, revision=self.revision)],
             "tokenizer_fingerprint": tokenizer_fingerprint(TOKENIZER),
+            "chat_template_fingerprint": None,
+            "terminators": {"toolbench": TOKENIZER.eos_token_id},
+            "end_token_ids": [TOKENIZER.eos_token_id],
             "vocabulary_size": VOCABULARY_SIZE,
             "max_top_k": 64,
             "max_length": 256,
@@ -129,11 +132,11 @@ class StandInTeacher:
         )  # fmt: skip
 
 
-def connect_to(teacher: StandInTeacher) -> Callable[[TeacherSettings], Any]:
+def connect_to(teacher: StandInTeacher) -> Callable[[LiveTeacherSettings], Any]:
     """What `open_source` connects with."""
 
     @asynccontextmanager
-    async def connect(settings: TeacherSettings) -> AsyncIterator[StandInTeacher]:
+    async def connect(settings: LiveTeacherSettings) -> AsyncIterator[StandInTeacher]:
         yield teacher
 
     return connect

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.demos.live_checks import ids_check, kl_checks, kl_of, summary_table
+from cluster.demos.live_checks import ids_check, kl_checks, kl_of
+from cluster.demos.toolbench import summary_table
 from cluster.demos.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, findings
 from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows

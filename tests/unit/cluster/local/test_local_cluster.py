@@ -1,4 +1,4 @@
-"""Which process is a cluster's keeper, and what a later process with its id is."""
+"""Which process is a cluster's supervisor, and what a later process with its id is."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local.cluster_info import ClusterHandle
+from cluster.local.cluster_info import ClusterInfo
 from cluster.local.local_cluster import is_running
 
 
@@ -23,14 +23,15 @@ def process(request: pytest.FixtureRequest) -> Iterator[psutil.Process]:
 
 
 @pytest.mark.parametrize(("moved_s", "close"), [(0.0, True), (0.5, True), (60.0, False)])
-def test_a_keeper_is_known_by_its_start_and_its_command(process: psutil.Process, moved_s: float, close: bool):
-    handle = ClusterHandle(
-        keeper=process.pid,
-        keeper_started=process.create_time() + moved_s,
+def test_a_supervisor_is_known_by_its_start_and_its_command(process: psutil.Process, moved_s: float, close: bool):
+    info = ClusterInfo(
+        supervisor=process.pid,
+        supervisor_started=process.create_time() + moved_s,
         nodes={},
+        hosts=[],
         folder=Path("/"),
         address="",
         dashboard_url="",
         serve_port=1,
     )
-    assert is_running(handle) == (close and process.cmdline()[-1] == "cluster.local.supervisor")
+    assert is_running(info) == (close and process.cmdline()[-1] == "cluster.local.supervisor")

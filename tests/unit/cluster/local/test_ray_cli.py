@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.local.cluster_info import ClusterHandle
-from cluster.local.ray_cli import all_running, deploy, show_log
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.ray_cli import all_running, show_log, wait_until_running
 from common.errors import UserError
 
 SUBMITTED = [
@@ -35,7 +35,7 @@ ValueError: no such model
 """
 
 
-class Serving(ClusterHandle):
+class Serving(ClusterInfo):
     """A cluster whose dashboard always answers the same."""
 
     applications: dict[str, Any]
@@ -46,7 +46,15 @@ class Serving(ClusterHandle):
 
 
 def serving(applications: dict[str, Any]) -> Serving:
-    values = {"keeper": 1, "keeper_started": 0, "nodes": {}, "folder": "/", "address": "", "serve_port": 1}
+    values = {
+        "supervisor": 1,
+        "supervisor_started": 0,
+        "nodes": {},
+        "hosts": [],
+        "folder": "/",
+        "address": "",
+        "serve_port": 1,
+    }
     return Serving.model_validate(values | {"dashboard_url": "http://127.0.0.1:1", "applications": applications})
 
 
@@ -77,16 +85,18 @@ def test_a_failed_application_is_explained_by_the_last_line_of_its_traceback(sta
 
 
 class Busy(Serving):
-    """A cluster whose dashboard answers late."""
+    """A cluster whose dashboard answers late, `late` times."""
+
+    late: list[str]
 
     def get(self, path: str) -> Any:
-        raise httpx.ReadTimeout("30 s")
+        if self.late:
+            raise httpx.ReadTimeout(self.late.pop())
+        return super().get(path)
 
 
-def test_a_late_dashboard_is_asked_again_until_the_deadline(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cluster.local.ray_cli._run_serve", lambda cluster, path: None)
-    values = serving({"a": {"status": "RUNNING"}}).model_dump()
-    config = {"applications": [{"name": "a"}]}
-    assert deploy(Serving.model_validate(values), config) == "http://127.0.0.1:1"
+def test_a_late_dashboard_is_asked_again_until_the_deadline():
+    values = serving({"a": {"status": "RUNNING"}}).model_dump() | {"late": ["30 s"]}
+    wait_until_running(Busy.model_validate(values), ["a"], timeout_s=30)
     with pytest.raises(UserError, match="a: not up 0 s after `serve deploy`"):
-        deploy(Busy.model_validate(values), config, timeout_s=0)
+        wait_until_running(Busy.model_validate(values), ["a"], timeout_s=0)

@@ -1,22 +1,26 @@
 """Judging a model: against a stand-in teacher that speaks the whole HTTP protocol."""
 
 import asyncio
-import json
 import math
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from dataclasses import replace
 
-import httpx
 import numpy as np
 import pytest
 
 from common import wire
-from common.client import TeacherClient
+from common.api import DistillRequest, DistillSequence, TeacherCard
 from common.errors import UserError
 from common.render import Renderer
+from common.teacher_client.failures import PromptFailed
+from common.teacher_client.protocol import Teacher
 from common.toolbench.rows import PromptRow, Turn
-from eval.judging.judge import Judge, Judgement, first_rows, mean_loss, same_action
+from eval.judging.judge import Judge, Judgement, first_rows, run_together
+from eval.metrics.form import same_action
+from eval.metrics.loss import mean_loss
 from tests.models import save_tiny_tokenizer
+from tests.unit.common.teacher_client.served import A, B, Served, pool_over
+from tests.unit.student_trainer.stand_in import TOKENIZER, Spoil
+from tests.virtual_time import run
 
 OFFERED = [
     {
@@ -47,59 +51,47 @@ def make_row(name: str, completion: str | None = GOOD, question: str = "Weather 
     return PromptRow(name, "Weather in Paris?", turns, completion, name, 1, "seen")
 
 
-def stand_in(renderer: Renderer, logprob: float, max_length: int, revisions: Iterator[str]) -> httpx.MockTransport:
+class StandIn:
     """A teacher that gives every scored token `logprob` and writes what WRITTEN says for the row's id.
 
-    It refuses what is longer than `max_length`. Each answer is of the next of `revisions`.
+    It refuses what is longer than `max_length`.
     """
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        body, revision = json.loads(request.content), next(revisions)
-        answers = []
-        for sequence in body["sequences"]:
-            asked = sequence.get("completion_token_ids") or range(sequence["generate"]["max_tokens"])
-            if len(sequence["prompt_token_ids"]) + len(asked) > max_length:
-                return httpx.Response(422, text="too long")
-            scoring = sequence.get("completion_token_ids") is not None
-            ids = sequence["completion_token_ids"] if scoring else renderer.completion_ids(WRITTEN[sequence["id"]])
-            tokens = np.array(ids, np.int32)
-            column = np.full(len(tokens), logprob, np.float32)
-            answers.append(
-                wire.TeacherAnswer(
-                    id=sequence["id"],
-                    model=body["model"],
-                    revision=revision,
-                    finish_reason="scored" if scoring else "stop",
-                    error=None,
-                    token_ids=tokens,
-                    token_logprobs=column,
-                    topk_ids=tokens[:, None],
-                    topk_logprobs=column[:, None].astype(np.float16),
-                    tail_logprob=np.log1p(-np.exp(column)),
-                )
-            )
-        return httpx.Response(200, content=wire.encode(answers, 1))
+    def __init__(self, renderer: Renderer, logprob: float, max_length: int) -> None:
+        self._renderer, self._logprob, self._max_length = renderer, logprob, max_length
 
-    return httpx.MockTransport(answer)
+    async def teacher(self) -> TeacherCard:
+        raise NotImplementedError("a judge asks for answers alone")
+
+    async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
+        return [self._answer(request, sequence) for sequence in request.sequences]
+
+    def _answer(self, request: DistillRequest, sequence: DistillSequence) -> wire.TeacherAnswer:
+        scored = sequence.completion_token_ids
+        length = len(scored) if scored is not None else sequence.generate.max_tokens if sequence.generate else 0
+        if len(sequence.prompt_token_ids) + length > self._max_length:
+            raise PromptFailed("refused", "too long")
+        ids = self._renderer.completion_ids(WRITTEN[sequence.id]) if scored is None else scored
+        tokens, column = np.array(ids, np.int32), np.full(len(ids), self._logprob, np.float32)
+        tail = np.log1p(-np.exp(column))
+        return wire.TeacherAnswer(
+            sequence.id, request.model, "r", "stop" if scored is None else "scored", None, tokens, column,
+            tokens[:, None], column[:, None], tail,
+        )  # fmt: skip
 
 
-def judge(
-    renderer: Renderer,
-    rows: list[PromptRow],
-    logprob: float = -0.5,
-    max_length: int = LONGEST,
-    revisions: Iterable[str] = repeat("r"),
-) -> Judgement:
+def judging(
+    renderer: Renderer, teacher: Teacher, settled: list[int], model: str = "adapter", max_length: int = LONGEST
+) -> Judge:
+    return Judge(teacher, "ft", model, renderer, max_length, 64, 4, progress=lambda: settled.append(1))
+
+
+def judge(renderer: Renderer, rows: list[PromptRow], logprob: float = -0.5, max_length: int = LONGEST) -> Judgement:
     settled: list[int] = []
-
-    async def run() -> Judgement:
-        transport = stand_in(renderer, logprob, max_length, iter(revisions))
-        async with TeacherClient("http://teacher", "secret", transport=transport) as client:
-            judge = Judge(client, "ft", "adapter", renderer, max_length, 64, 4, progress=settled.append)
-            return await judge.judge("seen", rows)
-
-    found = asyncio.run(run())
-    assert sum(settled) == 2 * len(rows)
+    found = asyncio.run(
+        judging(renderer, StandIn(renderer, logprob, max_length), settled, max_length=max_length).judge("seen", rows)
+    )
+    assert len(settled) == len(rows)
     return found
 
 
@@ -112,7 +104,7 @@ def test_loss_is_the_mean_over_completion_tokens(renderer: Renderer) -> None:
 
 def test_each_check_counts_its_own_failures(renderer: Renderer) -> None:
     found = judge(renderer, [make_row(name) for name in WRITTEN])
-    assert (found.model, found.group, found.rows, found.left_out) == ("ft", "seen", 5, 0)
+    assert (found.model, found.group, found.rows, found.left_out) == ("ft", "seen", 5, {})
     assert found.parses == 0.8
     assert found.names_offered_api == 0.6
     assert found.arguments_are_json == 0.6
@@ -124,9 +116,9 @@ def test_each_check_counts_its_own_failures(renderer: Renderer) -> None:
 def test_a_row_that_is_too_long_is_left_out_by_name(renderer: Renderer, caplog: pytest.LogCaptureFixture) -> None:
     endless = make_row("endless", question="rain " * LONGEST)
     found = judge(renderer, [endless, make_row("good"), make_row("no_action")])
-    assert (found.rows, found.left_out, found.valid) == (2, 1, 0.5)
-    assert "ft on seen leaves out row endless" in caplog.text
-    with pytest.raises(UserError, match="no row of the group 'seen' fits into max_length 2048"):
+    assert (found.rows, list(found.left_out), found.valid) == (2, ["endless"], 0.5)
+    assert "ft on seen leaves out endless: row endless: a prompt of" in caplog.text
+    with pytest.raises(UserError, match=r"no row of the group 'seen' can be judged.*more than 2048"):
         judge(renderer, [endless])
 
 
@@ -161,6 +153,53 @@ def test_an_empty_group_is_refused() -> None:
         first_rows([], 3, "seen")
 
 
-def test_a_model_that_is_replaced_meanwhile_is_not_judged(renderer: Renderer):
-    with pytest.raises(UserError, match=r"adapter changed while it was judged \(revisions r0, r1\)"):
-        judge(renderer, [make_row("good")], revisions=["r0", "r1"])
+def test_rows_that_can_not_be_judged_are_named_and_the_others_judged(renderer: Renderer) -> None:
+    odd = replace(make_row("odd"), turns=(Turn("system", "You have no list of APIs."), Turn("user", "\nx\nBegin!\n")))
+    whole = len(renderer.sequence(make_row("good")))
+    refused = make_row("no_action", question="Weather in Paris? " * 9)
+    found = judge(renderer, [odd, make_row("good"), refused], max_length=whole)
+    assert found.rows == 1
+    assert "no readable list of APIs" in found.left_out["odd"]
+    assert found.left_out["no_action"] == "too long"
+
+
+def not_a_number(answer: wire.TeacherAnswer) -> wire.TeacherAnswer:
+    return replace(answer, token_logprobs=np.full_like(answer.token_logprobs, np.nan))
+
+
+def of_another_sequence(answer: wire.TeacherAnswer) -> wire.TeacherAnswer:
+    return replace(answer, token_ids=answer.token_ids + 1)
+
+
+@pytest.mark.parametrize("spoil", [not_a_number, of_another_sequence])
+def test_answers_are_verified_as_the_trainer_does(spoil: Spoil) -> None:
+    """Where one address answers badly the other is asked; where each does, nothing is judged."""
+    renderer = Renderer(TOKENIZER, "toolbench", LONGEST)
+
+    def bad(answer: wire.TeacherAnswer) -> wire.TeacherAnswer:
+        return spoil(answer) if answer.finish_reason == "scored" and answer.id == "row-0" else answer
+
+    async def judged(*served: Served) -> Judgement:
+        async with pool_over(dict(zip((A, B), served, strict=False)), top_k=1) as pool:
+            return await judging(renderer, pool, [], "teacher").judge("seen", [make_row("row-0")])
+
+    assert run(judged(Served(spoil=bad, max_length=LONGEST), Served(max_length=LONGEST))).rows == 1
+    with pytest.raises(UserError, match=r"can be judged.*row-0.*no answer in 4 attempts"):
+        run(judged(Served(spoil=bad, max_length=LONGEST)))
+
+
+def test_the_first_error_ends_the_others() -> None:
+    ended: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("slow")
+
+    async def fails() -> None:
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        asyncio.run(run_together([slow(), fails()]))
+    assert ended == ["slow"]

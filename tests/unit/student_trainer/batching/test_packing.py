@@ -16,9 +16,8 @@ from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig, MistralForC
 from transformers import modeling_flash_attention_utils as flash
 
 from common.errors import UserError
-from student_trainer.batching.batch import micro_batches
 from student_trainer.batching.packing import fill_packs
-from student_trainer.batching.traces import Strand
+from student_trainer.batching.prefix_sharing import MergedTrace
 from student_trainer.learning import attention
 from student_trainer.learning.student import Student, load_student
 from student_trainer.settings import TrainSettings
@@ -28,6 +27,7 @@ from tests.unit.student_trainer.learning.steps import (
     in_float64,
     learn,
     make_example,
+    packed,
     random_ids,
     wake,
 )
@@ -39,21 +39,21 @@ EXAMPLES = [make_example(n, random_ids(n, p), random_ids(n + 50, t)) for n, (p, 
 
 
 def lengths_of_packs(lengths: list[int], budget: int) -> list[list[int]]:
-    strands = [Strand([make_example(n, (1,) * (length - 1), (2,))]) for n, length in enumerate(lengths)]
-    return [[len(strand) for strand in pack] for pack in fill_packs(strands, budget)]
+    traces = [MergedTrace([make_example(n, (1,) * (length - 1), (2,))]) for n, length in enumerate(lengths)]
+    return [[len(trace) for trace in pack] for pack in fill_packs(traces, budget)]
 
 
-def test_each_strand_goes_into_the_first_pack_with_room():
+def test_each_sequence_goes_into_the_first_pack_with_room():
     assert lengths_of_packs([9, 8, 5, 4, 3, 2, 2], budget=10) == [[9], [8, 2], [5, 4], [3, 2]]
     assert lengths_of_packs([10, 5, 5], budget=10) == [[10], [5, 5]]
 
 
-def test_a_strand_longer_than_the_budget_is_alone():
+def test_a_sequence_longer_than_the_budget_is_alone():
     assert lengths_of_packs([25, 12, 6, 3], budget=10) == [[25], [12], [6, 3]]
 
 
 def test_packs_follow_from_the_examples_not_from_their_order():
-    one, other = (micro_batches(each, None, True, ALONE.device, 20) for each in (EXAMPLES, EXAMPLES[::-1]))
+    one, other = (packed(each, 20) for each in (EXAMPLES, EXAMPLES[::-1]))
     assert [batch.ids for batch in one] == [batch.ids for batch in other]
     assert sum(batch.tokens for batch in one) == sum(map(sum, SHAPES))
     assert all(batch.tokens == batch.input_ids.numel() <= 20 for batch in one)
@@ -75,9 +75,9 @@ def test_packed_equals_alone(
     student.base.set_attn_implementation(name)
     expected = learn(student, apart(EXAMPLES), EXAMPLES)
     for budget in (20, 1000):
-        packs = micro_batches(EXAMPLES, None, True, ALONE.device, budget)
+        packs = packed(EXAMPLES, budget)
         assert_same(learn(student, packs, EXAMPLES), expected, tolerance)
-    unbounded = [replace(pack, apart={}) for pack in packs]
+    unbounded = [replace(pack, attention_kwargs={}) for pack in packs]
     assert abs(learn(student, unbounded, EXAMPLES)[0] - expected[0]) > 1e-3 * expected[0]
 
 
@@ -121,9 +121,9 @@ def test_flash_attention_gets_the_bounds_of_each_sequence(tmp_path: Path, monkey
     student = wake(load_student(student_settings(tmp_path / "student"), ALONE.device, seed=0))
     expected = learn(student, apart(EXAMPLES), EXAMPLES)
     student.base.config._attn_implementation_internal = "flash_attention_2"
-    (pack,) = micro_batches(EXAMPLES, None, True, ALONE.device, 1000)
+    (pack,) = packed(EXAMPLES, 1000)
     if not told:
-        pack = replace(pack, apart={"position_ids": pack.apart["position_ids"]})
+        pack = replace(pack, attention_kwargs={"position_ids": pack.attention_kwargs["position_ids"]})
     assert_same(learn(student, [pack], EXAMPLES), expected, 1e-5)
     assert kernel.calls == student.base.config.num_hidden_layers
 
@@ -135,7 +135,7 @@ def test_torchs_kernel_gets_the_bounds_of_each_sequence(tmp_path: Path, monkeypa
     kernel = Kernel()
     monkeypatch.setattr(attention, "varlen_attn", kernel.as_torchs)
     monkeypatch.setattr(attention, "_has_kernel", lambda states: True)
-    (pack,) = micro_batches(EXAMPLES, None, True, ALONE.device, 1000)
+    (pack,) = packed(EXAMPLES, 1000)
     assert_same(learn(student, [pack], EXAMPLES), expected, 1e-5)
     assert kernel.calls == student.base.config.num_hidden_layers
 

@@ -27,5 +27,5 @@ def test_max_steps_stops_inside_an_epoch():
 def test_ranks_partition_each_step_even_when_some_get_nothing(world: int):
     steps = list(zip(*(plan_steps(7, 3, 1, None, rank, world) for rank in range(world)), strict=True))
     assert len(steps) == steps_per_epoch(7, 3) == 3
-    taken = [position for step in steps for plan in step for position in plan.positions]
+    taken = [position for step in steps for plan in step for position in plan.indices]
     assert taken == list(range(7))

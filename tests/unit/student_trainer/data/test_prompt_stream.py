@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def order(stream: PromptStream, epoch: int, start: int = 0, stop: int = ROWS) -> list[str]:
-    return [row.id for _, row in stream.rows(epoch, range(start, stop))]
+    return [stream.row(epoch, index).id for index in range(start, stop)]
 
 
 def test_each_row_comes_once_per_epoch(folder: Path):
@@ -41,11 +41,10 @@ def test_order_is_the_same_at_every_cut(folder: Path):
         assert order(PromptStream(folder, seed=1), 0, cut, min(cut + 5, ROWS)) == whole[cut : cut + 5]
 
 
-def test_rows_come_with_their_positions_and_content(folder: Path):
+def test_rows_come_with_their_content(folder: Path):
     stream = PromptStream(folder, seed=1)
-    pairs = list(stream.rows(0, range(95, 100)))
-    assert [position for position, _ in pairs] == [95, 96, 97, 98, 99]
-    assert all(row == make_row(int(row.id.removeprefix("row-"))) for _, row in pairs)
+    rows = [stream.row(0, index) for index in range(95, 100)]
+    assert all(row == make_row(int(row.id.removeprefix("row-"))) for row in rows)
 
 
 def test_seed_and_epoch_change_the_order(folder: Path):
@@ -74,9 +73,7 @@ def test_every_number_of_workers_shares_the_same_steps(folder: Path, world: int)
     streams = [PromptStream(folder, seed=1) for _ in range(world)]
     plans = [plan_steps(ROWS, batch, epochs, None, rank, world) for rank in range(world)]
     steps = [
-        list(
-            chain(*(order(s, p.epoch, p.positions.start, p.positions.stop) for s, p in zip(streams, step, strict=True)))
-        )
+        list(chain(*(order(s, p.epoch, p.indices.start, p.indices.stop) for s, p in zip(streams, step, strict=True))))
         for step in zip(*plans, strict=True)
     ]
     assert steps == expected
@@ -99,14 +96,14 @@ def test_shuffled_by_traces_rows_of_a_trace_stay_together(tmp_path: Path):
     rows = [replace(make_row(n), trace=f"t{trace}", step=n) for n, trace in enumerate(traces)]
     write_rows(tmp_path, rows, row_group=40)
     stream = PromptStream(tmp_path, seed=1, shuffle="traces")
-    epochs = [[row for _, row in stream.rows(epoch, range(len(rows)))] for epoch in (0, 1)]
+    epochs = [[stream.row(epoch, index) for index in range(len(rows))] for epoch in (0, 1)]
     for ordered in epochs:
         assert sorted(row.id for row in ordered) == sorted(row.id for row in rows)
         runs = [list(group) for _, group in groupby(ordered, key=lambda row: row.trace)]
         assert len(runs) == len(lengths)
     assert epochs[0] != epochs[1]
     again = PromptStream(tmp_path, seed=1, shuffle="traces")
-    assert [row for _, row in again.rows(0, range(70, 90))] == epochs[0][70:90]
+    assert [again.row(0, index) for index in range(70, 90)] == epochs[0][70:90]
 
 
 @pytest.mark.parametrize("content", ["missing", "empty", "no rows", "broken", "other columns"])

@@ -10,11 +10,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from student_trainer.loss import tail_kernels
+from student_trainer.loss import tail_triton
 
 SIGNATURES: dict[Any, dict[str, str]] = {
-    tail_kernels._sum_up: {"most": "*fp32", "total": "*fp32", "best": "*i64"},
-    tail_kernels._weigh: {"most": "*fp32", "factor": "*fp32"},
+    tail_triton._sum_up: {"most": "*fp32", "total": "*fp32", "best": "*i64"},
+    tail_triton._write_gradient: {"most": "*fp32", "factor": "*fp32"},
 }
 
 
@@ -30,9 +30,9 @@ def main(capability: int) -> None:
 def compiled(kernel: Any, signature: dict[str, str], capability: int, aligned: bool) -> str:
     """The assembly of what was compiled; `aligned` says that pointers and sizes are multiples of 16."""
     alignment: Any = {(place,): [["tt.divisibility", 16]] for place in range(len(signature) - 1) if aligned}
-    source = ASTSource(kernel, signature, {"BLOCK": tail_kernels.BLOCK}, alignment)
+    source = ASTSource(kernel, signature, {"BLOCK": tail_triton.BLOCK}, alignment)
     target = GPUTarget("cuda", capability, 32)
-    made = triton.compile(source, target=target, options={"num_warps": tail_kernels.WARPS})
+    made = triton.compile(source, target=target, options={"num_warps": tail_triton.WARPS})
     assert made.asm["cubin"]
     return str(made.asm["ptx"])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.local.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY
 
 TRITON = "triton==3.7.1"
 CASES = "tests/unit/student_trainer/loss/kernel_cases.py"

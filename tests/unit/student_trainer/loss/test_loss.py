@@ -1,4 +1,4 @@
-"""The loss against a naive reference: values, gradients, and what must change nothing."""
+"""The loss against its plain definition: values, gradients, and what must change nothing."""
 
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from student_trainer.loss.fused import loss_sums
-from student_trainer.loss.loss import Head, Shares, Targets, TeacherRows, Weights, shares_of
+from student_trainer.loss.head import Head
+from student_trainer.loss.loss import plain_loss
+from student_trainer.loss.targets import LossScale, Targets, TeacherTopK, Weights, loss_scale
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import LossSettings
 from tests.unit.student_trainer.loss.positions import (
@@ -25,8 +27,7 @@ from tests.unit.student_trainer.loss.positions import (
     gradient,
     make_targets,
     of_logits,
-    reference,
-    teacher_rows,
+    teacher_top_k,
 )
 from tests.unit.student_trainer.stand_in import make_settings
 from tests.unit.student_trainer.students import SFT
@@ -39,14 +40,37 @@ every_tail = pytest.mark.parametrize("tail", ["bucket", "renormalise"])
 @every_tail
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("k", [2, 5, V - 1, V])
-def test_value_and_gradient_are_the_references(divergence: dict[str, Any], tail: Any, temperature: float, k: int):
-    """At k = V that is the divergence of the whole vocabulary, below of the k + 1 (or, renormalised, k) masses."""
-    loss = LossSettings(**divergence, tail=tail, temperature=temperature)
-    teacher, student = draw(0), draw(1).requires_grad_()
-    got = of_logits(student, make_targets(teacher_rows(teacher, k)), loss).loss
-    expected = reference(teacher, student, k, loss)
+def test_the_fused_loss_is_the_plain_one(divergence: dict[str, Any], tail: Any, temperature: float, k: int):
+    loss, scale = LossSettings(**divergence, tail=tail, temperature=temperature), LossScale(0.3, 0.7)
+    student, targets = draw(1).requires_grad_(), make_targets(teacher_top_k(draw(0), k))
+    got, expected = of_logits(student, targets, loss, scale).loss, plain_loss(student, targets, loss, scale)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(gradient(got, student), gradient(expected, student), rtol=0, atol=1e-9)
+
+
+@every_divergence
+@every_tail
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_with_the_whole_vocabulary_the_plain_loss_is_torchs_own(
+    divergence: dict[str, Any], tail: Any, temperature: float
+):
+    """Logits divided by T, as everyone tempers them, and torch's KL of the two distributions."""
+    loss = LossSettings(**divergence, tail=tail, temperature=temperature)
+    teacher, student = draw(0), draw(1)
+    p, q = ((logits / temperature).softmax(-1) for logits in (teacher, student))
+    beta, skew = loss.beta or 0, loss.skew or 0
+    expected = {
+        "forward_kl": lambda: kl(p, q),
+        "reverse_kl": lambda: kl(q, p),
+        "jsd": lambda: beta * kl(p, beta * p + (1 - beta) * q) + (1 - beta) * kl(q, beta * p + (1 - beta) * q),
+        "skewed_kl": lambda: kl(p, skew * p + (1 - skew) * q),
+    }[loss.divergence]()
+    got = plain_loss(student, make_targets(teacher_top_k(teacher, V)), loss, DISTILL)
+    torch.testing.assert_close(got, expected * temperature**2)
+
+
+def kl(p: Tensor, q: Tensor) -> Tensor:
+    return functional.kl_div(q.log(), p, reduction="sum")
 
 
 @every_divergence
@@ -56,7 +80,7 @@ def test_student_equal_to_the_teacher_has_no_loss_and_no_gradient(divergence: di
         for k in (1, 5, V - 1, V):
             student = draw(4, scale=3).requires_grad_()
             loss = LossSettings(**divergence, tail=tail, temperature=temperature)
-            distill = of_logits(student, make_targets(teacher_rows(student.detach(), k)), loss).loss
+            distill = of_logits(student, make_targets(teacher_top_k(student.detach(), k)), loss).loss
             assert abs(distill.item()) < 1e-12
             assert gradient(distill, student)[0].abs().max() < 1e-12
 
@@ -65,22 +89,22 @@ def test_student_equal_to_the_teacher_has_no_loss_and_no_gradient(divergence: di
 @pytest.mark.parametrize("k", [3, V])
 def test_the_further_the_student_moves_away_the_larger_the_loss(divergence: dict[str, Any], k: int):
     teacher = draw(5)
-    rows = teacher_rows(teacher, k)
-    away = torch.zeros_like(teacher).scatter(-1, rows.topk_ids[:, :3], draw(6, columns=3))
+    sent = teacher_top_k(teacher, k)
+    away = torch.zeros_like(teacher).scatter(-1, sent.topk_ids[:, :3], draw(6, columns=3))
     for temperature in TEMPERATURES:
         loss = LossSettings(**divergence, temperature=temperature)
-        steps = [of_logits(teacher + size * away, make_targets(rows), loss).loss for size in (0, 0.5, 1, 2, 4, 8)]
+        steps = [of_logits(teacher + size * away, make_targets(sent), loss).loss for size in (0, 0.5, 1, 2, 4, 8)]
         assert all(nearer < further for nearer, further in pairwise(steps))
 
 
 @every_divergence
 @pytest.mark.parametrize("k", [2, V])
 def test_gradients_pass_gradcheck_at_another_temperature(divergence: dict[str, Any], k: int):
-    targets, loss = make_targets(teacher_rows(draw(7), k)), LossSettings(**divergence, temperature=2)
+    targets, loss = make_targets(teacher_top_k(draw(7), k)), LossSettings(**divergence, temperature=2)
     head = draw(9, columns=5)[:, :4].repeat(2, 1)[:V].clone().requires_grad_()
 
     def value(hidden: Tensor, weight: Tensor) -> Tensor:
-        return loss_sums(hidden, Head(weight), targets, loss, Shares(0.3, 0.7)).loss
+        return loss_sums(hidden, Head(weight), targets, loss, LossScale(0.3, 0.7)).loss
 
     assert torch.autograd.gradcheck(value, (draw(8, columns=4).requires_grad_(), head))
 
@@ -88,22 +112,22 @@ def test_gradients_pass_gradcheck_at_another_temperature(divergence: dict[str, A
 @pytest.mark.parametrize("k", [1, 5, V])
 def test_cross_entropy_is_that_of_the_whole_vocabulary(k: int):
     student = draw(5, scale=3).requires_grad_()
-    targets = make_targets(teacher_rows(draw(6), k))
+    targets = make_targets(teacher_top_k(draw(6), k))
     for each in (targets, make_targets(None)):
         expected = functional.cross_entropy(student, targets.token_ids, reduction="sum")
-        sums = of_logits(student, each, shares=INSTRUCT)
+        sums = of_logits(student, each, scale=INSTRUCT)
         torch.testing.assert_close(sums.loss, expected, rtol=0, atol=1e-12)
         torch.testing.assert_close(sums.metrics["ce"], expected.detach(), rtol=0, atol=1e-12)
         torch.testing.assert_close(gradient(sums.loss, student), gradient(expected, student), rtol=0, atol=1e-12)
 
 
-def test_alpha_shares_out_the_means_of_both_terms():
-    assert shares_of(Weights(4, 10), alpha=0.25) == Shares(0.25 / 4, 0.75 / 10)
-    assert shares_of(Weights(0, 10), alpha=0.0) == Shares(0, 0.1)
-    assert shares_of(Weights(0, 0), alpha=0.5) == Shares(0, 0)
-    student, targets = draw(9).requires_grad_(), make_targets(teacher_rows(draw(10), 4))
-    both = of_logits(student, targets, shares=shares_of(Weights(N, N), 0.25))
-    terms = [of_logits(student, targets, shares=shares) for shares in (DISTILL, INSTRUCT)]
+def test_alpha_weighs_the_means_of_both_terms():
+    assert loss_scale(Weights(4, 10), alpha=0.25) == LossScale(0.25 / 4, 0.75 / 10)
+    assert loss_scale(Weights(0, 10), alpha=0.0) == LossScale(0, 0.1)
+    assert loss_scale(Weights(0, 0), alpha=0.5) == LossScale(0, 0)
+    student, targets = draw(9).requires_grad_(), make_targets(teacher_top_k(draw(10), 4))
+    both = of_logits(student, targets, scale=loss_scale(Weights(N, N), 0.25))
+    terms = [of_logits(student, targets, scale=scale) for scale in (DISTILL, INSTRUCT)]
     assert terms[0].loss.item() != pytest.approx(terms[1].loss.item())
     torch.testing.assert_close(both.loss, (terms[0].loss + 3 * terms[1].loss) / (4 * N))
     one, two = (gradient(term.loss, student)[0] for term in terms)
@@ -111,13 +135,13 @@ def test_alpha_shares_out_the_means_of_both_terms():
 
 
 def test_each_position_counts_with_its_own_weights():
-    student, targets = draw(14).requires_grad_(), make_targets(teacher_rows(draw(15), 3))
+    student, targets = draw(14).requires_grad_(), make_targets(teacher_top_k(draw(15), 3))
     weighed = Targets(targets.token_ids, torch.arange(N) / 2, torch.arange(N) % 3, targets.teacher)
-    got = of_logits(student, weighed, shares=Shares(0.5, 2))
-    alone = [of_logits(student[[row]], targets[torch.tensor([row])]).metrics for row in range(N)]
-    expected = sum(row / 4 * each["distill"] + 2 * (row % 3) * each["ce"] for row, each in enumerate(alone))
+    got = of_logits(student, weighed, scale=LossScale(0.5, 2))
+    alone = [of_logits(student[[n]], targets[torch.tensor([n])]).metrics for n in range(N)]
+    expected = sum(n / 4 * each["distill"] + 2 * (n % 3) * each["ce"] for n, each in enumerate(alone))
     assert got.loss.item() == pytest.approx(float(expected))
-    assert (gradient(got.loss, student)[0].abs().sum(-1) > 0).tolist() == [row > 0 for row in range(N)]
+    assert (gradient(got.loss, student)[0].abs().sum(-1) > 0).tolist() == [n > 0 for n in range(N)]
 
 
 @every_divergence
@@ -128,11 +152,11 @@ def test_extremes_stay_finite(divergence: dict[str, Any], k: int, dtype: torch.d
     teacher = torch.full((N, V), -1e4, dtype=torch.float64)
     teacher[:, 0] = 1e4
     student = (-teacher).to(dtype).requires_grad_()
-    sent = teacher_rows(teacher, k)
-    whole = TeacherRows(sent.topk_ids, sent.topk_logprobs, torch.full_like(sent.tail_logprob, -torch.inf))
-    for rows in (sent, whole):
+    sent = teacher_top_k(teacher, k)
+    whole = TeacherTopK(sent.topk_ids, sent.topk_logprobs, torch.full_like(sent.tail_logprob, -torch.inf))
+    for answer in (sent, whole):
         for temperature in TEMPERATURES:
-            sums = of_logits(student, make_targets(rows), LossSettings(**divergence, temperature=temperature))
+            sums = of_logits(student, make_targets(answer), LossSettings(**divergence, temperature=temperature))
             assert sums.loss.isfinite()
             assert sums.loss > 0
             assert gradient(sums.loss, student)[0].isfinite().all()
@@ -142,9 +166,9 @@ def test_extremes_stay_finite(divergence: dict[str, Any], k: int, dtype: torch.d
 def test_the_tail_pulls_even_where_its_mass_is_tiny():
     """1 - sum(p) would round a tail of 1e-20 to zero, and its gradient with it."""
     student = torch.tensor([[50.0, 0.0, 0.0]], requires_grad=True)
-    rows = TeacherRows(torch.tensor([[0]]), torch.tensor([[0.5]]).log(), torch.tensor([0.5]).log())
+    half = TeacherTopK(torch.tensor([[0]]), torch.tensor([[0.5]]).log(), torch.tensor([0.5]).log())
     one = torch.ones(1)
-    distill = of_logits(student, Targets(torch.tensor([0]), one, one, rows)).loss
+    distill = of_logits(student, Targets(torch.tensor([0]), one, one, half)).loss
     two = torch.tensor(2.0).log().item()
     assert distill.item() == pytest.approx(0.5 * 50 - 0.5 * two - two)
     torch.testing.assert_close(gradient(distill, student)[0], torch.tensor([[0.5, -0.25, -0.25]]))
@@ -152,7 +176,7 @@ def test_the_tail_pulls_even_where_its_mass_is_tiny():
 
 def test_renormalised_masses_do_not_see_what_lies_outside():
     teacher, k = draw(17), 3
-    targets, away = make_targets(teacher_rows(teacher, k)), teacher.clone()
+    targets, away = make_targets(teacher_top_k(teacher, k)), teacher.clone()
     away.scatter_add_(-1, teacher.argsort(-1, descending=True)[:, k:], torch.full((N, V - k), 9.0, dtype=torch.float64))
     assert of_logits(away, targets, LossSettings(tail="renormalise")).loss.abs() < 1e-12
     assert of_logits(away, targets, LossSettings(tail="bucket")).loss > N
@@ -160,14 +184,14 @@ def test_renormalised_masses_do_not_see_what_lies_outside():
 
 def test_metrics_come_from_the_same_pass():
     teacher, student, k = draw(16), draw(18), 4
-    rows = teacher_rows(teacher, k)
-    trained = of_logits(student, make_targets(rows), LossSettings(divergence="jsd", beta=0.5, temperature=2))
+    sent = teacher_top_k(teacher, k)
+    trained = of_logits(student, make_targets(sent), LossSettings(divergence="jsd", beta=0.5, temperature=2))
     sums = trained.metrics
-    inside = student.softmax(-1).gather(-1, rows.topk_ids).sum()
+    inside = student.softmax(-1).gather(-1, sent.topk_ids).sum()
     for name, settings in (("kl", PLAIN), ("reverse_kl", LossSettings(divergence="reverse_kl"))):
-        assert sums[name].item() == pytest.approx(reference(teacher, student, k, settings).item())
+        assert sums[name].item() == pytest.approx(plain_loss(student, make_targets(sent), settings, DISTILL).item())
     assert sums["distill"] == trained.loss
-    assert sums["teacher_mass"].item() == pytest.approx(rows.topk_logprobs.exp().sum().item())
+    assert sums["teacher_mass"].item() == pytest.approx(sent.topk_logprobs.exp().sum().item())
     assert sums["student_mass"].item() == pytest.approx(inside.item())
     assert sums["top1_agreement"] == (teacher.argmax(-1) == student.argmax(-1)).sum()
     assert sums["accuracy"] == (student.argmax(-1) == torch.arange(N) % V).sum()
@@ -175,7 +199,7 @@ def test_metrics_come_from_the_same_pass():
 
 def test_entropies_are_the_vocabularys_when_the_teacher_sends_all_of_it():
     teacher, student = draw(19), draw(20)
-    sums = of_logits(student, make_targets(teacher_rows(teacher, V))).metrics
+    sums = of_logits(student, make_targets(teacher_top_k(teacher, V))).metrics
     for name, logits in (("teacher_entropy", teacher), ("student_entropy", student)):
         expected = torch.distributions.Categorical(logits=logits).entropy().sum()
         assert sums[name].item() == pytest.approx(expected.item())

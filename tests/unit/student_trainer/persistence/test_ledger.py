@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from student_trainer.data.plan import Unused
+from student_trainer.data.plan import Key, Unused
 from student_trainer.persistence import jsonl
 from student_trainer.persistence.ledger import Used, append, cut_back
 
 
-def make_unused(position: int) -> Unused:
-    return Unused(f"row-{position}", 0, position, "does_not_fit", "zu lang für\nalle\u2028")
+def make_unused(index: int) -> Unused:
+    return Unused(f"row-{index}", Key(0, index), "does_not_fit", "zu lang für\nalle\u2028")
 
 
 def steps(folder: Path, file: str = "quarantine.jsonl") -> list[int]:
@@ -21,15 +21,15 @@ def steps(folder: Path, file: str = "quarantine.jsonl") -> list[int]:
 
 
 def test_each_prompt_is_a_line_used_ones_in_a_file_of_their_own(tmp_path: Path):
-    append(tmp_path / "run", 3, [make_unused(5), Used("row-7", 1, 7), make_unused(6)])
+    append(tmp_path / "run", 3, [make_unused(5), Used("row-7", Key(1, 7)), make_unused(6)])
     append(tmp_path / "run", 4, [make_unused(9)])
     read = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["id"], line["epoch"], line["position"]) for line in read] == [
+    assert [(line["step"], line["id"], line["epoch"], line["index"]) for line in read] == [
         (3, "row-5", 0, 5), (3, "row-6", 0, 6), (4, "row-9", 0, 9),
     ]  # fmt: skip
     assert read[0]["reason"] == "zu lang für\nalle\u2028"
     used = jsonl.read(tmp_path / "run" / "used.jsonl", "step")
-    assert used == [{"step": 3, "id": "row-7", "epoch": 1, "position": 7}]
+    assert used == [{"step": 3, "id": "row-7", "epoch": 1, "index": 7}]
 
 
 def test_nothing_to_write_makes_no_file(tmp_path: Path):

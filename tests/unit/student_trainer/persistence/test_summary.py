@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from student_trainer.data.plan import StepExamples, StepPlan
+from student_trainer.data.plan import StepExamples, StepPlan, TeacherStats
 from student_trainer.distributed.process_group import World
 from student_trainer.learning.step_times import StepClock, times_of
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder, summary
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.persistence.summary import Watch, summarise, verdict
-from student_trainer.pipeline.teacher_news import TeacherNews
 from tests.unit.student_trainer.stand_in import TOP_K, StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, short_run
 
@@ -82,8 +81,16 @@ def test_an_outage_is_what_no_teacher_more_would_have_spared(
             return {name: max(each[name] for each in met) for name in values}
 
     for waited_s, outage_s in workers:
-        news = TeacherNews(counts={"outage_s": outage_s})
-        step = StepExamples(StepPlan(1, 0, range(1)), [], [], 0.0, waited_s, 0.0, news=news)
+        teacher = TeacherStats(counts={"outage_s": outage_s})
+        step = StepExamples(
+            plan=StepPlan(1, 0, range(1)),
+            examples=[],
+            unused=[],
+            began=0.0,
+            waited_s=waited_s,
+            stream_s=0.0,
+            teacher=teacher,
+        )
         times = times_of(step, StepClock(), Others(0, len(workers), torch.device("cpu")))
     assert (times["time/waited_s"], times["time/outage_s"]) == (waited, outage)
 
@@ -111,7 +118,7 @@ def test_each_step_says_where_its_time_went_and_how_far_ahead_it_was_asked(tmp_p
     run_folder.prepare(settings)
     train(settings, ALONE, connect_to(StandInTeacher(replicas=2)))
     used = [json.loads(entry) for entry in (settings.run_folder / "used.jsonl").read_text().splitlines()]
-    assert [entry["position"] for entry in used] == 3 * list(range(20))
+    assert [entry["index"] for entry in used] == 3 * list(range(20))
     lines = [line for line in read_metrics(settings.run_folder) if "progress/used" in line]
     for step in lines:
         parts = {part: step[f"time/{part}_s"] for part in PARTS}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from student_trainer.pipeline.adaptive_window import FEW_STEPS, StepSeen, WindowSize
-from student_trainer.pipeline.prefetch import Window
+from student_trainer.pipeline.adaptive_window import FEW_STEPS, AdaptiveWindow, StepSeen
+from student_trainer.pipeline.prefetch import OrderedPrefetcher
 from tests.virtual_time import run
 
 SHARE, MOST = 16, 256
@@ -54,8 +54,8 @@ def simulate(
                     await asyncio.sleep(outage[1] - clock())
             return clock() - asked_at, asked_in
 
-        rule = WindowSize(SHARE, MOST)
-        window = Window(count(), ask, rule.size, MOST)
+        rule = AdaptiveWindow(SHARE, MOST)
+        window = OrderedPrefetcher(count(), ask, rule.size, MOST)
         for _ in range(steps):
             began = clock()
             latencies, asked_in = zip(*[await anext(window) for _ in range(SHARE)], strict=True)
@@ -67,7 +67,7 @@ def simulate(
             course.sizes.append(rule.size)
             course.waited.append(waited)
             course.steps.append(clock() - began)
-            window.resize(rule.see(StepSeen(waited, clock() - began, max(latencies), without, staleness)))
+            window.resize(rule.observe(StepSeen(waited, clock() - began, max(latencies), without, staleness)))
         await window.aclose()
         return course
 
@@ -120,18 +120,18 @@ class Settled:
     """A rule whose teacher answers after ten steps, whatever it is asked; its window is as wide as that takes."""
 
     def __init__(self) -> None:
-        self.rule = WindowSize(SHARE, MOST)
+        self.rule = AdaptiveWindow(SHARE, MOST)
         self.size = self.go_on(200)
         assert 10 * SHARE <= self.size < MOST
 
     def go_on(self, steps: int) -> int:
         for _ in range(steps):
             waited_s = max(0.0, 10 * SHARE / self.rule.size - 1)
-            self.rule.see(StepSeen(waited_s, waited_s + 1, 10, 0, self.rule.size // SHARE))
+            self.rule.observe(StepSeen(waited_s, waited_s + 1, 10, 0, self.rule.size // SHARE))
         return self.rule.size
 
     def outage(self, staleness: int) -> int:
-        return self.rule.see(StepSeen(5, 6, 10, 4, staleness))
+        return self.rule.observe(StepSeen(5, 6, 10, 4, staleness))
 
 
 def test_one_outage_changes_nothing_in_however_many_steps_it_shows():
@@ -153,10 +153,10 @@ def test_outages_of_what_was_asked_since_the_last_one_halve_the_window():
 
 
 def test_a_step_counts_if_all_its_answers_were_asked_under_the_size():
-    early, late = WindowSize(SHARE, MOST), WindowSize(SHARE, MOST)
+    early, late = AdaptiveWindow(SHARE, MOST), AdaptiveWindow(SHARE, MOST)
     for step in range(FEW_STEPS + 1):
-        early.see(StepSeen(1, 2, 10, 0, max(0, step - 1)))
-        late.see(StepSeen(1, 2, 10, 0, step))
+        early.observe(StepSeen(1, 2, 10, 0, max(0, step - 1)))
+        late.observe(StepSeen(1, 2, 10, 0, step))
     assert early.size > late.size == 2 * SHARE
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.client import TeacherRefused
 from common.errors import UserError
 from common.render import Renderer
+from common.teacher_client.failures import TeacherRefused
 from common.wire import TeacherAnswer
-from student_trainer.data.plan import StepExamples, Unused, plan_steps
+from student_trainer.data.plan import Key, StepExamples, TeacherStats, Unused, plan_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.pipeline.build import open_source
-from student_trainer.pipeline.example_source import Source
+from student_trainer.pipeline.example_source import ExampleSource
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.stand_in import (
     TOKENIZER,
@@ -32,7 +32,7 @@ TEACHER_WRITES = {"writer": {"teacher": 1.0}, "max_new_tokens": 6}
 
 
 @contextmanager
-def opened(settings: TrainSettings, teacher: StandInTeacher | None = None, rank: int = 0) -> Iterator[Source]:
+def opened(settings: TrainSettings, teacher: StandInTeacher | None = None, rank: int = 0) -> Iterator[ExampleSource]:
     stream = PromptStream(settings.data.train, settings.shuffle_seed)
     renderer = Renderer(TOKENIZER, settings.data.template, settings.data.max_length)
     connect = connect_to(teacher or StandInTeacher())
@@ -50,6 +50,10 @@ def ids(steps: list[StepExamples]) -> list[str]:
     return [example.sequence.id for step in steps for example in step.examples]
 
 
+def stats(steps: list[StepExamples]) -> list[TeacherStats]:
+    return [step.teacher for step in steps if step.teacher]
+
+
 def unused(steps: list[StepExamples]) -> list[Unused]:
     return [prompt for step in steps for prompt in step.unused]
 
@@ -58,7 +62,7 @@ def test_sft_takes_recorded_completions_in_the_global_order(tmp_path: Path):
     settings = make_settings(tmp_path, **SFT)
     steps = take(settings, epochs=2)
     stream = PromptStream(settings.data.train, settings.shuffle_seed)
-    assert ids(steps) == [row.id for epoch in (0, 1) for _, row in stream.rows(epoch, range(20))]
+    assert ids(steps) == [stream.row(epoch, index).id for epoch in (0, 1) for index in range(20)]
     assert all(example.answer is None for step in steps for example in step.examples)
     first = steps[0].examples[0]
     assert TOKENIZER.decode(first.sequence.completion_ids) == "yes<|eos|>"
@@ -170,9 +174,9 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
     assert reasons["row-5"] == "poison"
     kinds = {prompt.id: prompt.kind for prompt in unused(steps)}
     assert kinds == {"row-2": "does_not_fit", "row-4": "refused", "row-5": "refused"}
-    assert [sum(step.news.asked for step in steps), sum(len(step.news.unanswered) for step in steps)] == [7, 2]
+    assert [sum(each.asked for each in stats(steps)), sum(len(each.unanswered) for each in stats(steps))] == [7, 2]
     assert teacher.asked("row-4") == 1
-    assert all(prompt.position in step.plan.positions for step in steps for prompt in step.unused)
+    assert all(prompt.key.index in step.plan.indices for step in steps for prompt in step.unused)
 
 
 def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
@@ -186,12 +190,12 @@ def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
         return replace(answer, tail_logprob=np.full_like(answer.tail_logprob, np.nan)) if bad else answer
 
     steps = take(settings, StandInTeacher(spoil))
-    assert seen == {"row-1": 2, "row-6": 3}
+    assert seen == {"row-1": 2, "row-6": 6}
     assert sorted({f"row-{i}" for i in range(20)} - set(ids(steps))) == ["row-6"]
     (prompt,) = unused(steps)
     assert "tail_logprob has NaN" in prompt.reason
     assert prompt.kind == "bad_answer"
-    assert sum(step.news.counts["rejected"] for step in steps) == 4
+    assert sum(each.counts["rejected"] for each in stats(steps)) == 7
 
 
 def test_a_refusal_of_the_whole_run_stops_it(tmp_path: Path):
@@ -220,9 +224,9 @@ def test_rows_outside_the_stream_are_answered_too(tmp_path: Path):
     rows = [make_row(50), make_row(51, query="long " * 50), make_row(52)]
     with opened(make_settings(tmp_path)) as source:
         examples = source.answer_rows(enumerate(rows))
-    assert [(example.sequence.id, example.epoch, example.position) for example in examples] == [
-        ("row-50", -1, 0),
-        ("row-52", -1, 2),
+    assert [(example.sequence.id, example.key) for example in examples] == [
+        ("row-50", Key(-1, 0)),
+        ("row-52", Key(-1, 2)),
     ]
     with opened(make_settings(tmp_path, **SFT)) as source:
         assert [example.answer for example in source.answer_rows(enumerate(rows))] == [None, None]

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from student_trainer.pipeline.prefetch import Window
+from student_trainer.pipeline.prefetch import OrderedPrefetcher
 
 
 def test_results_come_in_order_though_later_ones_finish_first():
@@ -18,7 +18,7 @@ def test_results_come_in_order_though_later_ones_finish_first():
             gates[key].set()
             return key * 10
 
-        return [result async for result in Window(range(6), work, size=6, most=6)]
+        return [result async for result in OrderedPrefetcher(range(6), work, size=6, most=6)]
 
     assert asyncio.run(run()) == [0, 10, 20, 30, 40, 50]
 
@@ -32,7 +32,7 @@ def test_no_more_than_size_is_begun_and_not_taken():
             return key
 
         keys = count()
-        window = Window(keys, work, size=3, most=3)
+        window = OrderedPrefetcher(keys, work, size=3, most=3)
         for taken in range(1, 5):
             await anext(window)
             await asyncio.sleep(0)
@@ -53,7 +53,7 @@ def test_one_slow_answer_does_not_stop_the_asking_but_what_is_held_stays_bounded
                 await slow.wait()
             return key
 
-        window = Window(count(), work, size=3, most=8)
+        window = OrderedPrefetcher(count(), work, size=3, most=8)
         await asyncio.sleep(0.01)
         assert (begun, window.in_flight, window.ready) == (3, 1, 2)  # nobody waits yet
         reader = asyncio.ensure_future(anext(window))
@@ -78,7 +78,7 @@ def test_an_error_is_raised_where_its_result_would_have_come():
                 raise ValueError("third")
             return key
 
-        window = Window(range(5), work, size=5, most=5)
+        window = OrderedPrefetcher(range(5), work, size=5, most=5)
         assert [await anext(window), await anext(window)] == [0, 1]
         with pytest.raises(ValueError, match="third"):
             await anext(window)
@@ -98,7 +98,7 @@ def test_closing_cancels_what_is_under_way():
                 cancelled.append(key)
                 raise
 
-        window = Window(range(9), work, size=2, most=2)
+        window = OrderedPrefetcher(range(9), work, size=2, most=2)
         await asyncio.sleep(0)
         await window.aclose()
         assert cancelled == [0, 1]

@@ -1,16 +1,19 @@
 """Malformed answers are rejected, counted, asked for again elsewhere, and set aside in the end."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.teacher_client.failures import PromptFailed
+from common.teacher_client.revisions import Revisions
 from common.wire import TeacherAnswer
-from student_trainer.pipeline.recorded_teacher import Answers, kind_of
-from student_trainer.record.store import Key, RecordWriter
-from student_trainer.teacher.revisions import Revisions
-from tests.unit.student_trainer.served import A, B, Served, ask, pool_over
+from student_trainer.data.plan import Key
+from student_trainer.pipeline.recorded_teacher import RecordedTeacher
+from student_trainer.record.store import RecordReader, RecordWriter
+from tests.unit.common.teacher_client.served import A, B, Served, ask, pool_over
 from tests.unit.student_trainer.stand_in import TOP_K, VOCABULARY_SIZE, Spoil
 from tests.virtual_time import run
 
@@ -53,18 +56,20 @@ MALFORMED = {
 
 @pytest.mark.parametrize("named", MALFORMED)
 def test_malformed_answers_are_rejected_and_asked_for_elsewhere(named: str, tmp_path: Path):
-    async def get(*served: Served) -> tuple[TeacherAnswer, float]:
+    async def get(*served: Served) -> TeacherAnswer:
         async with pool_over(dict(zip((A, B), served, strict=False))) as pool:
-            answers = Answers(None, pool, writer, VOCABULARY_SIZE, Revisions("stop"))
-            return await answers.get(Key(0, 0), ask(0)), pool.counts()["rejected"] + answers.rejected
+            answers = RecordedTeacher(None, pool, writer, Revisions("stop"))
+            return await answers.get(Key(0, 0), ask(0))
 
     writer = RecordWriter(tmp_path, 0, TOP_K, "float16")
     bad, good = Served(spoil=MALFORMED[named]), Served()
-    answer, rejected = run(get(bad, good))
-    assert (answer.error, rejected, len(good.prompts())) == (None, 1, 1)
-    answer, rejected = run(get(bad))
-    assert answer.error is not None
-    assert named in answer.error
-    assert rejected >= 3
-    assert kind_of(answer.error) == ("failed" if "columns" in named else "bad_answer")
+    assert run(get(bad, good)).error is None
+    assert len(good.prompts()) == 1
+    with pytest.raises(PromptFailed, match=re.escape(named)) as failed:
+        run(get(bad))
+    assert failed.value.kind == "bad_answer"
     writer.close()
+    reader = RecordReader([tmp_path])
+    entry = reader.find(Key(0, 0), ask(0))
+    assert entry is not None
+    assert (entry.failure, entry.answer.error) == ("bad_answer", failed.value.reason)

@@ -12,10 +12,11 @@ import pytest
 
 from common.errors import UserError
 from common.wire import LogprobDtype, TeacherAnswer, encode, failed
+from student_trainer.data.plan import Key
 from student_trainer.record import compaction, store
 from student_trainer.record.compaction import compact
-from student_trainer.record.store import Key, RecordReader, RecordWriter
-from tests.unit.student_trainer.record.test_store import REQUEST, make_answer, write
+from student_trainer.record.store import RecordReader, RecordWriter
+from tests.unit.student_trainer.record.test_store import REQUEST, entry, make_answer, write
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def numbers(folder: Path, keys: Iterator[Key] | list[Key]) -> list[int | None]:
     """The number that each key's answer was made with."""
     reader = RecordReader([folder])
     found = [reader.find(key, REQUEST) for key in keys]
-    return [None if answer is None else int(answer.topk_ids[0, 0]) for answer in found]
+    return [None if each is None else int(each.answer.topk_ids[0, 0]) for each in found]
 
 
 def kinds(folder: Path) -> set[str]:
@@ -56,11 +57,11 @@ def any_bits(draw: np.random.Generator, positions: int, k: int, dtype: LogprobDt
 def test_every_bit_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int, dtype: LogprobDtype):
     monkeypatch.setattr(compaction, "GROUP_BYTES", 5000)
     draw = np.random.default_rng(0)
-    answers = {Key(0, at, at % 2): any_bits(draw, int(draw.integers(0, 30)), k, dtype) for at in range(30, 0, -1)}
+    answers = {Key(at % 2, at): any_bits(draw, int(draw.integers(0, 30)), k, dtype) for at in range(30, 0, -1)}
     answers[Key(1, 4)] = failed("a", "m", "r", "poison", k, dtype)
     writer = RecordWriter(tmp_path, 0, k, dtype)
     for key, answer in answers.items():
-        writer.append(key, REQUEST, answer)
+        writer.append(key, REQUEST, entry(answer))
     writer.close()
     assert kinds(tmp_path) == {".parquet"}
     reader = RecordReader([tmp_path])
@@ -68,15 +69,15 @@ def test_every_bit_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
     for key, answer in answers.items():
         found = reader.find(key, REQUEST)
         assert found is not None
-        assert encode([found], k, dtype) == encode([answer], k, dtype)
+        assert encode([found.answer], k, dtype) == encode([answer], k, dtype)
 
 
 def test_segments_are_rotated_and_compacted_while_answers_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store, "SEGMENT_BYTES", 4000)
     writer, keys = RecordWriter(tmp_path, 0, 2, "float16"), [Key(0, number) for number in range(12)]
     for key in keys:
-        writer.append(key, REQUEST, make_answer(key.position))
-        assert numbers(tmp_path, keys[: key.position + 1]) == list(range(key.position + 1))
+        writer.append(key, REQUEST, entry(make_answer(key.index)))
+        assert numbers(tmp_path, keys[: key.index + 1]) == list(range(key.index + 1))
     writer.close()
     assert len(list(tmp_path.glob("start-000001-rank-00000-part-*.parquet"))) == len(list(tmp_path.iterdir())) > 2
     assert numbers(tmp_path, keys) == list(range(12))
@@ -111,11 +112,11 @@ def test_a_torn_leftover_is_compacted_by_rank_0_of_the_next_start_up_to_its_last
 
 def test_a_living_writers_segment_is_left_alone_and_its_start_stays_the_earlier(tmp_path: Path):
     old = RecordWriter(tmp_path, 1, 2, "float16")
-    old.append(Key(0, 0), REQUEST, make_answer(1))
+    old.append(Key(0, 0), REQUEST, entry(make_answer(1)))
     write(tmp_path, {Key(0, 0): make_answer(2)}, rank=0)
     assert sorted(kinds(tmp_path)) == [".arrows", ".parquet"]
-    old.append(Key(0, 1), REQUEST, make_answer(3))
-    old.append(Key(0, 0), REQUEST, make_answer(4))
+    old.append(Key(0, 1), REQUEST, entry(make_answer(3)))
+    old.append(Key(0, 0), REQUEST, entry(make_answer(4)))
     old.close()
     assert kinds(tmp_path) == {".parquet"}
     assert numbers(tmp_path, [Key(0, 0), Key(0, 1)]) == [2, 3]
@@ -130,9 +131,9 @@ def test_a_reader_follows_a_segment_that_is_compacted_under_it(tmp_path: Path, m
     first, _ = sorted(tmp_path.iterdir())
     assert compact(first)
     for key, number in ((Key(0, 1), 21), (Key(0, 0), 10)):
-        answer = reader.find(key, REQUEST)
-        assert answer is not None
-        assert answer.topk_ids[0, 0] == number
+        found = reader.find(key, REQUEST)
+        assert found is not None
+        assert found.answer.topk_ids[0, 0] == number
     assert last.exists()
 
 
@@ -143,7 +144,7 @@ def test_a_damaged_compacted_segment_counts_as_missing(tmp_path: Path, caplog: p
     flipped[whole.rindex(b"\x28\xb5\x2f\xfd") + 9] ^= 1  # in the last page
     path.write_bytes(flipped)
     assert numbers(tmp_path, [Key(0, 0)]) == [None]
-    assert "as if missing: epoch 0, position 0" in caplog.text
+    assert "as if missing: epoch 0, index 0" in caplog.text
     path.write_bytes(whole[:-1])
     assert len(RecordReader([tmp_path])) == 0
     assert "is damaged and left out" in caplog.text
@@ -151,11 +152,11 @@ def test_a_damaged_compacted_segment_counts_as_missing(tmp_path: Path, caplog: p
 
 def test_after_a_full_disk_a_new_segment_is_begun_and_nothing_whole_is_lost(tmp_path: Path):
     writer, keys = RecordWriter(tmp_path, 0, 2, "float16"), [Key(0, number) for number in range(3)]
-    writer.append(keys[0], REQUEST, make_answer(0))
+    writer.append(keys[0], REQUEST, entry(make_answer(0)))
     (segment,) = tmp_path.iterdir()
     with no_file_above(segment.stat().st_size + 100), pytest.raises(UserError, match=r"can't append .* free space"):
-        writer.append(keys[1], REQUEST, make_answer(1))
-    writer.append(keys[2], REQUEST, make_answer(2))
+        writer.append(keys[1], REQUEST, entry(make_answer(1)))
+    writer.append(keys[2], REQUEST, entry(make_answer(2)))
     writer.close()
     assert numbers(tmp_path, keys) == [0, None, 2]
 

@@ -8,8 +8,9 @@ import pytest
 from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
+from student_trainer.data.plan import Key
 from student_trainer.record.permuted import permute_record
-from student_trainer.record.store import Key, RecordReader, RecordWriter
+from student_trainer.record.store import Entry, RecordReader, RecordWriter
 
 
 def request(name: str) -> DistillRequest:
@@ -29,7 +30,7 @@ def answer(name: str, positions: int, first: int) -> wire.TeacherAnswer:
 def write(folder: Path, answers: dict[Key, wire.TeacherAnswer]) -> None:
     writer = RecordWriter(folder, rank=0, top_k=2, dtype="float16")
     for key, given in answers.items():
-        writer.append(key, request(given.id), given)
+        writer.append(key, request(given.id), Entry(given, "refused" if given.error else None))
     writer.close()
 
 
@@ -44,11 +45,10 @@ def test_each_answer_gets_the_distributions_of_the_next(tmp_path: Path) -> None:
     write(tmp_path / "record", answers)
     assert permute_record(tmp_path / "record", tmp_path / "permuted") == 2
     reader = RecordReader([tmp_path / "permuted"])
-    found = {key: reader.find(key, request(given.id)) for key, given in answers.items()}
+    entries = {key: reader.find(key, request(given.id)) for key, given in answers.items()}
+    found = {key: entry.answer for key, entry in entries.items() if entry is not None}
     reader.close()
     first, second = found[Key(0, 0)], found[Key(0, 2)]
-    assert first is not None
-    assert second is not None
     np.testing.assert_array_equal(first.token_ids, [100, 100, 100])
     np.testing.assert_array_equal(first.topk_ids, [[200, 201], [202, 203], [200, 201]])  # repeated to its own length
     np.testing.assert_array_equal(second.topk_ids, [[100, 101], [102, 103]])  # cut to its own length

@@ -6,22 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from common import wire
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
+from common.teacher_client.revisions import Revisions
 from common.wire import TeacherAnswer, encode, failed
-from student_trainer.data.plan import Example, plan_steps
-from student_trainer.pipeline.recorded_teacher import Answers
+from student_trainer.data.plan import Example, Key, plan_steps
+from student_trainer.pipeline.recorded_teacher import RecordedTeacher
 from student_trainer.record import segments
-from student_trainer.record.segments import record_schema
-from student_trainer.record.store import Key, RecordReader, RecordWriter, digest
+from student_trainer.record.store import Entry, RecordReader, RecordWriter
 from student_trainer.settings import TrainSettings
-from student_trainer.teacher.revisions import Revisions
 from tests.unit.student_trainer.pipeline.test_example_source import ids, opened, take, unused
-from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE, StandInTeacher, make_row, make_settings
+from tests.unit.student_trainer.stand_in import StandInTeacher, make_row, make_settings
 
 WRITES = {"writer": {"teacher": 0.5, "dataset": 0.5}, "max_new_tokens": 6}
 REQUEST = DistillRequest(
@@ -53,17 +50,21 @@ def flat(steps: list) -> list[Example]:
 
 
 def assert_same(one: list[Example], other: list[Example]) -> None:
-    assert [(e.sequence, e.epoch, e.position) for e in one] == [(e.sequence, e.epoch, e.position) for e in other]
+    assert [(e.sequence, e.key) for e in one] == [(e.sequence, e.key) for e in other]
     for left, right in zip(one, other, strict=True):
         assert left.answer is not None
         assert right.answer is not None
         assert as_bytes(left.answer) == as_bytes(right.answer)
 
 
+def entry(answer: TeacherAnswer) -> Entry:
+    return Entry(answer, "refused" if answer.error else None)
+
+
 def write(folder: Path, answers: dict[Key, TeacherAnswer], rank: int = 0, compact: bool = True) -> Path:
     writer = RecordWriter(folder, rank, 2, "float16")
     for key, answer in answers.items():
-        writer.append(key, REQUEST, answer)
+        writer.append(key, REQUEST, entry(answer))
     writer.close(compact)
     return max(folder.glob(f"*rank-{rank:05d}*"))
 
@@ -82,13 +83,13 @@ def test_answers_are_found_while_the_segment_is_still_open(tmp_path: Path):
     answers = {Key(0, 4): make_answer(4), Key(-1, 0): make_answer(5, positions=7)}
     answers[Key(1, 4)] = failed("a", "m", "r", "poison", 2, "float16")
     for key, answer in answers.items():
-        writer.append(key, REQUEST, answer)
+        writer.append(key, REQUEST, entry(answer))
     record = RecordReader([tmp_path])
     assert len(record) == 3
     for key, answer in answers.items():
         found = record.find(key, REQUEST)
         assert found is not None
-        assert as_bytes(found) == as_bytes(answer)
+        assert (as_bytes(found.answer), found.failure) == (as_bytes(answer), answer.error and "refused")
     assert record.find(Key(0, 5), REQUEST) is None
     record.close()
     writer.close()
@@ -112,14 +113,14 @@ def test_a_later_start_counts_over_an_earlier_one_whatever_the_rank(tmp_path: Pa
     write(tmp_path, {Key(0, 0): make_answer(1), Key(0, 1): make_answer(1)}, rank=1, compact=compact)
     write(tmp_path, {Key(0, 0): make_answer(2)}, rank=0, compact=not compact)
     record = RecordReader([tmp_path])
-    numbers = [answer.topk_ids[0, 0] for key in (Key(0, 0), Key(0, 1)) if (answer := record.find(key, REQUEST))]
+    numbers = [found.answer.topk_ids[0, 0] for key in (Key(0, 0), Key(0, 1)) if (found := record.find(key, REQUEST))]
     assert numbers == [2, 1]
 
 
 def test_the_answer_to_another_request_is_refused(tmp_path: Path):
     write(tmp_path, {Key(0, 0): make_answer(1)})
     other = REQUEST.model_copy(update={"top_k": 3})
-    with pytest.raises(UserError, match="another request at epoch 0, position 0"):
+    with pytest.raises(UserError, match="another request at epoch 0, index 0"):
         RecordReader([tmp_path]).find(Key(0, 0), other)
 
 
@@ -127,24 +128,10 @@ def test_a_record_of_another_version_is_refused_and_kept(tmp_path: Path):
     path = write(tmp_path, {Key(0, 0): make_answer(1)}, compact=False)
     assert path.read_bytes().count(b"record") == 1
     path.write_bytes(path.read_bytes().replace(b"record", b"recorb"))
-    with pytest.raises(UserError, match="is a record of version none, this reader knows 2 and 1"):
+    with pytest.raises(UserError, match="is a record of version none, this reader knows 3"):
         RecordReader([tmp_path])
     write(tmp_path, {Key(0, 1): make_answer(1)})
     assert path.exists()
-
-
-def test_the_record_of_an_earlier_release_is_read_and_compacted(tmp_path: Path):
-    columns = wire.to_batch(make_answer(3), wire.schema(2, "float16")).columns
-    schema = record_schema(wire.schema(2, "float16"), version="1")
-    key = [pa.array([value], field.type) for value, field in zip((0, 7, digest(REQUEST)), schema, strict=False)]
-    with pa.ipc.new_stream(tmp_path / "start-000001-rank-00000.arrows", schema) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays(key + columns, schema=schema))
-    for _ in range(2):
-        found = RecordReader([tmp_path]).find(Key(0, 7, 0), REQUEST)
-        assert found is not None
-        assert as_bytes(found) == as_bytes(make_answer(3))
-        RecordWriter(tmp_path, 0, 2, "float16").close()
-    assert [path.name for path in tmp_path.iterdir()] == ["start-000001-rank-00000.parquet"]
 
 
 def test_of_two_revisions_the_teachers_own_counts_and_without_one_the_latest(tmp_path: Path):
@@ -153,7 +140,7 @@ def test_of_two_revisions_the_teachers_own_counts_and_without_one_the_latest(tmp
     for wanted, got in ((None, "r2"), ("r1", "r1"), ("r2", "r2"), ("r3", "r2")):
         found = RecordReader([tmp_path], wanted).find(Key(0, 0), REQUEST)
         assert found is not None
-        assert found.revision == got
+        assert found.answer.revision == got
     assert RecordReader([tmp_path], "r3", only_same=True).find(Key(0, 0), REQUEST) is None
     assert RecordReader([tmp_path], "r2", only_same=True).find(Key(0, 0), REQUEST) is not None
     assert RecordReader([tmp_path], "r1", only_same=True).find(Key(0, 0), REQUEST) is None  # a replay takes r2's
@@ -237,7 +224,7 @@ def test_a_live_run_reads_no_answers_of_another_run_teacher_or_request(tmp_path:
 def test_a_gap_in_the_record_names_its_place(tmp_path: Path):
     settings = make_settings(tmp_path)
     take(settings)
-    with pytest.raises(UserError, match=r"no answer for epoch 1, position 0 \(row-\d+\).*live\+record"):
+    with pytest.raises(UserError, match=r"no answer for epoch 1, index 0 \(row-\d+\).*live\+record"):
         take(with_source(settings, "record"), epochs=2)
 
 
@@ -266,7 +253,7 @@ def test_a_record_of_two_revisions_is_refused_without_a_teacher_too(tmp_path: Pa
     }
     write(tmp_path / "mixed", recorded)
     writer = RecordWriter(tmp_path / "own", 0, 2, "float16")
-    answers = Answers(RecordReader([tmp_path / "mixed"]), None, writer, VOCABULARY_SIZE, Revisions("stop"))
+    answers = RecordedTeacher(RecordReader([tmp_path / "mixed"]), None, writer, Revisions("stop"))
     assert asyncio.run(answers.get(Key(0, 0), REQUEST)).revision == "r1"
     with pytest.raises(UserError, match="revision r2 of m, the run began with r1"):
         asyncio.run(answers.get(Key(0, 1), REQUEST))

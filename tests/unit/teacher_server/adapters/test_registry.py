@@ -8,11 +8,12 @@ import pytest
 
 from common.api import ServedModel
 from common.errors import UserError
-from teacher_server.adapters.registry import AdapterRegistry, Expert, NoRoom, UnknownModel
-from teacher_server.adapters.store import AdapterLoadingSettings, plan_room
-from teacher_server.engine import model_files
+from teacher_server.adapters import peft_files
+from teacher_server.adapters.capacity import plan_capacity
+from teacher_server.adapters.registry import AdapterRegistry, LoadedAdapter, NoRoom, UnknownModel
+from teacher_server.settings import AdapterLoadingSettings
 from tests.stand_in_engine import StandInLoader
-from tests.unit.teacher_server.adapters.adapter_files import make_adapter
+from tests.unit.teacher_server.adapters.making import make_adapter
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ async def test_a_replaced_expert_stays_until_its_last_request_is_done(
     await registry.put("x", old)
     with registry.use("x") as first, registry.use("x"):
         served = await registry.put("x", new)
-        assert served.revision == f"base+{model_files.adapter_revision(new)}"
+        assert served.revision == f"base+{peft_files.revision_of(new)}"
         with registry.use("x") as second:
             assert first is not None
             assert second is not None
@@ -100,7 +101,7 @@ async def test_what_fails_leaves_the_old_one_and_frees_its_place(
     with pytest.raises(UserError, match="not numbers"):
         await registry.put("x", make_adapter(tmp_path / "nan", fill=math.nan))
 
-    def refuse(expert: Expert) -> None:
+    def refuse(expert: LoadedAdapter) -> None:
         raise UserError("disk full")
 
     with pytest.raises(UserError, match="disk full"):
@@ -117,7 +118,7 @@ async def test_what_fails_leaves_the_old_one_and_frees_its_place(
 
 async def test_an_adapter_that_is_written_while_it_is_loaded_is_refused(tmp_path: Path):
     class SlowLoader(StandInLoader):
-        async def load(self, alias: str, expert: Expert) -> None:
+        async def load(self, alias: str, expert: LoadedAdapter) -> None:
             await super().load(alias, expert)
             make_adapter(expert.path, fill=7)
 
@@ -138,7 +139,7 @@ async def test_room_is_for_so_many_names_and_one_replacement(registry: AdapterRe
         await registry.put("x", c)
         with pytest.raises(NoRoom, match="requests in flight"):
             await registry.put("x", d)
-    assert (await registry.put("x", d)).revision.endswith(model_files.adapter_revision(d))
+    assert (await registry.put("x", d)).revision.endswith(peft_files.revision_of(d))
 
 
 async def test_names_that_mean_nothing_or_the_base(registry: AdapterRegistry, tmp_path: Path):
@@ -153,11 +154,11 @@ async def test_names_that_mean_nothing_or_the_base(registry: AdapterRegistry, tm
 
 def test_room_is_what_the_settings_and_the_first_adapters_need(tmp_path: Path):
     first = {"x": make_adapter(tmp_path / "x", rank=16), "y": make_adapter(tmp_path / "y", module="fc")}
-    assert plan_room({}, None) is None
-    room = plan_room(first, None)
+    assert plan_capacity({}, None) is None
+    room = plan_capacity(first, None)
     assert room is not None
     assert (room.aliases, room.slots, room.rank, room.modules) == (2, 2, 32, {"q_proj", "fc"})
-    room = plan_room(first, AdapterLoadingSettings(root=tmp_path, modules=("o_proj",), max_rank=8))
+    room = plan_capacity(first, AdapterLoadingSettings(root=tmp_path, modules=("o_proj",), max_rank=8))
     assert room is not None
     assert (room.aliases, room.slots, room.rank, room.modules) == (4, 5, 32, {"q_proj", "fc", "o_proj"})
     room.check("x", first["x"])

@@ -12,12 +12,12 @@ import pytest
 
 from common import wire
 from common.errors import UserError
-from teacher_server.adapters.manager import AdapterControl
-from teacher_server.adapters.registry import Expert
-from teacher_server.adapters.store import AdapterFolder
-from teacher_server.engine import model_files
+from teacher_server.adapters import peft_files
+from teacher_server.adapters.manager import AdapterManager
+from teacher_server.adapters.registry import LoadedAdapter
+from teacher_server.adapters.store import AdapterStore
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.adapters.adapter_files import make_adapter
+from tests.unit.teacher_server.adapters.making import make_adapter
 from tests.unit.teacher_server.asking import SCORE, body, connect, error_of, make_app
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ async def test_an_adapter_is_served_replaced_and_deleted(root: Path):
     async with replica(root) as http:
         for folder in ("one", "two"):
             response = await http.put("/v1/adapters/new", json={"path": f"runs/{folder}"})
-            expected = f"r0+{model_files.adapter_revision(root / 'runs' / folder)}"
+            expected = f"r0+{peft_files.revision_of(root / 'runs' / folder)}"
             assert (response.status_code, response.json()["revision"]) == (200, expected)
             assert await revision(http, "new") == expected
         listed = (await http.get("/v1/adapters")).json()["adapters"]
@@ -117,7 +117,7 @@ async def test_without_a_root_nothing_is_loaded():
             assert "adapter_loading.root" in error_of(response)["message"]
 
 
-def control(root: Path) -> tuple[StandInEngine, AdapterControl]:
+def control(root: Path) -> tuple[StandInEngine, AdapterManager]:
     engine = StandInEngine(adapters_root=root)
     assert engine.adapters is not None
     return engine, engine.adapters
@@ -166,7 +166,7 @@ async def test_what_was_overtaken_while_it_was_followed_is_not_served(
     loading, go_on = asyncio.Event(), asyncio.Event()
     load = two.loader.load
 
-    async def slowly(alias: str, expert: Expert) -> None:
+    async def slowly(alias: str, expert: LoadedAdapter) -> None:
         loading.set()
         await go_on.wait()
         await load(alias, expert)
@@ -223,4 +223,4 @@ async def test_a_file_that_cannot_be_read_or_written_is_named(root: Path):
         await adapters.put("x", "runs/one")
     assert names(engine) == {"teacher": "r0"}
     with pytest.raises(UserError, match=r"adapter_loading.root: no folder .*nowhere"):
-        AdapterFolder(root / "nowhere", "r0")
+        AdapterStore(root / "nowhere", "r0")

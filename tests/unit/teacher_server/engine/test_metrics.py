@@ -5,13 +5,13 @@ import asyncio
 import httpx
 import pytest
 
-from teacher_server.engine.metrics import METRICS, EngineCounters, MemoryRecorder
+from teacher_server.engine.metrics import METRICS, EngineCounters
 from teacher_server.http.access_log import CLIENT_WENT_AWAY
 from teacher_server.http.admission import Admission
-from teacher_server.serve.api import create_app
 from teacher_server.settings import LimitSettings
+from tests.service import MemoryRecorder, make_service
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.asking import SCORE, TOKEN, WRITE, body, connect
+from tests.unit.teacher_server.asking import SCORE, WRITE, body, connect
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ class Replica:
         self.engine = StandInEngine(gate)
         self.recorder = MemoryRecorder()
         self.admission = Admission(LimitSettings(max_requests=1))
-        app = create_app(self.engine, LimitSettings(), TOKEN, admission=self.admission, recorder=self.recorder)
+        app = make_service(self.engine, admission=self.admission, recorder=self.recorder)
         self.http = connect(app)
         self.stranger = connect(app, token=None)
 

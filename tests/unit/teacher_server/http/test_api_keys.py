@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from common.client import TOKEN_VARIABLE, read_token
 from common.errors import UserError
+from common.teacher_client.api_key import TOKEN_VARIABLE, read_token
 from teacher_server.http import api_keys
-from teacher_server.http.api_keys import Tokens, open_tokens, parse_tokens
+from teacher_server.http.api_keys import ApiKeys, open_api_keys, parse_api_keys
 
 
 class Clock:
@@ -39,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     ],
 )
 def test_a_file_is_one_token_or_named_ones(text: str, clients: dict[str, str]):
-    assert parse_tokens(text, "f") == clients
+    assert parse_api_keys(text, "f") == clients
 
 
 @pytest.mark.parametrize(
@@ -60,35 +60,35 @@ def test_a_file_is_one_token_or_named_ones(text: str, clients: dict[str, str]):
 )
 def test_a_mistake_is_told_with_its_line_and_without_the_token(text: str, complaint: str):
     with pytest.raises(UserError, match=complaint) as raised:
-        parse_tokens(text, "f")
+        parse_api_keys(text, "f")
     assert "ecret" not in str(raised.value)
 
 
 def test_tells_clients_apart(tmp_path: Path):
     (tmp_path / "tokens").write_text("a: first\nb: second\n")
-    opened = open_tokens(tmp_path / "tokens")
+    opened = open_api_keys(tmp_path / "tokens")
     told = [opened.client_of(token) for token in ("first", "second", "third", "", "firs", "first ", "a: first", "ÿ")]
     assert told == ["a", "b", None, None, None, None, None, None]
 
 
 def test_a_trainers_own_file_serves_as_the_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "token").write_text("shared\n")
-    assert open_tokens(tmp_path / "token").client_of(read_token(tmp_path / "token")) == "default"
+    assert open_api_keys(tmp_path / "token").client_of(read_token(tmp_path / "token")) == "default"
     monkeypatch.setenv(TOKEN_VARIABLE, "from-environment")
-    assert open_tokens(None).client_of(read_token(None)) == "default"
+    assert open_api_keys(None).client_of(read_token(None)) == "default"
 
 
 def test_files_that_cant_be_read_are_told(tmp_path: Path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for name, complaint in (("nowhere", "can't read"), ("binary", "isn't text")):
         with pytest.raises(UserError, match=complaint):
-            open_tokens(tmp_path / name)
+            open_api_keys(tmp_path / name)
 
 
 def test_a_changed_file_counts_within_a_second(tmp_path: Path, clock: Clock):
     file = tmp_path / "tokens"
     file.write_text("a: first")
-    opened = open_tokens(file)
+    opened = open_api_keys(file)
     replaced = tmp_path / "new"
     replaced.write_text("a: other")  # as long as before
     os.utime(replaced, ns=(file.stat().st_mtime_ns,) * 2)
@@ -104,7 +104,7 @@ def test_a_broken_file_keeps_the_tokens_and_is_told_once(
 ):
     file = tmp_path / "tokens"
     file.write_text("a: first")
-    opened = open_tokens(file)
+    opened = open_api_keys(file)
     with caplog.at_level(logging.ERROR):
         for text in ("a: secret b: broken", None):
             file.unlink() if text is None else file.write_text(text)
@@ -121,7 +121,7 @@ def test_a_broken_file_keeps_the_tokens_and_is_told_once(
 def test_every_token_is_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch):
     compared: list[bytes] = []
     monkeypatch.setattr(api_keys.hmac, "compare_digest", lambda own, given: compared.append(own) or own == given)
-    opened = Tokens({"a": "first", "b": "second", "c": "third"})
+    opened = ApiKeys({"a": "first", "b": "second", "c": "third"})
     for token in ("first", "third", "none"):
         compared.clear()
         opened.client_of(token)

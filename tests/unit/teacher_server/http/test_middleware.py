@@ -12,9 +12,8 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute
 
 from teacher_server.http import access_log
-from teacher_server.http.api_keys import Tokens
-from teacher_server.serve.api import create_app
 from teacher_server.settings import LimitSettings
+from tests.service import make_service
 from tests.stand_in_engine import StandInEngine
 from tests.unit.teacher_server.asking import SCORE, TOKEN, body, connect, error_of, make_app, until
 
@@ -81,7 +80,7 @@ async def test_no_route_answers_without_a_token_those_added_later_neither():
 
 
 async def test_the_log_has_one_line_per_request_with_the_clients_name(lines: list[str]):
-    app = create_app(StandInEngine(), LimitSettings(), Tokens({"trainer": "first", "judge": "second"}))
+    app = make_service(StandInEngine(), keys={"trainer": "first", "judge": "second"})
     async with connect(app, "first") as http:
         answer = await http.post("/v1/distill", json=body(SCORE, SCORE | {"id": "t"}))
     async with connect(app, "second") as http:
@@ -145,7 +144,7 @@ async def test_a_client_keeps_to_its_share_and_leaves_the_others_theirs(monkeypa
     monkeypatch.setattr("teacher_server.serve.api.HEALTHZ_PATIENCE_S", 0.05)
     engine = StandInEngine(asyncio.Event())
     limits = LimitSettings(max_requests_per_client=1, retry_after_s=7)
-    app = create_app(engine, limits, Tokens({"a": "first", "b": "second"}))
+    app = make_service(engine, limits, {"a": "first", "b": "second"})
     async with connect(app, "first") as greedy, connect(app, "second") as other:
         taken = asyncio.create_task(greedy.post("/v1/distill", json=body(SCORE)))
         await until(lambda: engine.working == 1)
@@ -174,7 +173,7 @@ async def test_a_client_keeps_to_its_share_and_leaves_the_others_theirs(monkeypa
     ],
 )
 async def test_only_configured_hosts_are_answered(host: str, status: int):
-    app = create_app(StandInEngine(), LimitSettings(allowed_hosts=("teacher.example", "[::1]")), TOKEN)
+    app = make_service(StandInEngine(), LimitSettings(allowed_hosts=("teacher.example", "[::1]")))
     async with connect(app) as http:
         response = await http.get("/v1/teacher", headers={"Host": host})
         assert response.status_code == status

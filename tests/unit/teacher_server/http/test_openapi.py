@@ -6,14 +6,13 @@ from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from teacher_server.distill.serving import MEDIA_TYPE
-from teacher_server.serve.api import create_app
-from teacher_server.settings import LimitSettings
+from tests.service import make_service
 from tests.stand_in_engine import StandInEngine
 
 EXAMPLES = 30
 """Generated requests for each operation, beside schemathesis' own list of edge cases."""
 HEADERS = {"Authorization": "Bearer a-token"}
-app = create_app(StandInEngine(), LimitSettings(), "a-token")
+app = make_service(StandInEngine())
 schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=HEADERS)
 
 

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from teacher_server.openai.tokenization import Texts
+from teacher_server.openai.tokenization import TextTokenizer
 from tests.stand_in_tokenizer import make_tokenizer
 
 
@@ -21,7 +21,7 @@ def byte_fallback() -> PreTrainedTokenizerFast:
 
 
 def test_byte_fallback(byte_fallback: PreTrainedTokenizerFast):
-    texts = Texts(byte_fallback)
+    texts = TextTokenizer(byte_fallback)
     ids = texts.prompt_ids("a aé")
     assert ids == [1, 3, 4, 5, 6]
     assert [texts.token_bytes(id) for id in ids] == [b"<s>", b"a", b" a", b"\xc3", b"\xa9"]
@@ -30,17 +30,17 @@ def test_byte_fallback(byte_fallback: PreTrainedTokenizerFast):
 
 
 def test_byte_level():
-    texts = Texts(make_tokenizer())
+    texts = TextTokenizer(make_tokenizer())
     ids = texts.prompt_ids("a é\n<|eos|>")
     assert b"".join(map(texts.token_bytes, ids)) == "a é\n<|eos|>".encode()
     assert len(ids) == 6
 
 
 def test_an_id_that_no_token_has_is_no_text():
-    assert Texts(make_tokenizer()).token_bytes(10**6) == b""
+    assert TextTokenizer(make_tokenizer()).token_bytes(10**6) == b""
 
 
 def test_padding_and_truncation_of_the_tokenizer_are_not_ours():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=make_tokenizer().backend_tokenizer, pad_token="<|pad|>")
     tokenizer("a b", max_length=2, padding="max_length", truncation=True)
-    assert len(Texts(tokenizer).prompt_ids("a b c")) == 5
+    assert len(TextTokenizer(tokenizer).prompt_ids("a b c")) == 5

@@ -12,13 +12,14 @@ from starlette.applications import Starlette
 from common import wire
 from common.api import ServedModel, TeacherCard
 from common.errors import UserError
-from teacher_server.engine.protocol import EngineUnavailable
+from teacher_server.http.api_keys import ApiKeys
 from teacher_server.router import app
 from teacher_server.router.router import Router
-from teacher_server.serve.relay import Answer, Ask, Forwarded, call
+from teacher_server.serve.relay import ApplicationUnavailable, Ask, RelayedRequest, RelayedResponse, call
 from teacher_server.settings import LimitSettings
+from tests.service import KEYS
 from tests.stand_in_engine import StandInEngine
-from tests.unit.teacher_server.asking import SCORE, TOKEN, WRITE, body, connect, error_of, make_app, post, until
+from tests.unit.teacher_server.asking import SCORE, WRITE, body, connect, error_of, make_app, post, until
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ def engines() -> list[NamedEngine]:
 
 def route(engines: list[NamedEngine], **more: Ask) -> Starlette:
     asks: dict[str, Ask] = {engine.models.base.name: partial(call, make_app(engine)) for engine in engines}
-    return Router(asks | more).app(LimitSettings(max_body_bytes=10_000), TOKEN)
+    return Router(asks | more).app(LimitSettings(max_body_bytes=10_000), ApiKeys(KEYS))
 
 
 @pytest.fixture
@@ -102,8 +103,8 @@ async def test_models_of_every_teacher_are_listed_once(http: httpx.AsyncClient, 
 
 
 async def test_a_teacher_that_is_down_leaves_the_other(engines: list[NamedEngine]):
-    async def down(request: Forwarded) -> Answer:
-        raise EngineUnavailable("no replica")
+    async def down(request: RelayedRequest) -> RelayedResponse:
+        raise ApplicationUnavailable("no replica")
         yield b""
 
     async with connect(route(engines[1:], large=down)) as http:
@@ -146,7 +147,7 @@ async def test_a_client_that_goes_away_cancels_the_work(sequences: list[dict[str
 async def test_the_clients_host_reaches_the_teachers():
     app = make_app(NamedEngine("small"), allowed_hosts=("teacher",))
     router = Router({"large": partial(call, make_app(NamedEngine("large"))), "small": partial(call, app)})
-    async with connect(router.app(LimitSettings(), TOKEN)) as http:
+    async with connect(router.app(LimitSettings(), ApiKeys(KEYS))) as http:
         for host, status in [("teacher", 200), ("other", 404)]:  # unknown there: the first application refuses it
             response = await http.post("/v1/distill", json=body(SCORE, model="small"), headers={"Host": host})
             router._served.clear()

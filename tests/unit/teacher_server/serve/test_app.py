@@ -13,15 +13,16 @@ from common.errors import UserError
 from common.settings import validate
 from teacher_server.engine.protocol import Engine, warm_up
 from teacher_server.serve import app
+from teacher_server.serve.placement import POOL_SHARE
 from teacher_server.serve.replica import TeacherReplica
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.stand_in_engine import StandInEngine
 
 CONFIGS = sorted((Path(__file__).parents[4] / "teacher_server" / "configs").glob("*.yaml"))
 
 
-def settings(**values: Any) -> TeacherSettings:
-    return validate(TeacherSettings, {"model": "m"} | values, "args")
+def settings(**values: Any) -> TeacherServerSettings:
+    return validate(TeacherServerSettings, {"model": "m"} | values, "args")
 
 
 def test_replicas_stand_on_their_pool_below_serves_own_limit():
@@ -34,7 +35,7 @@ def test_replicas_stand_on_their_pool_below_serves_own_limit():
     assert options["ray_actor_options"] == {
         "num_cpus": 3,
         "num_gpus": 0,
-        "resources": {"p": app.POOL_SHARE},
+        "resources": {"p": POOL_SHARE},
         "runtime_env": {"env_vars": {"A": "b", "MALLOC_ARENA_MAX": "1", "VLLM_ENGINE_READY_TIMEOUT_S": "1800"}},
     }
     assert options["max_ongoing_requests"] > 10
@@ -46,7 +47,7 @@ def test_a_replica_on_several_hosts_gets_a_bundle_for_each_gpu():
     values = settings(engine=engine, replicas={"pool": "p", "num_cpus": 3, "num_gpus": 4, "placement": "PACK"})
     options = app.deployment_options(values)
     assert options["ray_actor_options"]["num_gpus"] == 0
-    worker = {"GPU": 1.0, "p": app.POOL_SHARE}
+    worker = {"GPU": 1.0, "p": POOL_SHARE}
     assert options["placement_group_bundles"] == [worker | {"CPU": 3.0}, worker, worker, worker]
     serve.deployment(**options)(TeacherReplica)  # Serve checks that the replica fits into the first
     assert "placement_group_bundles" not in app.deployment_options(settings(replicas={"num_gpus": 1}))
@@ -99,7 +100,7 @@ def test_every_shipped_file_parses(path: Path):
     assert config.applications
     for application in config.applications:
         assert application.import_path == "teacher_server.serve.app:build"
-        app.deployment_options(validate(TeacherSettings, application.args, path.name))
+        app.deployment_options(validate(TeacherServerSettings, application.args, path.name))
 
 
 @pytest.mark.anyio
