@@ -21,6 +21,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files, where `monitors` has it."""
+        return self.path / "tensorboard"
+
+    @property
     def log(self) -> Path:
         """What the run had to say."""
         return self.path / "log.txt"

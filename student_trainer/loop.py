@@ -31,6 +31,7 @@ from student_trainer.distributed.stop import StopAsked
 from student_trainer.learning.checks import warn_of_approximation
 from student_trainer.learning.step import Learner, make_learner, train_step
 from student_trainer.learning.validation import held_out_rows, validate
+from student_trainer.monitors.monitor import Monitors, open_monitors
 from student_trainer.persistence import ledger
 from student_trainer.persistence.async_saver import Saver
 from student_trainer.persistence.checkpoint import State
@@ -117,17 +118,18 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
     warn_of_approximation(settings, vocabulary_size)
     opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, world.size, connect)
     with ExitStack() as stack:
+        monitors = run_together(world, lambda: stack.enter_context(open_monitors(settings, done.step, world.leads)))
         source = run_together(world, lambda: stack.enter_context(opening))
         with Saver(settings, run.storage, world, done.step) as saver:
-            _run_steps(run, source, done, saver)
+            _run_steps(run, source, done, saver, monitors)
 
 
-def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver) -> None:
+def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monitors: Monitors) -> None:
     settings, world, learner = run.settings, run.world, run.learner
     limit, watch = QuarantineLimit(settings, whole=done.step == 0), Watch()
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
-        _log(run, {"progress/step": 0} | measured)
+        _log(run, {"progress/step": 0} | measured, monitors)
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
         try:
@@ -146,7 +148,7 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver) -> No
         done = replace(run.state(step), validation_loss=loss)
         is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
-        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
+        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch, monitors)
         limit.judge(examples, metrics, step == run.last_step, world.joined)
         if taken:
             saver.start(taken)
@@ -186,17 +188,18 @@ def _resume(run: Run) -> State:
     return done
 
 
-def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch) -> None:
+def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch, monitors: Monitors) -> None:
     """What a step measured, and what became of its prompts."""
     if run.world.leads:
         ledger.append(run.settings.run_folder, metrics["progress/step"], prompts)
         watch.see(metrics)
-    _log(run, metrics)
+    _log(run, metrics, monitors)
 
 
-def _log(run: Run, metrics: Metrics) -> None:
+def _log(run: Run, metrics: Metrics, monitors: Monitors) -> None:
     if run.world.leads:
         append_metrics(run.settings.run_folder, metrics)
+    monitors.log(metrics["progress/step"], metrics)
 
 
 def _finish(run: Run) -> None:

@@ -10,6 +10,8 @@ from common.settings import FolderOrName, Settings, UserPath
 from common.teacher_client.settings import TeacherClientSettings
 from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
 
+MonitorName = Literal["tensorboard", "wandb", "mlflow"]
+
 
 class DataSettings(Settings):
     """Where the prompts are and how they become tokens."""
@@ -160,6 +162,10 @@ class TrainSettings(Settings):
     """How many of the newest checkpoints to keep."""
     keep_best: int = Field(default=1, ge=0)
     """How many to keep besides for their validation loss; those made without a validation don't compete."""
+
+    monitors: list[MonitorName] = []
+    """Dashboards that show the metrics too, beside metrics.jsonl. tensorboard writes to the run folder; wandb and
+    mlflow take their keys and addresses from their own variables in the workers' environment."""
 
     @property
     def files(self) -> RunFolder:

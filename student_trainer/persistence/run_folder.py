@@ -20,7 +20,7 @@ FREE = (
     "teacher.token_file", "teacher.source", "teacher.record_folder", "teacher.window", "teacher.max_window",
     "teacher.timeout_s",
     "teacher.attempts", "teacher.patience_s", "teacher.on_new_revision", "teacher.quarantine_limit",
-    "keep_best", "set_aside_limit",
+    "keep_best", "set_aside_limit", "monitors",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they move where and how fast, not what is learnt."""
 

@@ -6,7 +6,6 @@ it were step ÷ (step - waited) times as fast: that many times as many replicas.
 
 import json
 import logging
-import time
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -148,15 +147,14 @@ def _between(number: float) -> str:
 
 
 class Watch:
-    """Logs the verdict on the steps since the last one, every few minutes."""
+    """Logs the verdict on the steps since the last one, whenever they took a few minutes."""
 
     def __init__(self) -> None:
         self._lines: list[Metrics] = []
-        self._said_at = time.monotonic()
 
     def see(self, line: Metrics) -> None:
         """Take in one more line of metrics."""
         self._lines.append(line)
-        if time.monotonic() - self._said_at >= EVERY_S:
+        if _sum(self._lines, "step") + _sum(self._lines, "checkpoint") >= EVERY_S:
             log.info("%s", verdict(self._lines))
-            self._lines, self._said_at = [], time.monotonic()
+            self._lines = []

@@ -10,25 +10,27 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import ray
-from ray.exceptions import RayActorError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.train.v2._internal.execution.context import TrainRunContext
-from ray.train.v2._internal.execution.controller.state import (
+from common.errors import UserError
+from common.run_folder import RunFolder
+from student_trainer.persistence.run_folder import newest_step, write_log
+from student_trainer.persistence.storage import open_storage
+from student_trainer.ray_train.compat import (
+    ControllerCallback,
     InitializingState,
     ReschedulingState,
     ResizingState,
     RestartingState,
     TrainControllerState,
+    TrainingFailedError,
+    TrainRunContext,
+    WorkerGroup,
+    WorkerGroupCallback,
+    WorkerGroupContext,
+    WorkerGroupError,
+    any_runs,
+    is_death,
+    waits_for_room,
 )
-from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGroupContext, WorkerStatus
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
-
-from common.errors import UserError
-from common.run_folder import RunFolder
-from student_trainer.persistence.run_folder import newest_step, write_log
-from student_trainer.persistence.storage import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
         for cause in causes.values():
             if isinstance(cause, UserError):
                 raise cause
-        if isinstance(failure, ControllerError) and _waits(failure):
+        if waits_for_room(failure):
             self._say_that_it_waits()
             return
         step = newest_step(self._run_folder)
@@ -140,22 +142,9 @@ class Recovery(ControllerCallback, WorkerGroupCallback):
             stop.unlink()
 
 
-def any_runs(group: WorkerGroup) -> bool:
-    """Whether a worker of `group` still trains; one that died doesn't."""
-    try:
-        statuses: list[WorkerStatus] = ray.get([worker.actor.poll_status.remote() for worker in group.get_workers()])
-    except RayActorError:
-        return False
-    return any(status.running for status in statuses)
-
-
-def _waits(failure: ControllerError) -> bool:
-    return isinstance(failure.controller_failure, WorkerGroupStartupTimeoutError)
-
-
 def describe(causes: Mapping[int, Exception]) -> str:
     """Which workers failed of what, in one line: of dead processes if there are some, as others fail by their death."""
-    dead = {rank: cause for rank, cause in causes.items() if _is_death(cause)}
+    dead = {rank: cause for rank, cause in causes.items() if is_death(cause)}
     if dead:
         return f"{_workers(dead)} died (killed, crashed, or its node was lost)"
     if not causes:
@@ -166,7 +155,3 @@ def describe(causes: Mapping[int, Exception]) -> str:
 
 def _workers(causes: Mapping[int, Exception]) -> str:
     return f"worker{'s' if len(causes) > 1 else ''} {', '.join(map(str, sorted(causes)))}"
-
-
-def _is_death(cause: Exception) -> bool:
-    return isinstance(cause, WorkerHealthCheckFailedError) and isinstance(cause.health_check_failure, RayActorError)

@@ -9,16 +9,12 @@ from typing import Any
 
 import ray
 from ray.train.torch import TorchConfig, get_device
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import (  # ray.train names these too, typed as v1
     FailureConfig,
     LoggingConfig,
     RunConfig,
     ScalingConfig,
 )
-from ray.train.v2.api.exceptions import ControllerError
-from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from common.errors import UserError
 from common.toolbench.rows import shards
@@ -26,6 +22,7 @@ from student_trainer.data.plan import total_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.summary import is_finished
+from student_trainer.ray_train import compat
 from student_trainer.ray_train.failure_policy import Recovery, StoppedBeforeWork
 from student_trainer.ray_train.progress import ProgressLine
 from student_trainer.ray_train.signals import Signals
@@ -41,6 +38,8 @@ POOL_SHARE = 0.001
 """How much of the pool's marker a worker takes: the marker says where, not how many."""
 MEETING_S = 1800
 """How long workers wait for one of them that neither comes nor dies, beside what it may wait for its teacher."""
+
+log = logging.getLogger(__name__)
 
 
 def launch(settings: TrainSettings) -> bool:
@@ -115,44 +114,36 @@ def _resources(workers: WorkerSettings) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
-class _Trainer(TorchTrainer):
-    """Ray Train's own, but Ctrl-C is this run's to answer, and leaves nothing behind."""
-
-    def __init__(self, settings: TrainSettings, signals: Signals) -> None:
-        workers = settings.workers
-        recovery = Recovery(settings.run_folder, settings.checkpoint_storage, workers.max_failures)
-        callbacks: list[Any] = [recovery]  # typed for observers alone
-        super().__init__(
-            _work,
-            train_loop_config=settings.model_dump(mode="json"),
-            torch_config=TorchConfig(timeout_s=meeting_s(settings)),
-            scaling_config=ScalingConfig(
-                num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
-            ),
-            run_config=RunConfig(
-                name=".ray_train",
-                storage_path=str(settings.run_folder),
-                failure_config=FailureConfig(max_failures=-1),
-                callbacks=callbacks,
-                logging_config=LoggingConfig(log_level="CRITICAL"),
-            ),
-        )
-        self._signals = signals
-
-    def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        """All but a cleaner of reservations, which Ray frees with the job: interrupted while it starts, it stays."""
-        callbacks: list[RayTrainCallback] = super()._create_default_callbacks()
-        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
-
-    def _register_sigint_handler(self, controller: Any) -> None:
-        self._signals.answer_ctrl_c()
+def _trainer(settings: TrainSettings, signals: Signals) -> compat.Trainer:
+    workers = settings.workers
+    callbacks: list[Any] = [Recovery(settings.run_folder, settings.checkpoint_storage, workers.max_failures)]
+    return compat.Trainer(
+        signals.answer_ctrl_c,
+        _work,
+        train_loop_config=settings.model_dump(mode="json"),
+        torch_config=TorchConfig(timeout_s=meeting_s(settings)),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count, use_gpu=workers.gpus > 0, resources_per_worker=_resources(workers)
+        ),
+        run_config=RunConfig(
+            name=".ray_train",
+            storage_path=str(settings.run_folder),
+            failure_config=FailureConfig(max_failures=-1),
+            callbacks=callbacks,  # typed for observers alone
+            logging_config=LoggingConfig(log_level="CRITICAL"),
+        ),
+    )
 
 
 def _fit(settings: TrainSettings, signals: Signals) -> None:
     """Run Ray Train in this thread: one that still asked Ray after `ray.shutdown()` would end the whole process."""
+    if moved := compat.moved():
+        log.warning(
+            "another Ray than this was tested with; workers that fail may not start again: %s", "; ".join(moved)
+        )
     try:
-        _Trainer(settings, signals).fit()
-    except ControllerError as error:
+        _trainer(settings, signals).fit()
+    except compat.ControllerError as error:
         failure = error.controller_failure
         if not isinstance(failure, StoppedBeforeWork):
             raise failure from None

@@ -10,9 +10,7 @@ import pytest
 from common.errors import UserError
 from student_trainer.__main__ import main
 from student_trainer.commands.train import with_absolute_paths
-from student_trainer.persistence.run_folder import append_metrics, cut_metrics, read_metrics
 from student_trainer.ray_train.launch import check_resources, launch, meeting_s
-from student_trainer.ray_train.progress import ProgressLine, describe
 from student_trainer.settings import WorkerSettings
 from tests.unit.student_trainer.stand_in import make_settings
 
@@ -99,54 +97,6 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert with_absolute_paths(make_settings(tmp_path, student={"model": "~/base"})).student == resolved.student
     assert with_absolute_paths(make_settings(tmp_path, student={"model": "org/name"})).student.model == "org/name"
-
-
-def line_of(step: int) -> dict[str, float]:
-    return {
-        "progress/step": step, "progress/used": 4, "progress/tokens": 1000, "train/loss": 2.5, "time/step_s": 1.0,
-        "time/waited_s": 0.25,
-    }  # fmt: skip
-
-
-def test_the_progress_line():
-    assert describe([], 10, "teacher") == ""
-    assert describe([line_of(1), line_of(2)], 10, "teacher") == (
-        "step 2/10  loss 2.5000  1,000 tokens/s  waited for the teacher 25%"
-    )
-    ahead = line_of(2) | {"pipeline/window": 48.0, "pipeline/ready": 17.0}
-    assert describe([ahead], 10, "teacher").endswith("waited for the teacher 25%  window 48, 17 answers ready")
-    without_loss = {name: value for name, value in line_of(3).items() if name != "train/loss"}
-    assert describe([without_loss], 10, "data") == "step 3/10  no prompt used  1,000 tokens/s  waited for the data 25%"
-
-
-def test_metrics_are_read_only_when_there_are_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    reads = []
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setattr(
-        "student_trainer.ray_train.progress.read_metrics", lambda folder: reads.append(0) or read_metrics(folder)
-    )
-    progress = ProgressLine(tmp_path, 10, "teacher")
-    for step in (1, 2):
-        append_metrics(tmp_path, line_of(step))
-        progress.update()
-        progress.update()
-    assert len(reads) == 2
-
-
-def test_the_line_is_shown_once_more_when_the_run_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    with ProgressLine(tmp_path, 10, "teacher"):
-        append_metrics(tmp_path, line_of(7))
-    assert "step 7/10" in capsys.readouterr().out
-
-
-def test_metrics_are_cut_back_to_the_checkpoint_and_a_torn_line_is_dropped(tmp_path: Path):
-    for step in (1, 2, 3):
-        append_metrics(tmp_path, line_of(step))
-    with (tmp_path / "metrics.jsonl").open("a") as stream:
-        stream.write('{"progress/step": 4, "tra')
-    assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
-    cut_metrics(tmp_path, 2)
-    assert [line["progress/step"] for line in read_metrics(tmp_path)] == [1, 2]
 
 
 def test_more_than_the_cluster_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch):

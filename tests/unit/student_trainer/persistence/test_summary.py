@@ -99,16 +99,17 @@ def test_a_verdict_on_nothing():
     assert verdict([]) == "no step was taken"
 
 
-def test_the_watch_says_what_held_up_the_steps_since_it_last_spoke(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    now = iter((0, 100, 200, 200, 300, 400, 400))
-    monkeypatch.setattr("student_trainer.persistence.summary.time.monotonic", lambda: next(now))
+def test_the_watch_says_what_held_up_the_steps_since_it_last_spoke(caplog: pytest.LogCaptureFixture):
+    """A step takes 10 s, and 8 s more where a checkpoint follows it; it speaks after 180 s."""
+    watch, spoke = Watch(), []
     with caplog.at_level(logging.INFO, summary.__name__):
-        watch = Watch()
-        for waited in (9, 9, 0, 0):
-            watch.see(line(waited))
-    assert [message.split(":")[0] for message in caplog.messages] == ["teacher-bound", "student-bound"]
+        for step in [line(9)] * 18 + [line(0, checkpoint=8)] * 9 + [line(0)] * 30:
+            watch.see(step)
+            spoke.append(len(caplog.messages))
+    assert [message.split(":")[0] for message in caplog.messages] == [
+        "teacher-bound", "checkpoint-bound", "student-bound",
+    ]  # fmt: skip
+    assert [spoke.index(number) + 1 for number in (1, 2, 3)] == [18, 29, 47]
 
 
 def test_each_step_says_where_its_time_went_and_how_far_ahead_it_was_asked(tmp_path: Path):
