@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.local.environment import no_proxy
 from cluster.local.processes import become_subreaper, descendants, end
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
@@ -16,11 +17,12 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Leave with the tests' verdict, whatever the interpreter's end does.
+    """Reach loopback without a proxy, and leave with the tests' verdict, whatever the interpreter's end does.
 
     Threads of native libraries outlive their Python (Ray's client of its control store, Arrow's, vLLM's) and may crash
     a process that is finalized under them, after pytest's last line and without a word.
     """
+    os.environ.update(no_proxy())
     atexit.register(_leave, session)  # before the libraries register theirs, so it comes after them
 
 
