@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.local.environment import no_proxy
 from cluster.local.processes import become_subreaper, descendants, end
 from common.errors import keep_exit_code
 
@@ -15,10 +16,11 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Leave with the tests' verdict, as the commands do with theirs.
+    """Reach loopback without a proxy, and leave with the tests' verdict, as the commands do with theirs.
 
     An exception that ended pytest itself, or its last test, has an exit code already.
     """
+    os.environ.update(no_proxy())
     keep_exit_code(lambda: None if hasattr(sys, "last_value") else session.exitstatus)
 
 
