@@ -77,6 +77,10 @@ class Run:
         rows = len(self.stream)
         return State(step, *next_position(step, rows, self.settings.batch_size), rows)
 
+    def is_due(self, step: int, every: int | None) -> bool:
+        """Whether what happens `every` so many steps, and after the last, happens after `step`."""
+        return step == self.last_step or (every is not None and step % every == 0)
+
 
 def train(settings: TrainSettings, world: World, connect: Connect = connect) -> None:
     """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
@@ -127,6 +131,15 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
 
 
 def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
+    """Train from `done` to the last step. Each step, in this order:
+
+    1. takes this worker's examples, once all workers have theirs;
+    2. updates the student, and shows the source what was measured, by which it sizes its window;
+    3. validates, where that is due;
+    4. copies what a checkpoint holds, where one is due;
+    5. writes down metrics and what became of each prompt, and ends the run where too many gave no example;
+    6. begins to write that checkpoint, behind the metrics and the ledger that belong to it.
+    """
     settings, world, learner = run.settings, run.world, run.learner
     limit, watch = QuarantineLimit(settings), Watch()
     held_out = _answer_held_out(run, source)
@@ -134,20 +147,14 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
         _log(run, {"progress/step": 0} | measured)
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
-        try:
-            examples, prompts = agree(world, lambda: _next_step(steps, saver), ledger.entries_of)
-        except (StopAsked, UserError):
-            _save_last(run, saver, done)
-            raise
-        step = examples.plan.step
+        examples, prompts = _next_examples(run, steps, saver, done)
         metrics = train_step(learner, examples, settings, world)
         source.see(metrics)
-        measured = {}
-        if step == run.last_step or _is_due(step, settings.validate_every):
-            measured = validate(learner.student, held_out, settings, world)
-        loss = measured.get("validation/loss")
-        done = replace(run.state(step), validation_loss=loss)
-        is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
+        step = examples.plan.step
+        is_due = run.is_due(step, settings.validate_every)
+        measured = validate(learner.student, held_out, settings, world) if is_due else {}
+        done = replace(run.state(step), validation_loss=measured.get("validation/loss"))
+        is_due = run.is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
         limit.judge(examples.news, metrics, world.joined)
@@ -155,19 +162,28 @@ def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
             saver.start(taken)
 
 
-def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
-    """This worker's share of the next step; UserError also where the last checkpoint could not be written."""
-    saver.check()
-    return next(steps)
+def _next_examples(
+    run: Run, steps: Iterator[StepExamples], saver: Saver, done: State
+) -> tuple[StepExamples, list[Entry]]:
+    """This worker's examples of the next step, and what became of all workers' prompts.
 
+    Raises UserError or StopAsked on all workers, once a checkpoint of the last whole step, `done`, is written: where
+    one of them can't go on, where the checkpoint before could not be written, or where a stop is asked for.
+    """
 
-def _save_last(run: Run, saver: Saver, done: State) -> None:
-    """Write the checkpoint of the last whole step, if it isn't there, before the run ends."""
-    if saver.saved < done.step:
-        taken, _ = saver.take(run.learner, done)
-        saver.start(taken)
-    if run.world.leads:
-        log.info("ending after step %d", done.step)
+    def take() -> StepExamples:
+        saver.check()
+        return next(steps)
+
+    try:
+        return agree(run.world, take, ledger.entries_of)
+    except (StopAsked, UserError):
+        if saver.saved < done.step:
+            taken, _ = saver.take(run.learner, done)
+            saver.start(taken)
+        if run.world.leads:
+            log.info("ending after step %d", done.step)
+        raise
 
 
 def _answer_held_out(run: Run, source: Source) -> list[Example]:
@@ -217,7 +233,3 @@ def _finish(run: Run) -> None:
 
 def _tell_nothing(_: object) -> list[None]:
     return []
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
