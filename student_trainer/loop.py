@@ -74,6 +74,10 @@ class Run:
         rows = len(self.stream)
         return State(step, *next_index(step, rows, self.settings.batch_size), rows)
 
+    def is_due(self, step: int, every: int | None) -> bool:
+        """Whether what happens `every` so many steps, and after the last, happens after `step`."""
+        return step == self.last_step or (every is not None and step % every == 0)
+
 
 def train(settings: TrainSettings, world: World, connect: Connect = connect_http) -> None:
     """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
@@ -125,6 +129,15 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
 
 
 def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monitors: Monitors) -> None:
+    """Train from `done` to the last step. Each step, in this order:
+
+    1. takes this worker's examples, once all workers have theirs;
+    2. updates the student, and shows the source what was measured, by which it sizes its window;
+    3. validates, where that is due;
+    4. copies what a checkpoint holds, where one is due;
+    5. writes down metrics and what became of each prompt, and ends the run where too many gave no example;
+    6. begins to write that checkpoint, behind the metrics and the ledger that belong to it.
+    """
     settings, world, learner = run.settings, run.world, run.learner
     limit, watch = QuarantineLimit(settings, whole=done.step == 0), Watch()
     held_out = _answer_held_out(run, source)
@@ -132,21 +145,15 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monit
         _log(run, {"progress/step": 0} | measured, monitors)
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
-        try:
-            examples, prompts = gather_together(world, lambda: _next_step(steps, saver), StepExamples.outcomes)
-        except (StopAsked, UserError):
-            _save_last(run, saver, done)
-            raise
-        step = examples.plan.step
+        examples, prompts = _next_examples(run, steps, saver, done)
         metrics = train_step(learner, examples, settings, world)
         if examples.prefetch:
             source.observe(StepSeen.of(metrics))
-        measured = {}
-        if step == run.last_step or _is_due(step, settings.validate_every):
-            measured = validate(learner.student, held_out, settings, world)
-        loss = measured.get("validation/loss")
-        done = replace(run.state(step), validation_loss=loss)
-        is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
+        step = examples.plan.step
+        is_due = run.is_due(step, settings.validate_every)
+        measured = validate(learner.student, held_out, settings, world) if is_due else {}
+        done = replace(run.state(step), validation_loss=measured.get("validation/loss"))
+        is_due = run.is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
         _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch, monitors)
         limit.judge(examples, metrics, step == run.last_step, world.joined)
@@ -154,19 +161,28 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monit
             saver.start(taken)
 
 
-def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
-    """This worker's share of the next step; UserError also where the last checkpoint could not be written."""
-    saver.check()
-    return next(steps)
+def _next_examples(
+    run: Run, steps: Iterator[StepExamples], saver: Saver, done: State
+) -> tuple[StepExamples, list[Entry]]:
+    """This worker's examples of the next step, and what became of all workers' prompts.
 
+    Raises UserError or StopAsked on all workers, once a checkpoint of the last whole step, `done`, is written: where
+    one of them can't go on, where the checkpoint before could not be written, or where a stop is asked for.
+    """
 
-def _save_last(run: Run, saver: Saver, done: State) -> None:
-    """Write the checkpoint of the last whole step, if it isn't there, before the run ends."""
-    if saver.saved < done.step:
-        taken, _ = saver.take(run.learner, done)
-        saver.start(taken)
-    if run.world.leads:
-        log.info("ending after step %d", done.step)
+    def take() -> StepExamples:
+        saver.check()
+        return next(steps)
+
+    try:
+        return gather_together(run.world, take, StepExamples.outcomes)
+    except (StopAsked, UserError):
+        if saver.saved < done.step:
+            taken, _ = saver.take(run.learner, done)
+            saver.start(taken)
+        if run.world.leads:
+            log.info("ending after step %d", done.step)
+        raise
 
 
 def _answer_held_out(run: Run, source: ExampleSource) -> list[Example]:
@@ -212,7 +228,3 @@ def _finish(run: Run) -> None:
         raise UserError(
             f"can't write the finished student to {folder}: {error}; its checkpoint is whole: free space and resume"
         ) from None
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0

@@ -9,21 +9,21 @@ from common.settings import FolderOrName, Settings
 
 
 class LossSettings(Settings):
-    """alpha * L_distill + (1 - alpha) * L_instruct."""
+    """alpha * L_distill + (1 - alpha) * L_instruct, as `loss/loss.py` defines it."""
 
     alpha: float = Field(default=0.5, ge=0, le=1)
-    """The teacher's share of the loss; the rest is cross-entropy on the completion."""
+    """The weight of L_distill; L_instruct, the cross-entropy of the written tokens, has the rest."""
     temperature: float = Field(default=1.0, gt=0)
-    """Tempers both sides; other than 1 it is an approximation when top_k is below the vocabulary."""
+    """Tempers both sides. Other than 1 it is an approximation where top_k is below the vocabulary."""
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "skewed_kl"] = "forward_kl"
-    """Of the teacher's masses from the student's: L_distill."""
+    """What L_distill is: how far the student's distribution is from the teacher's."""
     beta: float | None = Field(default=None, gt=0, lt=1)
-    """For jsd: the teacher's share of the mixture, and the weight of its KL to it."""
+    """For jsd: the teacher's part of the mixture, and the weight of its KL to the mixture."""
     skew: float | None = Field(default=None, gt=0, lt=1)
-    """For skewed_kl: the teacher's share of the mixture that its KL is taken to."""
+    """For skewed_kl: the teacher's part of the mixture that its KL is taken to."""
     tail: Literal["bucket", "renormalise"] = "bucket"
-    """bucket: all ids outside the teacher's k are one mass more. renormalise: they are left out, and what the student
-    puts there costs nothing."""
+    """bucket: all ids outside the teacher's k count as one more mass. renormalise: they are left out, and what the
+    student puts there costs nothing."""
 
     @model_validator(mode="after")
     def _mixtures_have_a_share(self) -> "LossSettings":
@@ -40,18 +40,18 @@ class LoraSettings(Settings):
     """PEFT LoRA on the student."""
 
     rank: int = Field(default=16, ge=1)
-    """Columns of each adapter's two matrices."""
+    """Rank of each adapter's two factors."""
     alpha: int = Field(default=32, ge=1)
     """The adapter is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of an adapter's inputs that are dropped while it learns."""
+    """Dropout of the adapters' inputs."""
     target_modules: list[str] | str = "all-linear"
-    """Which layers get an adapter: names or ends of names, a regular expression that a whole name matches, or
-    all-linear, which leaves the head out, as every choice must."""
+    """Layers that get an adapter: names or ends of names, a regular expression that a whole name matches, or
+    all-linear. The head never gets one: all-linear leaves it out, and every other choice must."""
     use_rslora: bool = False
-    """Scale by alpha / sqrt(rank) instead."""
+    """The adapter is scaled by alpha / sqrt(rank) instead."""
     use_dora: bool = False
-    """Learn the weights' magnitudes apart from their direction. vLLM serves such a student merged only."""
+    """The weights' magnitudes learn apart from their directions (DoRA). vLLM serves such a student merged only."""
 
     @field_validator("target_modules")
     @classmethod
@@ -69,14 +69,14 @@ class StudentSettings(Settings):
     model: FolderOrName
     """Folder or hub name of the base model; its tokenizer must be the teacher's."""
     lora: LoraSettings | None = LoraSettings()
-    """null: no adapters, every weight learns (full fine-tuning)."""
+    """LoRA adapters on a frozen base. null: no adapters, every weight learns (full fine-tuning)."""
     quantization: Literal["none", "nf4"] = "none"
-    """nf4: 4-bit base with double quantisation (QLoRA)."""
+    """How a frozen base is held. nf4: in 4 bits with double quantisation (QLoRA)."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the products and of a frozen base. Weights that learn, their gradients and the optimizer's means are float32
-    all the same: bfloat16 would round most updates away."""
+    """The dtype of matrix products and of a frozen base. Weights that learn, their gradients and the optimizer's
+    moments are float32 all the same: bfloat16 would round most updates away."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, slower steps."""
+    """Activations are computed anew in the backward pass: less memory, one more forward pass."""
 
     @property
     def is_whole(self) -> bool:
@@ -96,14 +96,14 @@ class OptimizerSettings(Settings):
     """AdamW with linear warm-up, then a schedule to the last step."""
 
     name: Literal["adamw", "paged_adamw_8bit"] = "adamw"
-    """paged_adamw_8bit: AdamW of bitsandbytes, its means in 8 bits that leave the GPU when memory is short."""
+    """paged_adamw_8bit: bitsandbytes' AdamW, whose states take 8 bits and are paged to host memory."""
     learning_rate: float = Field(default=2e-4, gt=0)
-    """The highest, at the end of the warm-up."""
+    """The rate after warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How it falls from there to 0 at the last step; constant doesn't."""
+    """The course of the rate from warm-up to the last step."""
     warmup_fraction: float = Field(default=0.04, ge=0, le=1)
-    """Share of the steps in which it rises from 0."""
+    """The part of the run's steps over which the rate rises from zero."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's."""
+    """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """The gradient is scaled down to this norm where its own is larger."""
+    """Gradients are scaled down to this joint norm."""

@@ -1,5 +1,6 @@
 """Fixtures that all tests share, and the guard that no test leaves processes behind."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Checks before time is lost: every example teaches something, every parameter learns, every number is finite.
 
-All workers find the same and raise the same: none is left waiting for the others.
+All workers find the same and raise the same, so none is left waiting for the others.
 """
 
 import logging
@@ -35,7 +35,7 @@ def _teaches(example: Example, settings: TrainSettings) -> bool:
 
 
 def check_gradients(student: Student, settings: TrainSettings) -> None:
-    """Raise UserError naming parameters that should learn and that no gradient reaches; zeros are one."""
+    """Raise UserError naming parameters that should learn and have no gradient; a gradient of zeros is one."""
     idle = [name for name, each in student.named_parameters() if each.requires_grad and each.grad is None]
     if idle:
         fix = "set student.lora" if settings.student.lora is None else "check student.lora.target_modules"

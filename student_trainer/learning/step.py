@@ -1,4 +1,4 @@
-"""One optimizer step: weights, micro-batches, gradient, update, metrics."""
+"""One optimizer step: the weights of its positions, micro-batches, gradient, update, metrics."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -55,7 +55,12 @@ def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
 
 
 def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
-    """Update the student on `step`, this worker's share, and return the metrics of all shares together.
+    """Update the student on `step`, this worker's share of it; returns the metrics of all workers together.
+
+    1. Sum the weights of all workers' positions: what the loss is divided by is known before any forward pass.
+    2. Cut micro-batches, and accumulate the gradient of their loss.
+    3. Clip the gradient; check that it reaches every parameter and that all numbers are finite.
+    4. Update the student, unless no position of any worker has a weight.
 
     Raises UserError on every worker, with the student unchanged, when the loss or its gradient is not finite, an
     example carries no loss, or a parameter has no gradient.

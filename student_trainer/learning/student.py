@@ -34,9 +34,9 @@ WHOLE = "model.safetensors"
 
 
 class Student(nn.Module):
-    """A frozen base with adapters that learn, or a base that learns; products run in `dtype`.
+    """A frozen base with adapters that learn, or a base that learns; matrix products run in `dtype`.
 
-    `forward` goes as far as the loss, so that DDP sees all that learns.
+    `forward` computes the loss too, so that DDP sees all that learns.
     """
 
     def __init__(self, model: PeftModel | PreTrainedModel, dtype: torch.dtype) -> None:
@@ -57,7 +57,7 @@ class Student(nn.Module):
     def forward(self, batch: Batch, loss: LossSettings, scale: LossScale) -> LossSums:
         """The loss's sums on `batch`.
 
-        The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
+        No other method of a training step uses the head: inside `forward` DDP sees it, and FSDP has gathered it.
         """
         hidden = self.hidden(batch)
         with self._autocast(hidden.device):

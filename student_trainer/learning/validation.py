@@ -1,4 +1,4 @@
-"""The fixed held-out slice: KL and cross-entropy of the student on it, in nats per position, at temperature 1."""
+"""Validation: KL and cross-entropy of the student on a fixed held-out slice, in nats per position, at temperature 1."""
 
 import logging
 from collections.abc import Iterable, Iterator

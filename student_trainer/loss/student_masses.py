@@ -53,7 +53,8 @@ class StudentMasses:
         """Gradient [C, V] of the logits: `of_masses` [C, M], less `instruct` [C] at the written tokens; once only.
 
         What meets at a written token is added up before it is rounded to the dtype of the logits: where the student is
-        sure of it, both are large and their difference is small.
+        sure of it, both are large and their difference is small. Where an index comes twice, so does its value: the
+        order in which a device writes them is not defined.
         """
         k, instruct = self._ids.size(-1), instruct[:, None].to(of_masses.dtype)
         ids, values = self._ids, of_masses[:, :k] - self._is_written * instruct

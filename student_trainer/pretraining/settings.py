@@ -11,11 +11,11 @@ class TokenizerSettings(Settings):
     path: UserPath | None = None
     """Folder of an existing tokenizer to take; null trains one."""
     vocabulary_size: int = Field(default=1024, ge=300)
-    """Most entries, phrases and special tokens among them; few documents may yield fewer."""
+    """Largest number of entries, phrases and special tokens included; few documents may yield fewer."""
     phrase_share: float = Field(default=0.2, gt=0, le=1)
     """A run of words found in this share of documents becomes one token, such as a line of a fixed system prompt."""
     most_phrases: int = Field(default=64, ge=0)
-    """Most such tokens."""
+    """Largest number of such runs."""
     training_documents: int = Field(default=3000, ge=1)
     """How many documents, from the first, the tokenizer is trained on."""
 
@@ -26,13 +26,13 @@ class ArchitectureSettings(Settings):
     layers: int = Field(ge=2)
     """Decoder layers."""
     hidden_size: int = Field(ge=32)
-    """Width of the residual stream; a multiple of head_size."""
+    """Size of the hidden states; a multiple of head_size."""
     mlp_size: int = Field(ge=32)
-    """Inner width of each layer's MLP."""
+    """Size between the two matrices of an MLP."""
     head_size: int = Field(default=32, ge=32)
-    """Width of an attention head."""
+    """Size of an attention head."""
     max_positions: int = Field(default=8192, ge=128)
-    """Longest sequence in tokens."""
+    """Longest sequence that the saved model allows."""
 
     @model_validator(mode="after")
     def _whole_heads(self) -> "ArchitectureSettings":
@@ -49,9 +49,9 @@ class PretrainSettings(Settings):
     out: UserPath
     """Folder for the model in bfloat16 and its tokenizer."""
     tokenizer: TokenizerSettings = TokenizerSettings()
-    """The tokenizer, made or taken."""
+    """The tokenizer, trained or given."""
     architecture: ArchitectureSettings
-    """The model's size."""
+    """The sizes of the model."""
     copy_steps: int = Field(default=0, ge=0)
     """Steps on random tokens that repeat, before the documents: from these a small model learns to copy."""
     steps: int = Field(ge=1)
@@ -61,16 +61,16 @@ class PretrainSettings(Settings):
     max_length: int = Field(default=512, ge=16)
     """Tokens after which a document is cut."""
     learning_rate: float = Field(default=3e-3, gt=0)
-    """The highest, at the end of the warm-up."""
+    """The rate after warm-up; a cosine takes it to a tenth."""
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
-    """Share of the steps in which it rises from 0."""
+    """The part of all steps over which the rate rises from zero."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """AdamW's."""
+    """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """The gradient is scaled down to this norm where its own is larger."""
+    """Gradients are scaled down to this joint norm."""
     seed: int = 0
-    """Seed of weights and batches."""
+    """Seed of the initial weights and of the order of documents."""
     threads: int | None = Field(default=None, ge=1)
     """Torch threads; null leaves torch's own choice."""
     report_every: int = Field(default=50, ge=1)
-    """Steps between two lines about the loss."""
+    """Steps between two lines of progress."""
