@@ -70,7 +70,7 @@ class LimitSettings(Settings):
     max_tokens: int = Field(default=2_097_152, ge=1)
     """Tokens in all those requests together, given and to be written; a request alone is always taken."""
     max_requests_per_client: int | None = Field(default=None, ge=1)
-    """Requests in flight under one token's name; more are answered 429. Without it one may take the whole replica."""
+    """Requests in flight under one API key's name; more are answered 429. Without it one may take the whole replica."""
     max_request_tokens: int = Field(default=524_288, ge=1)
     """Tokens of one request, given and to be written: 256 sequences of 2,048."""
     max_request_entries: int = Field(default=67_108_864, ge=1)
@@ -143,8 +143,8 @@ class TeacherServerSettings(Settings):
     adapter_loading: AdapterLoadingSettings | None = None
     """Lets adapters be loaded, replaced and removed while the teacher runs; without it that is refused."""
     token_file: Path | None = None
-    """File with the bearer token, or with lines `name: token`, one for each client; read again when it changes.
-    Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one token."""
+    """File with the API key, or with lines `name: key`, one for each client; read again when it changes.
+    Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one key."""
     engine: EngineSettings = EngineSettings()
     """How vLLM runs the model."""
     limits: LimitSettings = LimitSettings()

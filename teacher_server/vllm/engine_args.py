@@ -1,10 +1,12 @@
-"""What vLLM is told: its engine arguments, from the settings and the adapters on disk."""
+"""What vLLM is told when it starts: its engine arguments, from the settings and the adapters on disk."""
 
 from typing import Any, get_args
 
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.loggers import StatLoggerFactory
 
 from common.errors import UserError
 from teacher_server.adapters.capacity import AdapterCapacity
@@ -49,6 +51,20 @@ def engine_args(
         **_lora(capacity),
         **more,
     )
+
+
+def start_llm(arguments: AsyncEngineArgs, stat_loggers: list[StatLoggerFactory]) -> AsyncLLM:
+    """vLLM started with these `arguments`. Raises UserError when it can't be."""
+    try:
+        return AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"vLLM can't serve {arguments.model} with these settings: {reason}") from error
+    except RuntimeError as error:  # its engine process ended, and said why in the log alone
+        raise UserError(
+            f"vLLM's engine didn't start on {arguments.model}: {' '.join(str(error).split())}; the log above holds the "
+            "root cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
+        ) from error
 
 
 def _executor(settings: TeacherServerSettings) -> str:

@@ -236,4 +236,4 @@ def test_an_engine_that_does_not_start_is_one_clear_line(base: Path, monkeypatch
 
 def test_fp8_on_a_cpu_is_refused(base: Path):
     with pytest.raises(UserError, match="no fp8 on a CPU"):
-        engine_args(settings(base, "bfloat16", "fp8"), str(base))
+        engine_args(settings(base, "bfloat16", "fp8", replicas={"num_gpus": 1}), str(base))
