@@ -21,7 +21,7 @@ class Metric:
 
 METRICS = {
     "teacher_requests": Metric(
-        "counter", "Requests answered, by the token's name, path and HTTP status.", ("client", "path", "status")
+        "counter", "Requests answered, by the API key's name, path and HTTP status.", ("client", "path", "status")
     ),
     "teacher_refused": Metric("counter", "Requests answered by an error, by its code.", ("client", "reason")),
     "teacher_bytes_sent": Metric("counter", "Bytes of answers' bodies, in the form they left.", ("client", "path")),

@@ -65,7 +65,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 class DocumentedApi(FastAPI):
-    """FastAPI that answers GET /openapi.json, behind the token like every other path, with the whole document."""
+    """FastAPI that answers GET /openapi.json, behind an API key like every other path, with the whole document."""
 
     def openapi(self) -> dict[str, Any]:
         """The document, made when it is first asked for."""

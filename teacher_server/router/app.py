@@ -1,5 +1,6 @@
 """The router as a Ray Serve application: `import_path: teacher_server.router.app:build`, `args:` = RouterSettings."""
 
+import asyncio
 from contextlib import aclosing
 from functools import cache, partial
 from typing import Any
@@ -17,6 +18,7 @@ from teacher_server.http.api_keys import open_api_keys
 from teacher_server.router.router import Router
 from teacher_server.router.settings import RouterSettings
 from teacher_server.serve import placement
+from teacher_server.serve.failed_applications import WHY, FailedApplications, ask_controller, wait_for_answer
 from teacher_server.serve.relay import ApplicationUnavailable, RelayedRequest, RelayedResponse
 
 
@@ -45,11 +47,21 @@ async def ask_application(name: str, request: RelayedRequest) -> RelayedResponse
 
 async def _through_handle(name: str, request: RelayedRequest) -> RelayedResponse:
     parts: Any = _handle(name).forward.remote(request)
+    first = asyncio.ensure_future(anext(parts))
     try:
+        if not await wait_for_answer(first, partial(_failed().named, name)):
+            raise ApplicationUnavailable(f"the application {name} {WHY}")
+        yield await first
         async for part in parts:
             yield part
     finally:
+        first.cancel()
         parts.cancel()
+
+
+@cache
+def _failed() -> FailedApplications:
+    return FailedApplications(ask_controller)
 
 
 @cache

@@ -1,4 +1,7 @@
-"""Closes the two routes of Serve's own HTTP proxy, which ask for no token: /-/routes and /-/healthz.
+"""What we put around Serve's own HTTP proxies.
+
+Their two routes that ask for no API key, /-/routes and /-/healthz, are closed, and a request to an application that
+failed to deploy gets an answer.
 
 Serve calls `middlewares` in its proxies when their nodes' environment, at `ray start`, says
 RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=teacher_server.serve.proxy_guard.middlewares
@@ -10,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teacher_server.http.errors import ApiError
+from teacher_server.serve.failed_applications import AnswerForFailed, FailedApplications, ask_controller
 
 HEALTH = "/-/healthz"
 
@@ -31,7 +35,7 @@ class CloseServeRoutes:
 
 def middlewares() -> list[Middleware]:
     """What Serve puts around its proxies."""
-    return [Middleware(CloseServeRoutes)]
+    return [Middleware(CloseServeRoutes), Middleware(AnswerForFailed, failed=FailedApplications(ask_controller))]
 
 
 def _is_local(scope: Scope) -> bool:

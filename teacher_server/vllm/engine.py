@@ -32,7 +32,7 @@ from teacher_server.settings import TeacherServerSettings
 from teacher_server.vllm import generation, quantization
 from teacher_server.vllm.card import make_card
 from teacher_server.vllm.completion_logprobs import from_flat
-from teacher_server.vllm.engine_args import engine_args
+from teacher_server.vllm.engine_args import engine_args, start_llm
 from teacher_server.vllm.lora import LoraLoader, lora_request
 from teacher_server.vllm.rounding import rounded
 from teacher_server.vllm.scoring import Scoring, exact, wanted_from
@@ -64,15 +64,7 @@ class VllmEngine:
         capacity = plan_capacity(self._settings.adapters, self._settings.adapter_loading)
         arguments = engine_args(self._settings, str(folder), capacity, **self._scoring.engine_arguments())
         others = engine_processes()
-        try:
-            self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers(self._steps))
-        except (ValueError, OSError) as error:
-            raise UserError(f"vLLM can't serve {folder} with these settings: {' '.join(str(error).split())}") from error
-        except RuntimeError as error:  # its engine process ended, and said why in the log alone
-            raise UserError(
-                f"vLLM's engine didn't start on {folder}: {' '.join(str(error).split())}; the log above holds the root "
-                "cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
-            ) from error
+        self._llm = start_llm(arguments, stat_loggers(self._steps))
         self._processes = [process for process in engine_processes() if process not in others]
         try:
             await self._scoring.install(self._llm)

@@ -1,16 +1,20 @@
-"""What vLLM is told: its engine arguments, from the settings and the adapters on disk."""
+"""What vLLM is told when it starts: its engine arguments, from the settings and the adapters on disk."""
 
 from typing import Any, get_args
 
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.loggers import StatLoggerFactory
 
 from common.errors import UserError
 from teacher_server.adapters.capacity import AdapterCapacity
 from teacher_server.settings import EngineSettings, TeacherServerSettings
 from teacher_server.vllm import quantization
 
+BATCHED_TOKENS = 4096
+"""Tokens of one engine step where the settings say nothing."""
 LORA_RANKS = get_args(MaxLoRARanks)
 """The largest ranks that vLLM can be told to leave capacity for."""
 
@@ -32,7 +36,7 @@ def engine_args(
         max_model_len=engine.max_length + 1,
         max_logprobs=engine.max_top_k,
         logprobs_mode="raw_logprobs",
-        max_num_batched_tokens=engine.max_batched_tokens,
+        max_num_batched_tokens=_batched_tokens(engine),
         max_num_seqs=engine.max_running_sequences,
         enable_prefix_caching=engine.prefix_caching,
         enforce_eager=engine.enforce_eager,
@@ -47,6 +51,20 @@ def engine_args(
         **_lora(capacity),
         **more,
     )
+
+
+def start_llm(arguments: AsyncEngineArgs, stat_loggers: list[StatLoggerFactory]) -> AsyncLLM:
+    """vLLM started with these `arguments`. Raises UserError when it can't be."""
+    try:
+        return AsyncLLM.from_engine_args(arguments, stat_loggers=stat_loggers)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"vLLM can't serve {arguments.model} with these settings: {reason}") from error
+    except RuntimeError as error:  # its engine process ended, and said why in the log alone
+        raise UserError(
+            f"vLLM's engine didn't start on {arguments.model}: {' '.join(str(error).split())}; the log above holds the "
+            "root cause. Check the memory (engine.kv_cache_gib, engine.gpu_memory_utilization) and the model's folder"
+        ) from error
 
 
 def _executor(settings: TeacherServerSettings) -> str:
@@ -75,12 +93,19 @@ def _whole_prompts(engine: EngineSettings) -> dict[str, Any]:
     """
     if not current_platform.is_cpu():
         return {}
-    if engine.max_batched_tokens <= engine.max_length:
+    if _batched_tokens(engine) <= engine.max_length:
         raise UserError(
             f"got engine.max_batched_tokens {engine.max_batched_tokens} with engine.max_length {engine.max_length}; on "
             f"a CPU a step must hold the longest sequence: set max_batched_tokens to {engine.max_length + 1} or more"
         )
     return {"enable_chunked_prefill": False}
+
+
+def _batched_tokens(engine: EngineSettings) -> int:
+    if engine.max_batched_tokens is not None:
+        return engine.max_batched_tokens
+    whole_sequence = engine.max_length + 1 if current_platform.is_cpu() else 0
+    return max(BATCHED_TOKENS, whole_sequence, engine.max_running_sequences)
 
 
 def _room_for(rank: int) -> Any:

@@ -51,7 +51,7 @@ class Scoring:
         # The V2 runner, vLLM's choice on GPUs with Triton, can't leave rows out when it computes their k most likely.
         os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
         return arguments | {
-            "worker_extension_cls": "teacher_server.vllm.patches.prompt_scorer.ScoringWorker",
+            "worker_extension_cls": "teacher_server.vllm.patches.worker.TeacherWorker",
             "scheduler_cls": "teacher_server.vllm.patches.scheduler.make_scheduler",
         }
 

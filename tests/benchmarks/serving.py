@@ -131,7 +131,7 @@ def vllm_serve(settings: TeacherServerSettings, timeout_s: float = 300) -> Itera
         "--dtype": engine.dtype,
         "--max-model-len": engine.max_length + 1,
         "--max-logprobs": engine.max_top_k,
-        "--max-num-batched-tokens": engine.max_batched_tokens,
+        "--max-num-batched-tokens": engine.max_batched_tokens or max(4096, engine.max_length + 1),
         "--max-num-seqs": engine.max_running_sequences,
         "--kv-cache-memory-bytes": int((engine.kv_cache_gib or 1) * 2**30),
         "--served-model-name": settings.name,

@@ -6,7 +6,7 @@ Legend: T = completion length, V = vocabulary size.
 import asyncio
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -36,6 +36,14 @@ from tests.models import save_tiny_adapter, save_tiny_llama
 __all__ = ["environment"]  # a fixture
 PROMPT, COMPLETION = draw_pairs()[5]
 """Longer than two blocks of the prefix cache."""
+MISNAMED = {
+    "another wrapper": ("base_model.model.model.", "base_model.model.language_model.model."),
+    "no wrapper": ("base_model.model.model.", "base_model.model."),
+    "other layers": (".layers.", ".h."),
+    "other attention": (".self_attn.", ".attn."),
+    "one layer": (".layers.1.self_attn.", ".layers.1.attention."),
+}
+"""Adapters by what their weights' names are not: each a change of them."""
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +58,33 @@ def root(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_adapter(root / "second", base, seed=2)
     save_tiny_adapter(root / "large", base, rank=16)
     save_tiny_adapter(root / "narrow", save_tiny_llama(root / "narrow-base", hidden_size=64))
+    for name, change in MISNAMED.items():
+        rewrite(
+            copytree(root / "second", root / name),
+            lambda weights, change=change: {key.replace(*change): weight for key, weight in weights.items()},
+        )
+    rewrite(
+        copytree(root / "second", root / "untrained"),
+        lambda weights: {key: weight * ("lora_B" not in key) for key, weight in weights.items()},
+    )
+    rewrite(
+        copytree(root / "second", root / "tiny"),
+        lambda weights: {key: weight * (1e-30 if "lora_B" in key else 1) for key, weight in weights.items()},
+    )
     config = root / "dora" / "adapter_config.json"
     copytree(root / "second", config.parent)
     config.write_text(json.dumps(json.loads(config.read_text()) | {"use_dora": True}))
-    weights = load_file(copytree(root / "second", root / "nan") / "adapter_model.safetensors")
-    save_file({name: weight * math.nan for name, weight in weights.items()}, root / "nan" / "adapter_model.safetensors")
+    rewrite(
+        copytree(root / "second", root / "nan"),
+        lambda weights: {key: weight * math.nan for key, weight in weights.items()},
+    )
     return root
+
+
+def rewrite(adapter: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    """Save the adapter's weights as `change` makes them."""
+    file = adapter / "adapter_model.safetensors"
+    save_file({key: weight.contiguous() for key, weight in change(load_file(file)).items()}, file)
 
 
 def settings(base: Path, dtype: str, quantization: str | None = None, **fields: Any) -> TeacherServerSettings:
@@ -160,6 +189,18 @@ def test_a_replaced_adapter_answers_like_a_fresh_engine_while_requests_finish_on
         ("narrow", r"doesn't fit the base's \[128, \d+\]"),
         ("dora", "vLLM can't load .*DoRA"),
         ("nan", "not numbers"),
+        (
+            "another wrapper",
+            r"weights for language_model\.model\.layers\.0\..* and 9 more, but the base has no such",
+        ),
+        ("no wrapper", r"weights for layers\.0\.mlp\.down_proj"),
+        ("other layers", r"weights for model\.h\.0\.mlp\.down_proj"),
+        ("other attention", r"weights for model\.layers\.0\.attn\.o_proj"),
+        (
+            "one layer",
+            r"for model\.layers\.1\.attention\.o_proj, model.*q_proj, model.*v_proj, but the base has no",
+        ),
+        ("tiny", "changes nothing: .* every answer is the base's to the digit"),
     ],
 )
 def test_an_adapter_that_cannot_be_served_changes_nothing(served: Served, folder: str, complaint: str):
@@ -171,6 +212,12 @@ def test_an_adapter_that_cannot_be_served_changes_nothing(served: Served, folder
     again = served.score((PROMPT, COMPLETION), k=1, model="expert")[0]
     assert again.revision == before.revision
     assert again.token_logprobs.tolist() == before.token_logprobs.tolist()
+
+
+def test_an_adapter_from_before_any_training_is_served_and_said(served: Served, caplog: pytest.LogCaptureFixture):
+    served.run(control(served).put("fresh", "untrained"))
+    assert "adapter fresh changes nothing: each lora_B" in caplog.text
+    served.run(control(served).delete("fresh"))
 
 
 def test_a_quantization_that_changed_nothing_is_refused(served: Served):
@@ -189,4 +236,4 @@ def test_an_engine_that_does_not_start_is_one_clear_line(base: Path, monkeypatch
 
 def test_fp8_on_a_cpu_is_refused(base: Path):
     with pytest.raises(UserError, match="no fp8 on a CPU"):
-        engine_args(settings(base, "bfloat16", "fp8"), str(base))
+        engine_args(settings(base, "bfloat16", "fp8", replicas={"num_gpus": 1}), str(base))

@@ -6,6 +6,7 @@ Legend: P = prompt length, T = completion length, k = entries per position, V = 
 import asyncio
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
-from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from common.api import GenerateOptions
 from common.errors import UserError
 from teacher_server.engine.health import FRESH_S, EngineHealth, EngineHung
 from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, warm_up
-from teacher_server.settings import EngineSettings, TeacherServerSettings
+from teacher_server.settings import EngineSettings, ReplicaSettings, TeacherServerSettings
 from teacher_server.vllm.engine import VllmEngine
 from teacher_server.vllm.engine_args import engine_args
 from teacher_server.vllm.stats import engine_processes
@@ -272,9 +273,32 @@ def test_seeded_prompts_that_fill_more_than_one_step_together(fp32: Served):
     assert together[5].token_ids.tolist() == alone.token_ids.tolist()
 
 
+def test_a_completion_ends_at_any_of_the_models_ends(fp32: Served, model_folder: Path, tmp_path: Path):
+    """`generation_config.json` may name several; the card tells all of them."""
+    (plain,) = fp32.write([5, 6, 7], k=1, max_tokens=20, temperature=0)
+    written = plain.token_ids.tolist()
+    end = next(token for token in written[4:] if token not in written[:4])
+    folder = copytree(model_folder, tmp_path / "model")
+    eos = LlamaConfig.from_pretrained(folder).eos_token_id
+    GenerationConfig(eos_token_id=[eos, end]).save_pretrained(folder)
+    served = Served(settings(folder, "float32"))
+    try:
+        (cut,) = served.write([5, 6, 7], k=1, max_tokens=20, temperature=0)
+        card = served.engine.describe()
+    finally:
+        served.close()
+    assert (cut.token_ids.tolist(), cut.finish_reason) == (written[: written.index(end) + 1], "stop")
+    assert card.end_token_ids == sorted([eos, end])
+    assert fp32.engine.describe().end_token_ids == [eos]
+    assert card.terminators == {"toolbench": eos}
+    assert card.chat_template_fingerprint is None
+
+
 def test_a_step_on_a_cpu_must_hold_the_longest_sequence(model_folder: Path):
     short_steps = TeacherServerSettings(
-        model=str(model_folder), engine=EngineSettings(max_length=700, max_batched_tokens=700)
+        model=str(model_folder),
+        engine=EngineSettings(max_length=700, max_batched_tokens=700),
+        replicas=ReplicaSettings(num_gpus=1),
     )
     with pytest.raises(UserError, match="set max_batched_tokens to 701 or more"):
         engine_args(short_steps, str(model_folder))

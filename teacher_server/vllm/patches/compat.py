@@ -1,10 +1,11 @@
-"""What of vLLM's internals the array path leans on, so that another vLLM is noticed before it gives wrong answers."""
+"""What of vLLM's internals is leant on here, so that another vLLM is noticed before it gives wrong answers."""
 
 from collections.abc import Callable
 from dataclasses import fields
 from inspect import signature
 
 import vllm
+from vllm.lora.model_manager import LRUCacheLoRAModelManager
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.kv_cache_coordinator import KVCacheCoordinator
 from vllm.v1.core.kv_cache_manager import KVCacheManager
@@ -23,6 +24,7 @@ METHODS: dict[tuple[type, str], list[str]] = {
     (GPUModelRunner, "_get_prompt_logprobs_dict"): ["self", "hidden_states", "num_scheduled_tokens"],
     (GPUModelRunner, "_sync_device"): ["self"],
     (Scheduler, "_get_local_prefix_cache_hit"): ["self", "request"],
+    (LRUCacheLoRAModelManager, "get_adapter"): ["self", "adapter_id"],
     (KVCacheManager, "create_kv_cache_blocks"): ["self", "blocks"],
     (KVCacheCoordinator, "find_longest_cache_hit"): ["self", "block_hashes", "max_cache_hit_length"],
 }

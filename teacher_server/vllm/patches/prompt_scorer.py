@@ -31,7 +31,7 @@ PromptLogprobs = dict[str, LogprobsTensors | None]
 
 
 class ScoringWorker:
-    """What vLLM mixes into its workers' class (`worker_extension_cls`)."""
+    """A worker that scores the wanted rows alone, once `install_scoring` was called."""
 
     model_runner: Any
 

@@ -7,6 +7,7 @@ from ray.serve._private.http_util import validate_http_proxy_callback_return
 from ray.serve._private.utils import call_function_from_import_path
 
 from cluster.local.nodes import SERVE_GUARD
+from teacher_server.serve.failed_applications import AnswerForFailed
 from teacher_server.serve.proxy_guard import CloseServeRoutes
 
 
@@ -35,5 +36,5 @@ async def test_only_probes_of_the_same_host_see_whether_serve_is_up(client: str,
 
 def test_serve_takes_it_from_the_nodes_environment():
     (path,) = SERVE_GUARD.values()
-    (guard,) = validate_http_proxy_callback_return(call_function_from_import_path(path))
-    assert guard.cls is CloseServeRoutes
+    guard, answer = validate_http_proxy_callback_return(call_function_from_import_path(path))
+    assert (guard.cls, answer.cls) == (CloseServeRoutes, AnswerForFailed)
