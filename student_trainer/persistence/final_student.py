@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from common.render import load_tokenizer
-from student_trainer.learning.student import Student, load_base
+from student_trainer.learning.base import load_base
+from student_trainer.learning.student import Student
 from student_trainer.persistence.run_folder import student_of
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
