@@ -29,7 +29,7 @@ class Endpoints:
 
     def __init__(self, teachers: Mapping[str, Teacher], check: Check, accept: Accept, patience_s: float) -> None:
         self._all = [Endpoint(url, teacher, accept) for url, teacher in teachers.items()]
-        self._check = check
+        self._check, self._clock = check, asyncio.get_running_loop().time
         self.outage = Outage(patience_s, self._troubles)
         self.times_opened = 0
         self._known: set[tuple[str, str]] = set()
@@ -78,6 +78,11 @@ class Endpoints:
         """Of all of them, as their cards say; None where one doesn't."""
         each = [endpoint.card.replicas if endpoint.card else None for endpoint in self._all]
         return None if None in each else sum(filter(None, each))
+
+    def outage_s(self) -> float:
+        """Seconds of all outages, up to now; for any thread."""
+        seconds, began = self.outage.lasted
+        return seconds if began is None else seconds + self._clock() - began
 
     def proven(self) -> DistillRequest | None:
         """A request that was answered."""

@@ -20,7 +20,7 @@ class Outage:
     """
 
     def __init__(self, patience_s: float, troubles: Callable[[], str]) -> None:
-        self._lasted: tuple[float, float | None] = 0.0, None
+        self.lasted: tuple[float, float | None] = 0.0, None
         """Seconds of those that are over, and when the one under way began: one object, as two threads look at it."""
         self._clock = asyncio.get_running_loop().time
         self._patience_s, self._troubles = patience_s, troubles
@@ -28,12 +28,6 @@ class Outage:
         self._over.set()
         self.silent_since: float | None = None
         """When the outages began after which no request was answered; whoever sees one answered sets it to None."""
-
-    @property
-    def seconds(self) -> float:
-        """How long all outages took, up to now; for any thread."""
-        seconds, began = self._lasted
-        return seconds if began is None else seconds + self._clock() - began
 
     async def wait(self) -> None:
         """Return when it is over; at once where there is none."""
@@ -44,7 +38,7 @@ class Outage:
         if not self._over.is_set():
             return False
         now = self._clock()
-        self._lasted = self.seconds, now
+        self.lasted = self.lasted[0], now
         self.silent_since = now if self.silent_since is None else self.silent_since
         self._over.clear()
         return True
@@ -75,7 +69,8 @@ class Outage:
     def let_go(self) -> None:
         """Nobody waits any longer."""
         if not self._over.is_set():
-            self._lasted = self.seconds, None
+            seconds, began = self.lasted
+            self.lasted = seconds + self._clock() - (began or 0), None
             self._over.set()
 
     def _patience_left(self) -> float:

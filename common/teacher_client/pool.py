@@ -90,7 +90,7 @@ class TeacherPool:
 
     def counts(self) -> Counts:
         """What went wrong so far."""
-        opened, outage_s = self._endpoints.times_opened, self._endpoints.outage.seconds
+        opened, outage_s = self._endpoints.times_opened, self._endpoints.outage_s()
         return {"retries": self._retries, "rejected": self._rejected, "opened": opened, "outage_s": outage_s}
 
     def replicas(self) -> int | None:

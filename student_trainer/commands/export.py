@@ -57,7 +57,7 @@ def _write_merged(student: StudentSettings, adapter: Path, folder: Path) -> None
     from peft import PeftModel
 
     from common.render import load_tokenizer
-    from student_trainer.learning.student import load_base
+    from student_trainer.learning.base import load_base
 
     tokenizer = load_tokenizer(student.model)
     base = load_base(student, torch.device("cpu"))

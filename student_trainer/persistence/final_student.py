@@ -10,7 +10,8 @@ import torch
 
 from common.files import folder_in_place
 from common.render import load_tokenizer
-from student_trainer.learning.student import Student, load_base
+from student_trainer.learning.base import load_base
+from student_trainer.learning.student import Student
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
 
