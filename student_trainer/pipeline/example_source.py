@@ -4,12 +4,13 @@ An event loop in a thread of its own reads rows, builds their examples and so as
 computes. One prompt's way: `_build` → `Builder.build` → `RecordedTeacher.get` → `TeacherPool.distill`.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import tee
+from dataclasses import dataclass, field
+from itertools import chain, repeat, tee
 from typing import NamedTuple
 
 from anyio.from_thread import BlockingPortal
@@ -37,6 +38,8 @@ from student_trainer.pipeline.prefetch_limits import PrefetchLimits
 from student_trainer.settings import TrainSettings
 
 VALIDATION_EPOCH = -1
+FIRST_SAID_S, SAID_EVERY_S = 10.0, 60.0
+"""Seconds of waiting before a step says what for, and between two times that it does."""
 NO_COUNTS: Counts = dict.fromkeys(("retries", "rejected", "opened", "outage_s"), 0)
 Outcome = Example | Unused
 
@@ -51,6 +54,8 @@ class _Asked:
     """The step under way when the first was asked for."""
     latency_s: float = 0.0
     """The longest so far."""
+    began: float = field(default_factory=time.perf_counter)
+    """When the first was asked for."""
 
 
 class _Item(NamedTuple):
@@ -142,7 +147,13 @@ class ExampleSource:
         """What became of a plan's prompts, in their order, and how far ahead asking was when the step took them."""
         self._step = plan.step
         window, in_flight, ready = prefetcher.size, prefetcher.in_flight, prefetcher.ready
-        outcomes = [await anext(prefetcher) for _ in plan.indices]
+        outcomes: list[Outcome] = []
+        saying = asyncio.create_task(self._say_waiting(plan, outcomes))
+        try:
+            for _ in plan.indices:
+                outcomes.append(await anext(prefetcher))
+        finally:
+            saying.cancel()
         asked = self._asked.pop(plan.step, _Asked(plan.step))
         stats = PrefetchStats(
             window=window,
@@ -154,6 +165,17 @@ class ExampleSource:
             replicas=self._teacher.replicas() if self._teacher else None,
         )
         return outcomes, stats
+
+    async def _say_waiting(self, plan: StepPlan, outcomes: list[Outcome]) -> None:
+        """Log what a step waits for, now and then, while its `outcomes` come in."""
+        for pause_s in chain([FIRST_SAID_S], repeat(SAID_EVERY_S)):
+            await asyncio.sleep(pause_s)
+            waited_s = time.perf_counter() - self._asked[plan.step].began
+            what = "answers of the teacher" if self._teacher else "examples"
+            log.info(
+                "step %d waits for its %s: %d of %d are here, the first was asked for %.0f s ago",
+                plan.step, what, len(outcomes), len(plan.indices), waited_s,
+            )  # fmt: skip
 
     def _teacher_stats(self, used: int, unused: list[Unused]) -> TeacherStats | None:
         """What became of the plan's prompts at the teacher, live or recorded, and what it met with since the last."""

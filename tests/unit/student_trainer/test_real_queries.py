@@ -9,7 +9,7 @@ from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from student_trainer.data.plan import plan_steps
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.persistence.ledger import append, entries_of
+from student_trainer.persistence.ledger import append
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.pipeline.test_example_source import opened
 from tests.unit.student_trainer.stand_in import StandInTeacher
@@ -47,7 +47,7 @@ def consume(settings: TrainSettings, teacher: StandInTeacher, rank: int, world: 
     rows = len(PromptStream(settings.data.train, settings.shuffle_seed))
     with opened(settings, teacher, rank) as source:
         for step in source.steps(plan_steps(rows, settings.batch_size, 2, None, rank, world)):
-            append(settings.run_folder, step.plan.step, entries_of(step))
+            append(settings.run_folder, step.plan.step, step.outcomes())
 
 
 def read_ids(file: Path) -> Counter[tuple[str, int]]:

@@ -1,5 +1,8 @@
 """Sources: every planned prompt is used, quarantined or dropped; answers come in the global order, verified."""
 
+import asyncio
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.api import DistillRequest
 from common.errors import UserError
 from common.render import Renderer
 from common.teacher_client.failures import TeacherRefused
@@ -96,6 +100,24 @@ def test_asking_begins_before_the_first_step_is_taken_and_stays_ahead(tmp_path: 
         next(steps)
         source.answer_rows([])
         assert len(teacher.requests) - probes == 8
+
+
+def test_a_long_wait_says_what_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    class Slow(StandInTeacher):
+        """Answers all but the first row of a step at once."""
+
+        async def distill(self, request: DistillRequest) -> list[TeacherAnswer]:
+            if len(self.requests) == 2 + 3:  # after two to probe
+                await asyncio.sleep(0.5)
+            return await super().distill(request)
+
+    monkeypatch.setattr("student_trainer.pipeline.example_source.FIRST_SAID_S", 0.1)
+    with caplog.at_level(logging.INFO, "student_trainer"):
+        take(make_settings(tmp_path), Slow())
+    (said,) = (message for message in caplog.messages if "waits for" in message)
+    assert re.fullmatch(
+        r"step 1 waits for its answers of the teacher: [0-3] of 4 are here, the first was asked for 0 s ago", said
+    )
 
 
 def test_an_abandoned_source_closes(tmp_path: Path):
