@@ -16,7 +16,7 @@ ANSWERED: tuple[Kind, ...] = ("cut_by_length", "unknown_token")
 """Kinds of prompts that the teacher answered, to no use."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Key:
     """A prompt's place in the global order; epoch -1 is the validation slice."""
 

@@ -4,6 +4,7 @@
 writes both, of all workers, in the global order.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
 
 
 def _line(step: int, entry: Entry) -> dict[str, Any]:
-    values = vars(entry) | {"step": step, **vars(entry.key)}
+    values = vars(entry) | {"step": step, **asdict(entry.key)}
     return {name: values[name] for name in ("step", "id", "epoch", "index", "kind", "reason") if name in values}
 
 

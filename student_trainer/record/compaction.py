@@ -28,8 +28,6 @@ GROUP_BYTES = 2**20
 """Raw bytes of a row group: what is read for a single answer."""
 GROUPS_IN_MEMORY = 2
 """Row groups kept decoded per open file: answers overtook each other on the way, so neighbours alternate."""
-ROW_BITS = 24
-"""An answer's place is its row group above so many bits, and its row there."""
 ZSTD_LEVEL = 1
 SPLIT_COLUMNS = ("token_ids", "token_logprobs", "topk_ids", "topk_logprobs", "tail_logprob")
 REPEATED_COLUMNS = ["schema_version", "model", "revision", "finish_reason", "error", "epoch", "failure"]
@@ -69,11 +67,11 @@ class Compacted:
         for group in range(self._file.num_row_groups):
             table = self._file.read_row_group(group, [*KEY, "revision"], use_threads=False)
             for row, (*key, revision) in enumerate(zip(*(column.to_pylist() for column in table.columns), strict=True)):
-                yield Place(Key(*key), revision, group << ROW_BITS | row)
+                yield Place(Key(*key), revision, group, row)
 
-    def read(self, at: int) -> tuple[pa.RecordBatch, int]:
-        """The batch that holds the answer at `at`, and its row there; ArrowException or OSError when it is damaged."""
-        return self._group(at >> ROW_BITS), at & (1 << ROW_BITS) - 1
+    def read(self, block: int) -> pa.RecordBatch:
+        """The row group of that number; ArrowException or OSError when it is damaged."""
+        return self._group(block)
 
     def _read_group(self, group: int) -> pa.RecordBatch:
         return _unpacked(self._file.read_row_group(group, use_threads=False).combine_chunks().to_batches()[0])

@@ -35,11 +35,13 @@ log = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
-    """Where an answer is: `at` is what the part that holds it reads it by."""
+    """Where an answer is within its part: the block that is read for it, and its row there."""
 
     key: Key
     revision: str
-    at: int
+    block: int
+    """The byte where a batch begins in a segment, the number of a row group in a compacted one."""
+    row: int
 
 
 def record_schema(wire_schema: pa.Schema) -> pa.Schema:
@@ -123,12 +125,12 @@ class Segment:
         """Places of the whole answers, in the order of their arrival."""
         for at, batch in self.batches():
             key = Key(*(batch.column(name)[0].as_py() for name in KEY))
-            yield Place(key, batch.column("revision")[0].as_py(), at)
+            yield Place(key, batch.column("revision")[0].as_py(), at, 0)
 
-    def read(self, at: int) -> tuple[pa.RecordBatch, int]:
-        """The batch that holds the answer at `at`, and its row there; ArrowException or OSError when it is damaged."""
-        self._file.seek(at)
-        return self._read_batch(), 0
+    def read(self, block: int) -> pa.RecordBatch:
+        """The batch that begins at byte `block`; ArrowException or OSError when it is damaged."""
+        self._file.seek(block)
+        return self._read_batch()
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Each whole answer, and where it stands."""

@@ -39,10 +39,16 @@ SEGMENT_BYTES = 64 * 2**20
 """Size at which a segment is closed and compacted."""
 PARTS_OPEN = 32
 """Files that a reader holds open; each keeps its last row groups."""
-PART_BITS = 44
-"""A place is the number of its part above so many bits, and what that part reads the answer by."""
 
 log = logging.getLogger(__name__)
+
+
+class _Location(NamedTuple):
+    """Where an answer is: the number of its part, and its place there."""
+
+    part: int
+    block: int
+    row: int
 
 
 class RecordedAnswer(NamedTuple):
@@ -152,7 +158,7 @@ class RecordReader:
     def __init__(self, folders: Iterable[Path], revision: str | None = None, only_same: bool = False) -> None:
         self._revision, self._only_same = revision, only_same
         self._stems = [stem for folder in folders for stem in stems(folder)]
-        self._index: dict[str, dict[Key, int]] = {}  # revision → key → place
+        self._index: dict[str, dict[Key, _Location]] = {}
         self._kinds: dict[int, type[Segment | Compacted]] = {}  # what places of a part mean
         self._part = lru_cache(PARTS_OPEN)(self._open)
         for number in range(len(self._stems)):
@@ -200,11 +206,11 @@ class RecordReader:
             except (OSError, pa.ArrowException) as error:
                 failure = error
                 self._part.cache_clear()
-                self._add(place >> PART_BITS)
+                self._add(place.part)
         log.warning("left out of the record, as if missing: epoch %d, index %d: %s", key.epoch, key.index, failure)
         return None
 
-    def _place(self, key: Key) -> int | None:
+    def _place(self, key: Key) -> _Location | None:
         places = {revision: index[key] for revision, index in self._index.items() if key in index}
         latest = max(places.values(), default=None)
         own = places.get(self._revision) if self._revision is not None else None
@@ -212,13 +218,11 @@ class RecordReader:
             return own if own == latest else None
         return latest if own is None else own
 
-    def _row(self, place: int) -> pa.RecordBatch:
-        number, at = place >> PART_BITS, place & (1 << PART_BITS) - 1
-        part = self._part(number)
-        if type(part) is not self._kinds[number]:
-            raise OSError(f"{self._stems[number]} was compacted meanwhile")
-        batch, row = part.read(at)
-        return batch.slice(row, 1)
+    def _row(self, place: _Location) -> pa.RecordBatch:
+        part = self._part(place.part)
+        if type(part) is not self._kinds[place.part]:
+            raise OSError(f"{self._stems[place.part]} was compacted meanwhile")
+        return part.read(place.block).slice(place.row, 1)
 
     def _add(self, number: int) -> None:
         """Take the places of a part into the index, over those of earlier ones."""
@@ -227,8 +231,8 @@ class RecordReader:
             self._kinds[number] = type(part)
             for place in part.places():
                 index = self._index.setdefault(place.revision, {})
-                if index.get(place.key, 0) >> PART_BITS <= number:
-                    index[place.key] = number << PART_BITS | place.at
+                if place.key not in index or index[place.key].part <= number:
+                    index[place.key] = _Location(number, place.block, place.row)
         except (OSError, pa.ArrowException) as error:
             log.warning("%s is damaged and left out: %s", self._stems[number], error)
 
