@@ -10,6 +10,7 @@ COMMANDS = {
     "export": "write a finished student as an adapter or a whole model, ready to be served",
     "replay": "compute a step again whose loss was not finite, micro-batch by micro-batch",
     "pretrain": "make a small base model for tests and the demo",
+    "fetch": "get a small pretrained model, where no model hub is needed",
 }
 """Each command is a module of this package with `main(arguments) -> int`, imported when it is called."""
 
