@@ -6,23 +6,39 @@ between prompt and completion never merges, and only trusted segments may hold s
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from common.end_tokens import end_token_ids
 from common.errors import UserError
-from common.layouts import ChatLayout, Segment, ToolBenchLayout
+from common.layouts import ChatLayout, Segment, TemplateMisfit, ToolBenchLayout
 from common.sequences import Sequence
 from common.toolbench.rows import PromptRow, Turn
 
 Template = Literal["toolbench", "chat"]
 
 
-class DoesNotFit(UserError):
-    """A row longer than the longest sequence: to be set aside by name, since cutting it would lose the API list."""
+class UnusableRow(UserError):
+    """A row that can't be rendered while others can: to be set aside by name, for the reason that `kind` says."""
+
+    kind: ClassVar[Literal["does_not_fit", "does_not_render"]]
+
+
+class DoesNotFit(UnusableRow):
+    """A row longer than the longest sequence, since cutting it would lose the API list."""
+
+    kind = "does_not_fit"
+
+
+class DoesNotRender(UnusableRow):
+    """A row whose turns the chat template refuses or rewords."""
+
+    kind = "does_not_render"
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
@@ -35,6 +51,11 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"no fast tokenizer at {path} ({reason}); expected a folder with tokenizer.json") from None
+
+
+def load_renderer(path: str, template: Template, max_length: int | None) -> "Renderer":
+    """The renderer of the model in a folder or of a hub name: its tokenizer, and all its ends of sequence."""
+    return Renderer(load_tokenizer(path), template, max_length, end_token_ids(path))
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -53,11 +74,17 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 class Renderer:
     """Renders rows with one tokenizer and one template.
 
-    `max_length` bounds P + T in tokens; None sets no bound. Raises UserError when the tokenizer has no end-of-sequence
-    token, or no chat template that can be used.
+    `max_length` bounds P + T in tokens; None sets no bound. `end_ids` are ends of sequence that the model has besides
+    the tokenizer's. Raises UserError when the tokenizer has none, or no chat template that can be used.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, template: Template, max_length: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        template: Template,
+        max_length: int | None,
+        end_ids: Iterable[int] = (),
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
         self._tokenizer = tokenizer
@@ -67,11 +94,12 @@ class Renderer:
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
         self._start = [tokenizer.bos_token_id] if starts_with_bos else []
         self._terminator = self._find_terminator()
+        self._ends = {self._terminator, tokenizer.eos_token_id, *end_ids}
 
     @property
     def stop_token_ids(self) -> list[int]:
-        """Ids that end a completion: the template's end of turn and the tokenizer's end of sequence."""
-        return sorted({self._terminator, self._tokenizer.eos_token_id})
+        """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
+        return sorted(self._ends)
 
     @property
     def fingerprint(self) -> str:
@@ -81,11 +109,16 @@ class Renderer:
     def prompt_ids(self, row: PromptRow) -> list[int]:
         """The P ids up to where the completion begins.
 
-        Raises DoesNotFit when they leave no room for a single token of completion.
+        Raises UnusableRow: DoesNotFit when they leave no room for a single token of completion, DoesNotRender.
         """
-        ids = self._start + self._encode(self._layout.prompt(row.turns))
+        with _naming(row):
+            ids = self.turn_ids(row.turns)
         self._check_fit(row, len(ids), 1)
         return ids
+
+    def turn_ids(self, turns: tuple[Turn, ...]) -> list[int]:
+        """Ids of `turns` up to where the next assistant turn begins. Raises TemplateMisfit."""
+        return self._start + self._encode(self._layout.prompt(turns))
 
     def completion_ids(self, text: str) -> list[int]:
         """The T ids of an assistant turn's `text`, its terminator last."""
@@ -94,18 +127,21 @@ class Renderer:
     def sequence(self, row: PromptRow) -> Sequence:
         """The row as training sees it: its prompt and its recorded completion.
 
-        Raises DoesNotFit when P + T exceeds the longest sequence, UserError when nothing was recorded.
+        Raises UnusableRow: DoesNotFit when P + T exceeds the longest sequence, DoesNotRender; UserError when nothing
+        was recorded.
         """
         if row.completion is None:
             raise UserError(f"row {row.id} has no recorded completion; train on it with completions of the teacher")
-        prompt, completion = self.prompt_ids(row), self._completion_ids(row.turns, row.completion)
+        prompt = self.prompt_ids(row)
+        with _naming(row):
+            completion = self._completion_ids(row.turns, row.completion)
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
 
     def text(self, completion_ids: Iterable[int]) -> str:
         """The text of a completion without its terminator."""
         ids = list(completion_ids)
-        if ids and ids[-1] in self.stop_token_ids:
+        if ids and ids[-1] in self._ends:
             ids.pop()
         return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
@@ -135,6 +171,15 @@ class Renderer:
                 f"row {row.id}: a prompt of {prompt} and a completion of {completion} tokens, together more than "
                 f"{self._max_length}; raise max_length, or leave the row aside: cutting it would lose its API list"
             )
+
+
+@contextmanager
+def _naming(row: PromptRow) -> Iterator[None]:
+    """Say which row the template doesn't render."""
+    try:
+        yield
+    except TemplateMisfit as error:
+        raise DoesNotRender(f"row {row.id}: {error}") from None
 
 
 def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) -> Tokenizer:

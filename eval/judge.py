@@ -14,7 +14,7 @@ from common.api import DistillRequest, DistillSequence, GenerateOptions
 from common.client import TeacherClient
 from common.errors import UserError
 from common.format_checks import check_completion
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer, UnusableRow
 from common.sequences import Sequence
 from common.toolbench.react import ParseError, parse_step
 from common.toolbench.rows import PromptRow
@@ -100,7 +100,7 @@ class Judge:
                 )
             try:
                 fitting.append((row, self.renderer.sequence(row)))
-            except DoesNotFit as error:
+            except UnusableRow as error:
                 log.warning("%s on %s leaves out %s", self.name, group, error)
                 self.progress(2)
         if not fitting:

@@ -10,7 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from common.client import TeacherClient, read_token
-from common.render import Renderer, load_tokenizer
+from common.render import Renderer, load_renderer
 from common.toolbench.rows import PromptRow, read_rows
 from eval.judge import CHECKS, Judge, Judgement, first_rows
 from eval.settings import EvalSettings
@@ -18,7 +18,7 @@ from eval.settings import EvalSettings
 
 def score(settings: EvalSettings) -> list[Judgement]:
     """Judge every model on every group and write the figures to `settings.output`."""
-    renderer = Renderer(load_tokenizer(settings.tokenizer), settings.template, settings.max_length)
+    renderer = load_renderer(settings.tokenizer, settings.template, settings.max_length)
     groups = {name: first_rows(read_rows(path), settings.rows, name) for name, path in settings.groups.items()}
     judgements = asyncio.run(_judge_all(settings, renderer, groups))
     settings.output.parent.mkdir(parents=True, exist_ok=True)

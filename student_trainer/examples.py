@@ -8,9 +8,9 @@ from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.teacher.teacher_news import NO_NEWS, TeacherNews
 
-Kind = Literal["does_not_fit", "refused", "bad_answer", "failed", "cut_by_length"]
-"""Why a prompt gave no example: too long for the run, the teacher's own word, its answers could not be used, no answer
-while others got one, a completion without an end."""
+Kind = Literal["does_not_fit", "does_not_render", "refused", "bad_answer", "failed", "cut_by_length"]
+"""Why a prompt gave no example: too long for the run, turns that the chat template rewords, the teacher's own word, its
+answers could not be used, no answer while others got one, a completion without an end."""
 UNANSWERED: tuple[Kind, ...] = ("refused", "bad_answer", "failed")
 """Kinds that are the teacher's doing."""
 

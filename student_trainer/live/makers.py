@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer, UnusableRow
 from common.toolbench.rows import PromptRow
 from student_trainer.examples import Example, Unused
 from student_trainer.live.answers import Answers, kind_of
@@ -35,8 +35,8 @@ class RecordedMaker:
         try:
             with self._rendering:
                 return Example(self._renderer.sequence(row), None, key.epoch, key.position)
-        except DoesNotFit as error:
-            return Unused(row.id, key.epoch, key.position, "does_not_fit", str(error))
+        except UnusableRow as error:
+            return Unused(row.id, key.epoch, key.position, error.kind, str(error))
 
 
 class AnsweredMaker:
@@ -47,12 +47,12 @@ class AnsweredMaker:
         self._keep_length_cut = keep_length_cut
 
     async def make(self, key: Key, row: PromptRow) -> Example | Unused:
-        """`row` as the teacher answered it; Unused where it doesn't fit, failed, or was cut by length."""
+        """`row` as the teacher answered it; Unused where it can't be rendered, failed, or was cut by length."""
         try:
             with self._rendering:
                 question = self._questioner.pose(key, row)
-        except DoesNotFit as error:
-            return Unused(row.id, key.epoch, key.position, "does_not_fit", str(error))
+        except UnusableRow as error:
+            return Unused(row.id, key.epoch, key.position, error.kind, str(error))
         answer = await self._answers.get(key, question.request)
         if answer.error is not None:
             return Unused(row.id, key.epoch, key.position, kind_of(answer.error), answer.error)

@@ -10,7 +10,7 @@ from anyio.from_thread import start_blocking_portal
 from common.calls import TeacherCalls
 from common.client import read_token
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer, UnusableRow
 from student_trainer.live.answers import Answers
 from student_trainer.live.makers import AnsweredMaker, RecordedMaker
 from student_trainer.live.questions import Questioner
@@ -100,10 +100,10 @@ def _counts(teacher: TeacherPool | None, answers: Answers) -> Counts:
 
 
 def _probe_prompts(stream: PromptStream, renderer: Renderer) -> list[list[int]]:
-    """The first PROBE_PROMPTS prompts that fit."""
+    """The first PROBE_PROMPTS prompts that can be rendered."""
     prompts: list[list[int]] = []
     for _, row in stream.rows(0, range(len(stream))):
-        with suppress(DoesNotFit):
+        with suppress(UnusableRow):
             prompts.append(renderer.prompt_ids(row))
         if len(prompts) == PROBE_PROMPTS:
             break

@@ -34,7 +34,7 @@ class Questioner:
     def pose(self, key: Key, row: PromptRow) -> Question:
         """Render `row` and say what to ask about it.
 
-        Raises DoesNotFit, or UserError when the dataset should have written a completion that the row lacks.
+        Raises UnusableRow, or UserError when the dataset should have written a completion that the row lacks.
         """
         if self._writer(key) == "dataset":
             return self._to_score(key, row)

@@ -33,7 +33,7 @@ import torch
 
 from cluster.nodes import free_ports
 from cluster.processes import die_with_parent
-from common.render import Renderer, load_tokenizer
+from common.render import Renderer, load_renderer, load_tokenizer
 from student_trainer.examples import plan_steps
 from student_trainer.learning.step_times import StepClock, times_of
 from student_trainer.live.opening import open_source
@@ -134,7 +134,7 @@ def figures_of(trained: list[Trained], cpu_s: float, replicas: int, seconds: flo
 def train(folder: Path, url: str, rank: int, trainers: int, watch: Watch) -> Trained:
     """One trainer: what its loop does with a source, but for the step, which is slept through."""
     settings = settings_of(folder, url, rank, trainers)
-    renderer = Renderer(load_tokenizer(settings.student.model), settings.data.template, settings.data.max_length)
+    renderer = load_renderer(settings.student.model, settings.data.template, settings.data.max_length)
     stream = PromptStream(settings.data.train, settings.shuffle_seed)
     plans = plan_steps(len(stream), settings.batch_size, settings.epochs, None, rank, trainers)
     began: list[float] = []

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +174,21 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
     assert [sum(step.news.asked for step in steps), sum(len(step.news.unanswered) for step in steps)] == [7, 2]
     assert teacher.asked("row-4") == 1
     assert all(prompt.position in step.plan.positions for step in steps for prompt in step.unused)
+
+
+@pytest.mark.parametrize("mode", [SFT, {}, {"completion": TEACHER_WRITES}], ids=["sft", "scored", "written"])
+def test_a_row_that_the_chat_template_rewords_is_quarantined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
+):
+    """The others are learnt from, whoever writes the completion."""
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1].lstrip() }}\n{% endfor %}"
+    monkeypatch.setattr(TOKENIZER, "chat_template", template + "{% if add_generation_prompt %}assistant: {% endif %}")
+    rows = [make_row(number) for number in range(4)] + [make_row(4, query="a</think>b")]
+    settings = make_settings(tmp_path, rows, **mode)
+    chat = settings.model_copy(update={"data": settings.data.model_copy(update={"template": "chat"})})
+    (prompt,) = [prompt for prompt in unused(take(chat)) if prompt.kind == "does_not_render"]
+    assert prompt.id == "row-4"
+    assert prompt.reason.startswith("row row-4: the chat template alters a user turn's text")
 
 
 def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
