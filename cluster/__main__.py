@@ -9,6 +9,7 @@ COMMANDS = {
     "down": ("cluster.control:down", "end the cluster that `up` started, and nothing else"),
     "status": ("cluster.control:status", "say whether that cluster runs, and how to reach it"),
     "demo": ("cluster.demos:demo", "the whole story on a generated tool world, from expert teacher to comparison"),
+    "demo-smollm2": ("cluster.demos:demo_smollm2", "the same with a real pretrained model, in short"),
     "demo-toolbench": ("cluster.demos:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
 }
 """By name: `module:function`, imported when it is called with the arguments left, and what it does."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from cluster.demo_settings import DemoSettings
+from cluster.demo_settings import DemoSettings, SmolLM2DemoSettings
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
 from cluster.stage import Stage, Workshop, application, open_workshop, served
@@ -60,7 +60,7 @@ def run_demo(settings: DemoSettings) -> int:
     return 0
 
 
-def make_data(workshop: Workshop, settings: DemoSettings) -> None:
+def make_data(workshop: Workshop, settings: DemoSettings | SmolLM2DemoSettings) -> None:
     """Generate the world's files and convert those that training and evaluation read."""
     world = workshop.folder / "world"
     sizes = settings.world.model_dump()

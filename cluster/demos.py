@@ -1,8 +1,8 @@
-"""`python -m cluster demo | demo-toolbench`: parse first, import heavy things after."""
+"""`python -m cluster demo | demo-smollm2 | demo-toolbench`: parse first, import heavy things after."""
 
 import argparse
 
-from cluster.demo_settings import DemoSettings, ToolBenchDemoSettings
+from cluster.demo_settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
 from common.settings import load
 
 
@@ -12,6 +12,14 @@ def demo(arguments: list[str]) -> int:
     from cluster.demo import run_demo
 
     return run_demo(settings)
+
+
+def demo_smollm2(arguments: list[str]) -> int:
+    """Make an expert of a real pretrained model and distil it live."""
+    settings = load(SmolLM2DemoSettings, *_config_and_overrides("demo-smollm2", arguments))
+    from cluster.demo_smollm2 import run_smollm2_demo
+
+    return run_smollm2_demo(settings)
 
 
 def demo_toolbench(arguments: list[str]) -> int:

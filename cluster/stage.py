@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cluster.demo_settings import DemoSettings, ToolBenchDemoSettings
+from cluster.demo_settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
 from cluster.handle import ClusterHandle
 from cluster.jobs import deploy, submit_job
 from cluster.nodes import REPOSITORY
@@ -110,7 +110,10 @@ def application(name: str, settings: TeacherSettings) -> dict[str, Any]:
 
 
 def served(
-    workshop: Workshop, settings: DemoSettings | ToolBenchDemoSettings, base: Path, runs: Mapping[str, Path]
+    workshop: Workshop,
+    settings: DemoSettings | SmolLM2DemoSettings | ToolBenchDemoSettings,
+    base: Path,
+    runs: Mapping[str, Path],
 ) -> TeacherSettings:
     """What the application needs that serves the model in `base`, as "base", and the adapters that `runs` trained."""
     return TeacherSettings(
