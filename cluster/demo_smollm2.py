@@ -55,7 +55,7 @@ def report(workshop: Workshop, expert: Path, distilled: Path) -> int:
     """The table before and after, and what it says; 0 when all of it is as it should be."""
     figures = {
         "expert: loss on recorded traces": before_and_after(expert, "ce"),
-        "student: KL from the expert": before_and_after(distilled, "kl"),
+        "student: KL from its expert": before_and_after(distilled, "kl"),
         "student: loss on recorded traces": before_and_after(distilled, "ce"),
     }
     workshop.story.console.print(table(figures))
@@ -71,7 +71,7 @@ def report(workshop: Workshop, expert: Path, distilled: Path) -> int:
 
 def table(figures: dict[str, tuple[float, float]]) -> Table:
     """Held-out figures before and after training, a line each."""
-    shown = Table("", "before", "after", title="SmolLM2-135M-Instruct on held-out rows, nats per completion token")
+    shown = Table("", "before", "after", title="Held-out rows, nats per token")
     for name, (before, after) in figures.items():
         shown.add_row(name, f"{before:.3f}", f"{after:.3f}")
     return shown
