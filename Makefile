@@ -8,7 +8,7 @@ BUILD ?= $(or $(firstword $(shell cat .venv/installed 2>/dev/null)),cpu)
 setup:
 	@sh requirements/setup.sh $(BUILD)
 
-# The whole story on a generated tool world: teacher, live distillation, comparison.
+# The whole experiment on a generated tool world: teacher, live distillation, comparison.
 demo: setup
 	@$(PYTHON) -m cluster demo cluster/configs/demo.yaml
 

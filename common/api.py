@@ -107,7 +107,15 @@ class TeacherCard(Body):
 
     models: list[ServedModel]
     tokenizer_fingerprint: str
+    """Of what makes ids of text and text of ids: see `common.render.tokenizer_fingerprint`."""
+    chat_template_fingerprint: str | None
+    """Null where the tokenizer has no chat template."""
+    terminators: dict[str, int]
+    """By template (`toolbench`, `chat`), the id that ends an assistant turn; absent where it can't be used."""
+    end_token_ids: list[int]
+    """All of the model's ends of sequence, ascending: whatever it writes ends with the first of them."""
     vocabulary_size: int
+    """Rows of the output layer, padding beyond the tokenizer's ids included."""
     max_top_k: int
     max_length: int
     abilities: list[Literal["score", "generate"]]

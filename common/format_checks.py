@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.toolbench.functions import required_parameters
 from common.toolbench.react import ParseError, parse_step
 
 
@@ -28,13 +29,16 @@ class FormatReport:
 
 
 def check_completion(text: str, offered: Sequence[dict[str, Any]]) -> FormatReport:
-    """Check `text` against the functions that its prompt offers (`system_prompt.offered_functions`)."""
+    """Check `text` against the functions that its prompt offers.
+
+    `system_prompt.offered_functions` reads them, and raises BadRecord for a prompt that can't be checked against.
+    """
     try:
         step = parse_step(text)
     except ParseError:
         return FormatReport(False, False, False, False)
     arguments = _read_object(step.action_input)
-    required = [_required(function) for function in offered if function["name"] == step.action]
+    required = [required_parameters(function) for function in offered if function["name"] == step.action]
     complete = arguments is not None and any(names <= set(arguments) for names in required)
     return FormatReport(True, bool(required), arguments is not None, complete)
 
@@ -46,7 +50,3 @@ def _read_object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _required(function: dict[str, Any]) -> set[str]:
-    return set(function.get("parameters", {}).get("required", []))

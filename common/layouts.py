@@ -119,7 +119,11 @@ class ChatLayout:
                     messages, tokenize=False, add_generation_prompt=open_turn, date_string=TEMPLATE_DATE
                 )
             )
-        except jinja2.TemplateError as error:
+        except (
+            jinja2.TemplateError,
+            TypeError,
+            ValueError,
+        ) as error:  # templates compute
             roles = ", ".join(message["role"] for message in messages)
             raise TemplateMisfit(
                 f"the chat template refuses turns of {roles}: {error}; use template: toolbench"

@@ -6,39 +6,22 @@ between prompt and completion never merges, and only trusted segments may hold s
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal, get_args
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
-from common.layouts import ChatLayout, Segment, TemplateMisfit, ToolBenchLayout
+from common.layouts import ChatLayout, Segment, ToolBenchLayout
 from common.sequences import Sequence
 from common.toolbench.rows import PromptRow, Turn
+from common.unusable_rows import DoesNotFit, naming
 
 Template = Literal["toolbench", "chat"]
-
-
-class UnusableRow(UserError):
-    """A row that can't be rendered while others can: to be set aside by name, for the reason that `kind` says."""
-
-    kind: ClassVar[Literal["does_not_fit", "does_not_render"]]
-
-
-class DoesNotFit(UnusableRow):
-    """A row longer than the longest sequence, since cutting it would lose the API list."""
-
-    kind = "does_not_fit"
-
-
-class DoesNotRender(UnusableRow):
-    """A row whose turns the chat template refuses or rewords."""
-
-    kind = "does_not_render"
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
@@ -59,16 +42,43 @@ def load_renderer(path: str, template: Template, max_length: int | None) -> "Ren
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256, in hex, of all that decides which ids a text becomes.
+    """SHA-256, in hex, of all that decides which ids a text becomes and which text ids become.
 
-    That is the backend's own JSON, the ids of BOS and EOS and the chat template. Padding and truncation are left out:
-    callers set them as they need.
+    That is the backend's own JSON: vocabulary, merges, added tokens, normalization and pre-tokenization. Left out are
+    padding and truncation, which callers set as they need, and the post-processor, which puts tokens around a text.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend.pop("padding", None)
-    backend.pop("truncation", None)
-    facts = [backend, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.chat_template]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    for part in ("padding", "truncation", "post_processor"):
+        backend.pop(part, None)
+    return _fingerprint(backend)
+
+
+def chat_template_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    """SHA-256, in hex, of the chat template; None where there is none."""
+    return _fingerprint(tokenizer.chat_template) if tokenizer.chat_template else None
+
+
+def terminator(tokenizer: PreTrainedTokenizerFast, template: Template) -> int:
+    """The id that ends an assistant turn under `template`.
+
+    That is the first special token that the template writes after the turn; the end of sequence where it writes none.
+    Raises UserError when the tokenizer has no end of sequence, or no chat template that can be used.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+    end = _layout(tokenizer, template).completion((Turn("user", "question"),), "answer").end
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    written = _encode(_backend(tokenizer, False), "".join(segment.text for segment in end))
+    return next((id for id in written if id in special), int(tokenizer.eos_token_id))
+
+
+def terminators(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """`terminator` of every template that can be used with this tokenizer."""
+    found: dict[str, int] = {}
+    for template in get_args(Template):
+        with suppress(UserError):
+            found[template] = terminator(tokenizer, template)
+    return found
 
 
 class Renderer:
@@ -85,21 +95,22 @@ class Renderer:
         max_length: int | None,
         end_ids: Iterable[int] = (),
     ) -> None:
-        if tokenizer.eos_token_id is None:
-            raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        self.template = template
+        self.terminator = terminator(tokenizer, template)
+        """The id that ends an assistant turn."""
+        self.stop_token_ids = sorted({self.terminator, int(tokenizer.eos_token_id), *end_ids})
+        """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
         self._tokenizer = tokenizer
         self._trusted, self._untrusted = _backend(tokenizer, False), _backend(tokenizer, True)
-        self._layout = ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+        self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
         self._start = [tokenizer.bos_token_id] if starts_with_bos else []
-        self._terminator = self._find_terminator()
-        self._ends = {self._terminator, tokenizer.eos_token_id, *end_ids}
 
     @property
-    def stop_token_ids(self) -> list[int]:
-        """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
-        return sorted(self._ends)
+    def chat_template_fingerprint(self) -> str | None:
+        """`chat_template_fingerprint` of its tokenizer."""
+        return chat_template_fingerprint(self._tokenizer)
 
     @property
     def fingerprint(self) -> str:
@@ -111,7 +122,7 @@ class Renderer:
 
         Raises UnusableRow: DoesNotFit when they leave no room for a single token of completion, DoesNotRender.
         """
-        with _naming(row):
+        with naming(row):
             ids = self.turn_ids(row.turns)
         self._check_fit(row, len(ids), 1)
         return ids
@@ -133,7 +144,7 @@ class Renderer:
         if row.completion is None:
             raise UserError(f"row {row.id} has no recorded completion; train on it with completions of the teacher")
         prompt = self.prompt_ids(row)
-        with _naming(row):
+        with naming(row):
             completion = self._completion_ids(row.turns, row.completion)
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
@@ -141,29 +152,20 @@ class Renderer:
     def text(self, completion_ids: Iterable[int]) -> str:
         """The text of a completion without its terminator."""
         ids = list(completion_ids)
-        if ids and ids[-1] in self._ends:
+        if ids and ids[-1] in self.stop_token_ids:
             ids.pop()
         return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         turn, end = self._layout.completion(turns, text)
-        closing = [*self._encode(end), self._terminator]
-        return self._encode(turn) + closing[: closing.index(self._terminator) + 1]
+        closing = [*self._encode(end), self.terminator]
+        return self._encode(turn) + closing[: closing.index(self.terminator) + 1]
 
     def _encode(self, segments: Iterable[Segment]) -> list[int]:
-        """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
         ids: list[int] = []
         for segment in segments:
-            backend = self._trusted if segment.trusted else self._untrusted
-            (encoding,) = backend.encode_batch_fast([segment.text], add_special_tokens=False)
-            ids += encoding.ids
+            ids += _encode(self._trusted if segment.trusted else self._untrusted, segment.text)
         return ids
-
-    def _find_terminator(self) -> int:
-        """The first special token after an assistant turn; the end of sequence where the template writes none."""
-        end = self._layout.completion((Turn("user", "question"),), "answer").end
-        special = {id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
-        return next((id for id in self._encode(end) if id in special), self._tokenizer.eos_token_id)
 
     def _check_fit(self, row: PromptRow, prompt: int, completion: int) -> None:
         if self._max_length is not None and prompt + completion > self._max_length:
@@ -173,13 +175,18 @@ class Renderer:
             )
 
 
-@contextmanager
-def _naming(row: PromptRow) -> Iterator[None]:
-    """Say which row the template doesn't render."""
-    try:
-        yield
-    except TemplateMisfit as error:
-        raise DoesNotRender(f"row {row.id}: {error}") from None
+def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> ChatLayout | ToolBenchLayout:
+    return ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+
+
+def _encode(backend: Tokenizer, text: str) -> list[int]:
+    """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
+    (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
+    return list(encoding.ids)
+
+
+def _fingerprint(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) -> Tokenizer:

@@ -39,19 +39,12 @@ class Sequence:
         return range(len(self.prompt_ids), len(self))
 
 
-@dataclass(frozen=True)
-class PaddedBatch:
-    """Right-padded arrays of B sequences.
+def pad(sequences: list[Sequence], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lay `sequences` out side by side, padded on the right to the longest with `pad_id`.
 
-    Padding is told by `attention_mask`, never by the pad token's id: a real EOS stays a target where both share an id.
+    Returns input ids [B, L] and an attention mask [B, L], 1 on tokens. Padding is told by the mask, never by the pad
+    token's id: a real EOS stays a target where both share an id.
     """
-
-    input_ids: NDArray[np.int64]  # [B, L]
-    attention_mask: NDArray[np.int64]  # [B, L], 1 on tokens
-
-
-def pad(sequences: list[Sequence], pad_id: int) -> PaddedBatch:
-    """Lay `sequences` out side by side, padded on the right to the longest with `pad_id`."""
     length = max(len(sequence) for sequence in sequences)
     shape = (len(sequences), length)
     input_ids = np.full(shape, pad_id, np.int64)
@@ -60,4 +53,4 @@ def pad(sequences: list[Sequence], pad_id: int) -> PaddedBatch:
         end = len(sequence)
         input_ids[row, :end] = sequence.prompt_ids + sequence.completion_ids
         attention_mask[row, :end] = 1
-    return PaddedBatch(input_ids, attention_mask)
+    return input_ids, attention_mask

@@ -3,12 +3,13 @@
 Each model stands beside its owner; this module only loads.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from common.errors import UserError
 
@@ -20,18 +21,22 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+UserPath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
+"""A file or folder of the user's, whose `~` is expanded, as a shell does it only at the beginning of a word."""
+FolderOrName = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A folder of the user's, likewise, or a name or address of something elsewhere."""
 
 
-def load(model: type[S], path: str | Path, overrides: Sequence[str] = ()) -> S:
-    """Read `path`, apply `overrides` (`["--a.b", "3", "--c=true"]`, values parsed as YAML) and validate.
+def load(model: type[S], path: str | Path | None, overrides: Sequence[str] = ()) -> S:
+    """Read `path`, if there is one, apply `overrides` (`["--a.b", "3", "--c=true"]`, values parsed as YAML), validate.
 
     Raises UserError naming the file and the key when the file is missing, is not a YAML mapping, or a key is unknown or
     of the wrong type.
     """
-    values = _read_mapping(Path(path))
-    for key, value in parse_overrides(overrides):
+    values = {} if path is None else _read_mapping(Path(path).expanduser())
+    for key, value in _parse_overrides(overrides):
         _assign(values, key, value)
-    return validate(model, values, str(path))
+    return validate(model, values, "the command line" if path is None else str(path))
 
 
 def validate(model: type[S], values: dict[str, Any], source: str) -> S:
@@ -43,7 +48,7 @@ def validate(model: type[S], values: dict[str, Any], source: str) -> S:
         raise UserError(f"{source}: {problems}") from None
 
 
-def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
+def _parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
     """Turn `["--a.b", "3", "--c=true"]` into `[("a.b", 3), ("c", True)]`."""
     pairs: list[tuple[str, Any]] = []
     rest = list(arguments)
@@ -71,12 +76,21 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"can't read the settings file {path}: {error.strerror}") from None
+        raise UserError(f"can't read the settings file {path}: {error.strerror}{_where(path)}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds {type(values).__name__}, expected a mapping of settings")
     return values
+
+
+def _where(path: Path) -> str:
+    if path.is_absolute():
+        return ""
+    return (
+        f" in {Path.cwd()}; give an absolute path, or one relative to that folder: a job of Ray runs in a copy of its "
+        "--working-dir"
+    )
 
 
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:

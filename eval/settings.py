@@ -1,11 +1,10 @@
 """Settings of an evaluation: which served models are judged on which groups of rows."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from common.settings import Settings
+from common.settings import FolderOrName, Settings, UserPath
 
 
 class ServedModelSettings(Settings):
@@ -22,19 +21,25 @@ class EvalSettings(Settings):
 
     models: dict[str, ServedModelSettings]
     """What the report calls each model: where it is served."""
-    groups: dict[str, Path]
+    groups: dict[str, UserPath]
     """What the report calls each group of rows: its folder of Parquet shards, with recorded completions."""
-    tokenizer: str
+    tokenizer: FolderOrName
     """Folder of the models' common tokenizer."""
-    output: Path
+    output: UserPath
     """JSON file that the figures are written to."""
-    token_file: Path | None = None
+    token_file: UserPath | None = None
     """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
     template: Literal["toolbench", "chat"] = "toolbench"
+    """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
     rows: int = Field(default=200, ge=1)
     """Most rows of each group, from its start."""
     max_length: int = Field(default=8192, ge=16)
+    """Most tokens of prompt and completion together; longer rows are left out."""
     max_new_tokens: int = Field(default=512, ge=1)
+    """Most tokens of a written completion."""
     concurrency: int = Field(default=16, ge=1)
     """Sequences in flight."""
     timeout_s: float = Field(default=120, gt=0)
+    """Longest wait for one answer."""
+    patience_s: float = Field(default=60, ge=0, allow_inf_nan=False)
+    """How long is waited while a model's service doesn't answer."""

@@ -6,9 +6,18 @@ build="${1:-cpu}"
 torch_index=https://download.pytorch.org/whl/cpu
 
 fail() {
-    echo "error: $1" >&2
+    printf 'error: %s\n' "$1" >&2
     exit 2
 }
+
+# Ray starts its workers by `bash -c "exec PYTHON …"`, unquoted; and a venv's path may hold no colon.
+folder="$(pwd -P)"
+case "$folder" in
+*[[:space:]\"\'\`\\\$\&\;\|\<\>\(\)\{\}\[\]\*\?:]*)
+    fail "got the repository in '$folder', expected a path without spaces and the shell's own characters, which Ray \
+can't start its workers from; move it"
+    ;;
+esac
 
 case "$build" in
 cpu) sources="requirements/cpu.lock" ;;

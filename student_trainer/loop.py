@@ -7,10 +7,10 @@
    measured and used; now and then measure again and begin to write a checkpoint.
 5. Write the finished student and the run's summary.
 
-Every worker runs this; they meet in `agree`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0 writes
-the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step and end;
-where the teacher left too many prompts without an answer they don't, so that these are asked again, nor where a step is
-not finite: the update before it may be what broke the student.
+Every worker runs this; they meet in `run_together`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0
+writes the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step
+and end; where the teacher left too many prompts without an answer they don't, so that these are asked again, nor where
+a step is not finite: the update before it may be what broke the student.
 """
 
 import logging
@@ -22,34 +22,31 @@ from safetensors import SafetensorError
 
 from common.errors import UserError
 from common.render import Renderer, load_renderer
-from student_trainer.agreement import StopAsked, agree
-from student_trainer.bottleneck import Watch
-from student_trainer.examples import Example, StepExamples, StepPlan, next_position, plan_steps, total_steps
+from common.teacher_client.pool import Connect, connect_http
+from student_trainer.data.plan import Example, StepExamples, StepPlan, next_index, plan_steps, total_steps
+from student_trainer.data.prompt_stream import PromptStream
+from student_trainer.distributed.consensus import gather_together, run_together
+from student_trainer.distributed.process_group import World, make_deterministic
+from student_trainer.distributed.stop import StopAsked
 from student_trainer.learning.checks import warn_of_approximation
 from student_trainer.learning.step import Learner, make_learner, train_step
 from student_trainer.learning.validation import held_out_rows, validate
-from student_trainer.live.opening import connect, open_source
-from student_trainer.live.sources import Source
-from student_trainer.live.stream import PromptStream
+from student_trainer.monitors.monitor import Monitors, open_monitors
 from student_trainer.persistence import ledger
+from student_trainer.persistence.async_saver import Saver
 from student_trainer.persistence.checkpoint import State
-from student_trainer.persistence.finished import write_student
+from student_trainer.persistence.final_student import write_student
 from student_trainer.persistence.ledger import Entry
 from student_trainer.persistence.resumption import check_same_data, cut_back, resume
-from student_trainer.persistence.run_folder import (
-    Metrics,
-    append_metrics,
-    is_finished,
-    write_log,
-    write_summary,
-)
+from student_trainer.persistence.run_folder import Metrics, append_metrics, write_log
 from student_trainer.persistence.run_lock import locked
-from student_trainer.persistence.saver import Saver
 from student_trainer.persistence.storage import Storage, open_storage
+from student_trainer.persistence.summary import Watch, is_finished, write_summary
+from student_trainer.pipeline.adaptive_window import StepSeen
+from student_trainer.pipeline.build import open_source
+from student_trainer.pipeline.example_source import ExampleSource
+from student_trainer.pipeline.quarantine import QuarantineLimit
 from student_trainer.settings import TrainSettings
-from student_trainer.teacher.pool import Connect
-from student_trainer.teacher.teacher_news import QuarantineLimit
-from student_trainer.world import World, make_deterministic
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +72,14 @@ class Run:
     def state(self, step: int) -> State:
         """Where the run stands after `step`."""
         rows = len(self.stream)
-        return State(step, *next_position(step, rows, self.settings.batch_size), rows)
+        return State(step, *next_index(step, rows, self.settings.batch_size), rows)
+
+    def is_due(self, step: int, every: int | None) -> bool:
+        """Whether what happens `every` so many steps, and after the last, happens after `step`."""
+        return step == self.last_step or (every is not None and step % every == 0)
 
 
-def train(settings: TrainSettings, world: World, connect: Connect = connect) -> None:
+def train(settings: TrainSettings, world: World, connect: Connect = connect_http) -> None:
     """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
 
     Raises UserError for whatever the user can mend: on every worker the same, where it comes up while they train.
@@ -87,7 +88,7 @@ def train(settings: TrainSettings, world: World, connect: Connect = connect) -> 
     make_deterministic(settings.workers.threads)
     with ExitStack() as stack:
         lock = locked(settings.run_folder) if world.leads else nullcontext()
-        agree(world, lambda: stack.enter_context(lock), _tell_nothing)
+        run_together(world, lambda: stack.enter_context(lock))
         run = _prepare(settings, world)
         done = _resume(run)
         if done.step == run.last_step and is_finished(settings.run_folder, settings.student):
@@ -121,60 +122,73 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
     warn_of_approximation(settings, vocabulary_size)
     opening = open_source(settings, run.stream, run.renderer, vocabulary_size, world.rank, world.size, connect)
     with ExitStack() as stack:
-        source, _ = agree(world, lambda: stack.enter_context(opening), _tell_nothing)
+        monitors = run_together(world, lambda: stack.enter_context(open_monitors(settings, done.step, world.leads)))
+        source = run_together(world, lambda: stack.enter_context(opening))
         with Saver(settings, run.storage, world, done.step) as saver:
-            _run_steps(run, source, done, saver)
+            _run_steps(run, source, done, saver, monitors)
 
 
-def _run_steps(run: Run, source: Source, done: State, saver: Saver) -> None:
+def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monitors: Monitors) -> None:
+    """Train from `done` to the last step. Each step, in this order:
+
+    1. takes this worker's examples, once all workers have theirs;
+    2. updates the student, and shows the source what was measured, by which it sizes its window;
+    3. validates, where that is due;
+    4. copies what a checkpoint holds, where one is due;
+    5. writes down metrics and what became of each prompt, and ends the run where too many gave no example;
+    6. begins to write that checkpoint, behind the metrics and the ledger that belong to it.
+    """
     settings, world, learner = run.settings, run.world, run.learner
-    limit, watch = QuarantineLimit(settings), Watch()
+    limit, watch = QuarantineLimit(settings, whole=done.step == 0), Watch()
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
-        _log(run, {"progress/step": 0} | measured)
+        _log(run, {"progress/step": 0} | measured, monitors)
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
-        try:
-            examples, prompts = agree(world, lambda: _next_step(steps, saver), ledger.entries_of)
-        except (StopAsked, UserError):
-            _save_last(run, saver, done)
-            raise
-        step = examples.plan.step
+        examples, prompts = _next_examples(run, steps, saver, done)
         metrics = train_step(learner, examples, settings, world)
-        source.see(metrics)
-        measured = {}
-        if step == run.last_step or _is_due(step, settings.validate_every):
-            measured = validate(learner.student, held_out, settings, world)
-        loss = measured.get("validation/loss")
-        done = replace(run.state(step), validation_loss=loss)
-        is_due = step == run.last_step or _is_due(step, settings.checkpoint_every)
+        if examples.prefetch:
+            source.observe(StepSeen.of(metrics))
+        step = examples.plan.step
+        is_due = run.is_due(step, settings.validate_every)
+        measured = validate(learner.student, held_out, settings, world) if is_due else {}
+        done = replace(run.state(step), validation_loss=measured.get("validation/loss"))
+        is_due = run.is_due(step, settings.checkpoint_every)
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
-        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch)
-        limit.judge(examples.news, metrics, world.joined)
+        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch, monitors)
+        limit.judge(examples, metrics, step == run.last_step, world.joined)
         if taken:
             saver.start(taken)
 
 
-def _next_step(steps: Iterator[StepExamples], saver: Saver) -> StepExamples:
-    """This worker's share of the next step; UserError also where the last checkpoint could not be written."""
-    saver.check()
-    return next(steps)
+def _next_examples(
+    run: Run, steps: Iterator[StepExamples], saver: Saver, done: State
+) -> tuple[StepExamples, list[Entry]]:
+    """This worker's examples of the next step, and what became of all workers' prompts.
+
+    Raises UserError or StopAsked on all workers, once a checkpoint of the last whole step, `done`, is written: where
+    one of them can't go on, where the checkpoint before could not be written, or where a stop is asked for.
+    """
+
+    def take() -> StepExamples:
+        saver.check()
+        return next(steps)
+
+    try:
+        return gather_together(run.world, take, StepExamples.outcomes)
+    except (StopAsked, UserError):
+        if saver.saved < done.step:
+            taken, _ = saver.take(run.learner, done)
+            saver.start(taken)
+        if run.world.leads:
+            log.info("ending after step %d", done.step)
+        raise
 
 
-def _save_last(run: Run, saver: Saver, done: State) -> None:
-    """Write the checkpoint of the last whole step, if it isn't there, before the run ends."""
-    if saver.saved < done.step:
-        taken, _ = saver.take(run.learner, done)
-        saver.start(taken)
-    if run.world.leads:
-        log.info("ending after step %d", done.step)
-
-
-def _answer_held_out(run: Run, source: Source) -> list[Example]:
+def _answer_held_out(run: Run, source: ExampleSource) -> list[Example]:
     """This worker's examples of the held-out slice, once all workers have theirs."""
     rows = held_out_rows(run.settings, run.world)
-    examples, _ = agree(run.world, lambda: source.answer_rows(rows), _tell_nothing)
-    return examples
+    return run_together(run.world, lambda: source.answer_rows(rows))
 
 
 def _resume(run: Run) -> State:
@@ -186,21 +200,22 @@ def _resume(run: Run) -> State:
     found = resume(run.storage, run.learner, run.world)
     done = found or run.state(0)
     check_same_data(done, run.state(done.step), run.settings)
-    agree(run.world, lambda: cut_back(folder, run.storage, found) if run.world.leads else None, _tell_nothing)
+    run_together(run.world, lambda: cut_back(folder, run.storage, found) if run.world.leads else None)
     return done
 
 
-def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch) -> None:
+def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch, monitors: Monitors) -> None:
     """What a step measured, and what became of its prompts."""
     if run.world.leads:
         ledger.append(run.settings.run_folder, metrics["progress/step"], prompts)
         watch.see(metrics)
-    _log(run, metrics)
+    _log(run, metrics, monitors)
 
 
-def _log(run: Run, metrics: Metrics) -> None:
+def _log(run: Run, metrics: Metrics, monitors: Monitors) -> None:
     if run.world.leads:
         append_metrics(run.settings.run_folder, metrics)
+    monitors.log(metrics["progress/step"], metrics)
 
 
 def _finish(run: Run) -> None:
@@ -213,11 +228,3 @@ def _finish(run: Run) -> None:
         raise UserError(
             f"can't write the finished student to {folder}: {error}; its checkpoint is whole: free space and resume"
         ) from None
-
-
-def _tell_nothing(_: object) -> list[None]:
-    return []
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0

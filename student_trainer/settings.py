@@ -1,25 +1,29 @@
 """Settings of a run: what `python -m student_trainer train CONFIG.yaml` reads. Torch-free, so `--help` is instant."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from common.api import MAX_TEMPERATURE, MAX_TOP_K
-from common.settings import Settings
-from student_trainer.learning.settings import LossSettings, OptimizerSettings, StudentSettings
+from common.api import MAX_TEMPERATURE
+from common.run_folder import RunFolder
+from common.settings import FolderOrName, Settings, UserPath
+from common.teacher_client.settings import TeacherClientSettings
+from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
+
+MonitorName = Literal["tensorboard", "wandb", "mlflow"]
 
 
 class DataSettings(Settings):
     """Where the prompts are and how they become tokens."""
 
-    train: Path
+    train: UserPath
     """Folder of Parquet shards made by `python -m common.toolbench convert`."""
-    validation: Path | None = None
+    validation: UserPath | None = None
     """Held-out shards, or none."""
     validation_rows: int = Field(default=64, ge=1)
     """How many rows of `validation`, from its start, are the fixed held-out slice."""
     template: Literal["toolbench", "chat"] = "toolbench"
+    """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
     max_length: int = Field(default=8192, ge=16)
     """Most tokens of prompt and completion together; longer rows are quarantined by name."""
 
@@ -28,10 +32,13 @@ class CompletionSettings(Settings):
     """Who writes the completion, and how a written one is sampled."""
 
     writer: dict[Literal["dataset", "teacher", "student"], float] = {"dataset": 1.0}
-    """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, position)."""
+    """Fractions by writer; they sum to 1. Each prompt's writer is drawn from a hash of (seed, epoch, index)."""
     max_new_tokens: int = Field(default=512, ge=1)
+    """Most tokens of a written completion."""
     temperature: float = Field(default=1.0, ge=0, le=MAX_TEMPERATURE)
+    """0 takes the most likely token each time."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Samples from the most likely tokens that hold this mass together."""
     keep_length_cut: bool = False
     """Train on completions cut by length too; they teach no end, so they are dropped and counted by default."""
 
@@ -42,52 +49,24 @@ class CompletionSettings(Settings):
         return self
 
 
-class TeacherSettings(Settings):
+class LiveTeacherSettings(TeacherClientSettings):
     """The live teacher, and the record of what it said."""
 
-    url: str | list[str]
-    """Base address, e.g. http://teacher:8000/teacher; or several of the same teacher, none of them twice."""
-    model: str
-    """Name of the served model or adapter."""
-    token_file: Path | None = None
-    """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
     source: Literal["live", "record", "live+record"] = "live"
     """live asks the teacher, but not again for what this run folder's own record holds of the same request and
     revision, as after a crash; record replays `record_folder`; live+record replays what it holds, asks for the rest."""
-    record_folder: Path | None = None
+    record_folder: UserPath | None = None
     """Record to replay; the run's own by default."""
-    top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
-    logprob_dtype: Literal["float16", "float32"] = "float16"
     window: int | None = Field(default=None, ge=1)
     """Prompts that a worker has asked about and not used; null sizes it by latency and step time (`window_size.py`)."""
     max_window: int = Field(default=256, ge=1)
     """Most that the window may be, and most answers that a worker holds."""
-    timeout_s: float = Field(default=120, gt=0)
-    """Longest wait for one answer."""
-    attempts: int = Field(default=6, ge=1)
-    """Tries of one request, with exponential backoff, before its prompt is set aside, if others are answered."""
-    patience_s: float = Field(default=600, ge=0, allow_inf_nan=False)
-    """How long training waits while no teacher answers, before the run ends."""
-    on_new_revision: Literal["stop", "accept"] = "stop"
-    """When the teacher's weights change during the run: end it, or learn from both and say so in the log."""
     quarantine_limit: float = Field(default=0.05, ge=0, le=1)
     """Largest share of prompts that the teacher may refuse or fail to answer before the run stops, judged from the
     50th on."""
 
-    @property
-    def urls(self) -> list[str]:
-        """All addresses."""
-        return [self.url] if isinstance(self.url, str) else self.url
-
     @model_validator(mode="after")
-    def _different_urls(self) -> "TeacherSettings":
-        bare = [url.rstrip("/") for url in self.urls]
-        if not bare or len(set(bare)) < len(bare):
-            raise ValueError(f"got url {self.url}, expected at least one address, each different")
-        return self
-
-    @model_validator(mode="after")
-    def _window_within_bounds(self) -> "TeacherSettings":
+    def _window_within_bounds(self) -> "LiveTeacherSettings":
         if self.window is not None and self.window > self.max_window:
             raise ValueError(
                 f"got window {self.window} above max_window {self.max_window}; raise max_window to it, or set window: "
@@ -109,6 +88,7 @@ class WorkerSettings(Settings):
     gpus: float = Field(default=1, ge=0)
     """GPUs per worker; 0 trains on the CPU."""
     cpus: float = Field(default=1, ge=0)
+    """CPUs per worker."""
     pool: str | None = "student_pool"
     """Custom Ray resource that marks the nodes of the student pool; null places workers anywhere."""
     threads: int | None = Field(default=None, ge=1)
@@ -132,17 +112,24 @@ class WorkerSettings(Settings):
 class TrainSettings(Settings):
     """A whole run."""
 
-    run_folder: Path
+    run_folder: UserPath
     """Everything the run writes; a run folder that holds checkpoints is resumed."""
     mode: Literal["kd", "sft"] = "kd"
     """kd asks the teacher; sft trains on recorded completions alone, without a teacher."""
     data: DataSettings
+    """Where the prompts are and how they become tokens."""
     student: StudentSettings
-    teacher: TeacherSettings | None = None
+    """The model that learns."""
+    teacher: LiveTeacherSettings | None = None
+    """The live teacher; for mode kd alone."""
     completion: CompletionSettings = CompletionSettings()
+    """Who writes the completion."""
     loss: LossSettings = LossSettings()
+    """What the student is measured by."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    """How it is updated."""
     workers: WorkerSettings = WorkerSettings()
+    """How many processes train, and where."""
     batch_size: int = Field(default=32, ge=1)
     """Prompts per optimizer step, over all workers."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -151,25 +138,39 @@ class TrainSettings(Settings):
     """Tokens per forward pass of one worker: sequences end to end, without padding, none seeing another. One longer
     than this is alone. Given instead of micro_batch_size, never beside it."""
     epochs: int = Field(default=1, ge=1)
+    """Passes over the rows of data.train."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many steps even inside an epoch."""
     shuffle: Literal["rows", "traces"] = "rows"
     """What the global order shuffles: rows, or whole traces, whose rows stay side by side. Rows of one trace that meet
-    in a step are read once where the template lets them (`traces.py`), but a step then sees fewer queries."""
+    in a step are read once where the template lets them (`prefix_sharing.py`), but a step then sees fewer queries."""
     shuffle_seed: int = 0
     """Seed of the global order of prompts."""
     seed: int = 0
     """Seed of adapter initialisation, dropout and sampling."""
+    set_aside_limit: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of prompts that may be set aside, whatever the reason, before the run stops: too long, refused, cut
+    by length. Judged from the 50th prompt on; from a tenth on the log warns."""
     validate_every: int | None = Field(default=None, ge=1)
     """Steps between validations; null validates before the first and after the last step only."""
     checkpoint_every: int = Field(default=100, ge=1)
-    checkpoint_storage: str | None = None
+    """Steps between checkpoints; the last step has one anyway."""
+    checkpoint_storage: FolderOrName | None = None
     """URI or folder, as `storage_path` of Ray Train; a folder there, named like the run folder, holds the checkpoints.
     null: the run folder holds them."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest checkpoints to keep."""
     keep_best: int = Field(default=1, ge=0)
     """How many to keep besides for their validation loss; those made without a validation don't compete."""
+
+    monitors: list[MonitorName] = []
+    """Dashboards that show the metrics too, beside metrics.jsonl. tensorboard writes to the run folder; wandb and
+    mlflow take their keys and addresses from their own variables in the workers' environment."""
+
+    @property
+    def files(self) -> RunFolder:
+        """What the run writes."""
+        return RunFolder(self.run_folder)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,16 +1,29 @@
 """Settings of one served teacher: what it serves, how the engine runs, where its replicas stand, when it says no."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from common.api import MAX_SEQUENCE_TOKENS, MAX_TOP_K
-from common.settings import Settings
-from teacher_server.adapter_folder import AdapterLoadingSettings
+from common.settings import FolderOrName, Settings, UserPath
 
 Quantization = Literal["bitsandbytes", "fp8"]
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class AdapterLoadingSettings(Settings):
+    """Which adapters may be loaded while the teacher runs; the engine reserves their memory when it starts."""
+
+    root: UserPath
+    """Folder that they are loaded from; all replicas must see the same one, and may write a file into it."""
+    max_adapters: int = Field(default=4, ge=1, le=64)
+    """Adapters served at a time, those of `adapters` among them; memory is kept for one more, to replace one."""
+    max_rank: int = Field(default=16, ge=1, le=512)
+    """Largest LoRA rank; vLLM serves none above 512."""
+    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Kinds of module that they may change; each takes memory, used or not."""
+    clients: tuple[str, ...] | None = None
+    """Names of the API keys that may put and delete adapters, which are everybody's; without it each may."""
 
 
 class EngineSettings(Settings):
@@ -22,8 +35,8 @@ class EngineSettings(Settings):
     """Longest sequence in tokens, prompt and completion together; below the model's own limit by at least one."""
     max_top_k: int = Field(default=64, ge=1, le=MAX_TOP_K)
     """Largest k a request may ask for; more than the vocabulary means the whole vocabulary."""
-    max_batched_tokens: int = Field(default=4096, ge=16)
-    """Tokens of one engine step."""
+    max_batched_tokens: int | None = Field(default=None, ge=16)
+    """Tokens of one engine step; without it 4,096, and on a CPU at least the longest sequence, which must fit there."""
     logits_rows: int | None = Field(default=None, ge=1)
     """Positions whose logits over the full vocabulary scoring holds at once; without it those of 256 MiB on a GPU."""
     max_running_sequences: int = Field(default=128, ge=1)
@@ -56,7 +69,7 @@ class LimitSettings(Settings):
     max_tokens: int = Field(default=2_097_152, ge=1)
     """Tokens in all those requests together, given and to be written; a request alone is always taken."""
     max_requests_per_client: int | None = Field(default=None, ge=1)
-    """Requests in flight under one token's name; more are answered 429. Without it one may take the whole replica."""
+    """Requests in flight under one API key's name; more are answered 429. Without it one may take the whole replica."""
     max_request_tokens: int = Field(default=524_288, ge=1)
     """Tokens of one request, given and to be written: 256 sequences of 2,048."""
     max_request_entries: int = Field(default=67_108_864, ge=1)
@@ -64,8 +77,7 @@ class LimitSettings(Settings):
     max_body_bytes: int | None = Field(default=None, ge=1)
     """Largest body; without it what a request of `max_request_tokens` can need."""
     allowed_hosts: tuple[str, ...] | None = None
-    """Names in the header Host that are answered, in lower case without port; without it any. Every route but /healthz
-    asks for the token, which no browser adds by itself, so a name that was made to point here opens nothing."""
+    """Names in the header Host that are answered, in lower case without port; without it any."""
     retry_after_s: int = Field(default=1, ge=1)
     """Seconds after which a refused client is told to come again."""
 
@@ -118,20 +130,20 @@ class ReplicaSettings(Settings):
     """Seconds a replica has to finish its requests before it is stopped."""
 
 
-class TeacherSettings(Settings):
+class TeacherServerSettings(Settings):
     """One application: a base model and adapters on it. Several may stand in one cluster, each at its route prefix."""
 
-    model: str
+    model: FolderOrName
     """Folder of the base model on the teacher's nodes, or a Hugging Face name like `org/name`."""
     name: ServedName = "teacher"
     """What a request writes as `model` to be answered by the base model."""
-    adapters: dict[ServedName, Path] = {}
+    adapters: dict[ServedName, UserPath] = {}
     """LoRA adapters by the name a request writes as `model`: folders in PEFT's format on the teacher's nodes."""
     adapter_loading: AdapterLoadingSettings | None = None
     """Lets adapters be loaded, replaced and removed while the teacher runs; without it that is refused."""
-    token_file: Path | None = None
-    """File with the bearer token, or with lines `name: token`, one for each client; read again when it changes.
-    Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one token."""
+    token_file: UserPath | None = None
+    """File with the API key, or with lines `name: key`, one for each client; read again when it changes.
+    Without it the environment variable TOOLAGENT_KD_TOKEN of the teacher's nodes holds the one key."""
     engine: EngineSettings = EngineSettings()
     """How vLLM runs the model."""
     limits: LimitSettings = LimitSettings()
@@ -140,16 +152,35 @@ class TeacherSettings(Settings):
     """Where replicas stand."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "TeacherSettings":
+    def _consistent(self) -> "TeacherServerSettings":
         if self.name in self.adapters:
             raise ValueError(f"got {self.name!r} as the name of the base and of an adapter; give one another name")
         if self.adapter_loading is not None and self.adapter_loading.max_adapters < len(self.adapters):
             raise ValueError(f"got {len(self.adapters)} adapters; set adapter_loading.max_adapters to as many or more")
         if self.engine.quantization == "bitsandbytes" and self.engine.dtype == "float32":
             raise ValueError("engine.quantization bitsandbytes computes in 16 bits; set engine.dtype to bfloat16")
+        self._check_engine()
         self._check_gpus()
         self._check_autoscaling()
         return self
+
+    def _check_engine(self) -> None:
+        """What vLLM would refuse, after the replica was started three times."""
+        engine, batched = self.engine, self.engine.max_batched_tokens
+        if batched is not None and batched < engine.max_running_sequences:
+            raise ValueError(
+                f"engine.max_batched_tokens is {batched}, below engine.max_running_sequences "
+                f"{engine.max_running_sequences}: each needs a token of a step; raise the one or lower the other"
+            )
+        if self.replicas.num_gpus:
+            return
+        if batched is not None and batched <= engine.max_length:
+            raise ValueError(
+                f"engine.max_batched_tokens is {batched} with engine.max_length {engine.max_length}: on a CPU a step "
+                f"must hold the longest sequence; set it to {engine.max_length + 1} or more, or leave it out"
+            )
+        if engine.quantization == "fp8":
+            raise ValueError("engine.quantization fp8 needs a GPU; set replicas.num_gpus, or take bitsandbytes")
 
     def _check_gpus(self) -> None:
         engine, gpus = self.engine, self.replicas.num_gpus

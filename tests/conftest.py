@@ -1,6 +1,5 @@
 """Fixtures that all tests share, and the guard that no test leaves processes behind."""
 
-import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -9,27 +8,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.processes import become_subreaper, descendants, end
+from cluster.local.environment import no_proxy
+from cluster.local.processes import become_subreaper, descendants, end
+from common.errors import keep_exit_code
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Processes that Python's own library leaves running until the interpreter ends."""
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Leave with the tests' verdict, whatever the interpreter's end does.
+    """Reach loopback without a proxy, and leave with the tests' verdict, as the commands do with theirs.
 
-    Threads of native libraries outlive their Python (Ray's client of its control store, Arrow's, vLLM's) and may crash
-    a process that is finalized under them, after pytest's last line and without a word.
+    An exception that ended pytest itself, or its last test, has an exit code already.
     """
-    atexit.register(_leave, session)  # before the libraries register theirs, so it comes after them
-
-
-def _leave(session: pytest.Session) -> None:
-    if hasattr(sys, "last_value"):  # an exception that ended pytest itself, or its last test, has an exit code already
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(session.exitstatus)
+    os.environ.update(no_proxy())
+    keep_exit_code(lambda: None if hasattr(sys, "last_value") else session.exitstatus)
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,10 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
 from common.settings import validate
-from teacher_server.app import deployment_options
-from teacher_server.deployment import TeacherReplica
-from teacher_server.engine import Engine
-from teacher_server.settings import TeacherSettings
+from teacher_server.engine.protocol import Engine
+from teacher_server.serve.app import deployment_options
+from teacher_server.serve.replica import TeacherReplica
+from teacher_server.settings import TeacherServerSettings
 
 START_S = 200
 """Seconds that replicas have to come up, on a machine that others use too."""
@@ -57,14 +57,14 @@ def ray_serve(*, quiet: bool = False, folder: str | None = None, **environment: 
                 ray.shutdown()
 
 
-def deploy(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -> None:
+def deploy(make_engine: Callable[[TeacherServerSettings], Engine], **args: Any) -> None:
     """Deploy a teacher at /teacher as `build` does, but with an engine of one's own, and wait for its replicas."""
     serve.run(application(make_engine, **args), name="teacher", route_prefix="/teacher")
 
 
-def application(make_engine: Callable[[TeacherSettings], Engine], **args: Any) -> Application:
+def application(make_engine: Callable[[TeacherServerSettings], Engine], **args: Any) -> Application:
     """What `build` makes of `args`, but with an engine of one's own."""
-    settings = validate(TeacherSettings, {"model": "none"} | args, "args")
+    settings = validate(TeacherServerSettings, {"model": "none"} | args, "args")
     return serve.deployment(**deployment_options(settings))(TeacherReplica).bind(settings, make_engine)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teacher_server.routes import create_app
-from teacher_server.settings import LimitSettings
+from teacher_server.http.api_keys import DEFAULT_CLIENT
+from tests.service import make_service
 from tests.stand_in_engine import StandInEngine
 
 TOKEN = "soak-token"
@@ -24,7 +24,7 @@ class ForgetfulEngine(StandInEngine):
 
 def create() -> ASGIApp:
     """The service, with `/blocks` before it: how many blocks of memory Python holds, after collecting garbage."""
-    service = create_app(ForgetfulEngine(), LimitSettings(), TOKEN)
+    service = make_service(ForgetfulEngine(), keys={DEFAULT_CLIENT: TOKEN})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/blocks":

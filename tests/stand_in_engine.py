@@ -18,11 +18,12 @@ from transformers import PreTrainedTokenizerFast
 from common.api import GenerateOptions, ServedModel, TeacherCard
 from common.errors import UserError
 from common.sequences import FinishReason
-from teacher_server.adapter_control import AdapterControl
-from teacher_server.adapter_folder import AdapterFolder
-from teacher_server.adapters import AdapterRegistry, Expert, UnknownModel
-from teacher_server.engine import EngineUnavailable, Piece, Positions, SequenceRefused
-from teacher_server.positions import tail_logprob
+from common.wire import LogprobDtype
+from teacher_server.adapters.manager import AdapterManager
+from teacher_server.adapters.registry import AdapterRegistry, LoadedAdapter, UnknownModel
+from teacher_server.adapters.store import AdapterStore
+from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, OutputDelta, SequenceError
+from teacher_server.vllm.completion_logprobs import tail_logprob
 from tests.stand_in_tokenizer import VOCABULARY_SIZE, make_tokenizer
 
 EOS = 1
@@ -35,22 +36,22 @@ class StandInLoader:
     def __init__(self) -> None:
         self.held: list[str] = []
 
-    async def load(self, alias: str, expert: Expert) -> None:
+    async def load(self, alias: str, adapter: LoadedAdapter) -> None:
         await asyncio.sleep(0)
-        self.held.append(expert.name)
-        weight = next(iter(load_file(expert.path / "adapter_model.safetensors").values()))
+        self.held.append(adapter.name)
+        weight = next(iter(load_file(adapter.path / "adapter_model.safetensors").values()))
         if np.isnan(weight).any():
             raise UserError(f"adapter {alias}: its answers are not numbers")
 
-    async def unload(self, expert: Expert) -> None:
+    async def unload(self, adapter: LoadedAdapter) -> None:
         await asyncio.sleep(0)
-        self.held.remove(expert.name)
+        self.held.remove(adapter.name)
 
 
 class StandInEngine:
     """Answers from a bigram model; `gate`, when given, holds whatever is being scored until it is set.
 
-    `pen`, when given, holds what is written piece by piece behind its first token.
+    `pen`, when given, holds what is written behind its first token.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class StandInEngine:
         self.pen = pen
         self.loader = StandInLoader()
         self.models = AdapterRegistry(self.loader, ServedModel(name="teacher", adapter=False, revision="r0"), 2)
-        folder = None if adapters_root is None else AdapterFolder(adapters_root, "r0")
-        self.adapters = None if folder is None else AdapterControl(self.models, folder, administrators)
+        folder = None if adapters_root is None else AdapterStore(adapters_root, "r0")
+        self.adapters = None if folder is None else AdapterManager(self.models, folder, administrators)
         self.dead = False
         self.started = False
         self.working = 0
@@ -80,6 +81,9 @@ class StandInEngine:
         return TeacherCard(
             models=[*self.models.served(), ServedModel(name="expert", adapter=True, revision="r0+r1")],
             tokenizer_fingerprint="f",
+            chat_template_fingerprint="c",
+            terminators={"toolbench": EOS, "chat": EOS},
+            end_token_ids=[EOS],
             vocabulary_size=VOCABULARY_SIZE,
             max_top_k=8,
             max_length=64,
@@ -88,32 +92,39 @@ class StandInEngine:
             versions={"wire": "1"},
         )
 
-    async def score(self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int) -> Positions:
+    async def score(
+        self, model: str, prompt: Sequence[int], completion: Sequence[int], top_k: int
+    ) -> CompletionLogprobs:
         with self._resolved(model) as revision:
             await self._work(model, "score", top_k, prompt)
-        return _positions(prompt, completion, top_k, "scored", revision)
+        return _scored(prompt, completion, top_k, "scored", revision)
 
-    async def generate(self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int) -> Positions:
+    async def generate(
+        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int
+    ) -> CompletionLogprobs:
         with self._resolved(model) as revision:
             await self._work(model, "generate", top_k, prompt)
-        pieces = list(_pieces(prompt, options, skip_special_tokens=False))
-        written = [token for token, _, _ in pieces]
-        return _positions(prompt, written, top_k, pieces[-1][2] or "length", revision)
+        steps = list(_steps(prompt, options, skip_special_tokens=False))
+        written = [token for token, _, _ in steps]
+        return _scored(prompt, written, top_k, steps[-1][2] or "length", revision)
 
     async def write(
         self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
-    ) -> AsyncGenerator[Piece]:
+    ) -> AsyncGenerator[OutputDelta]:
         with self._resolved(model) as revision:
             async with self._working(model, "write", top_k, prompt):
                 written: list[int] = []
-                for token, text, reason in _pieces(prompt, options, skip_special_tokens=True):
+                for token, text, reason in _steps(prompt, options, skip_special_tokens=True):
                     if written and self.pen is not None:
                         await self.pen.wait()
                     await self.check_health()
                     before, written = [*prompt, *written], [*written, token]
                     why = reason or "length"
-                    positions = None if top_k is None else _positions(before, [token], top_k, why, revision)
-                    yield Piece(text, [token], positions, reason, revision)
+                    logprobs = None if top_k is None else _scored(before, [token], top_k, why, revision)
+                    yield OutputDelta(text, [token], logprobs, reason, revision)
+
+    def rounded(self, logprobs: NDArray[np.float32], dtype: LogprobDtype) -> NDArray[np.floating]:
+        return logprobs.astype(dtype)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return make_tokenizer()
@@ -140,10 +151,10 @@ class StandInEngine:
             yield "r0+r1"
             return
         try:
-            with self.models.use(model) as expert:
-                yield self.models.revision_of(expert)
+            with self.models.use(model) as adapter:
+                yield self.models.revision_of(adapter)
         except UnknownModel as error:
-            raise SequenceRefused(str(error)) from None
+            raise SequenceError(str(error)) from None
 
     async def _work(self, model: str, task: str, top_k: int, prompt: Sequence[int]) -> None:
         async with self._working(model, task, top_k, prompt):
@@ -155,7 +166,7 @@ class StandInEngine:
     async def _working(self, model: str, task: str, top_k: int | None, prompt: Sequence[int]) -> AsyncGenerator[None]:
         self.asked.append((model, task, top_k))
         if REFUSED_TOKEN in prompt:
-            raise SequenceRefused("this engine refuses that token")
+            raise SequenceError("this engine refuses that token")
         self.working += 1
         try:
             yield
@@ -167,7 +178,7 @@ class StandInEngine:
             self.working -= 1
 
 
-def _pieces(
+def _steps(
     prompt: Sequence[int], options: GenerateOptions, skip_special_tokens: bool
 ) -> Iterator[tuple[int, str, FinishReason | None]]:
     """Each token that is written, the text that is certain with it, and why it is the last."""
@@ -204,13 +215,13 @@ def _logprobs(token: int) -> NDArray[np.float64]:
     return logits - np.log(np.exp(logits).sum())
 
 
-def _positions(
+def _scored(
     prompt: Sequence[int], completion: Sequence[int], top_k: int, finish_reason: FinishReason, revision: str
-) -> Positions:
+) -> CompletionLogprobs:
     logprobs = np.stack([_logprobs(token) for token in [*prompt, *completion][len(prompt) - 1 : -1]])  # [T, V]
     topk_ids = np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k].astype(np.int32)
     topk_logprobs = np.take_along_axis(logprobs, topk_ids, axis=1).astype(np.float32)
-    return Positions(
+    return CompletionLogprobs(
         token_ids=np.array(completion, np.int32),
         token_logprobs=logprobs[np.arange(len(completion)), list(completion)].astype(np.float32),
         topk_ids=topk_ids,

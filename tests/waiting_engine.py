@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.stand_in_engine import StandInEngine
 
 HANG_TOKEN = 30
@@ -39,10 +39,10 @@ class WaitingEngine(StandInEngine):
 
 def waiting_engine(
     seconds: float, at_once: int = 64, diary: Path | None = None
-) -> Callable[[TeacherSettings], WaitingEngine]:
+) -> Callable[[TeacherServerSettings], WaitingEngine]:
     """What makes such an engine in a replica."""
     return partial(_make, seconds, at_once, diary)
 
 
-def _make(seconds: float, at_once: int, diary: Path | None, settings: TeacherSettings) -> WaitingEngine:
+def _make(seconds: float, at_once: int, diary: Path | None, settings: TeacherServerSettings) -> WaitingEngine:
     return WaitingEngine(seconds, at_once, diary)

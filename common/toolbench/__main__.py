@@ -9,24 +9,56 @@ from common.errors import run_command
 
 def main(arguments: list[str]) -> int:
     """Parse and run; the last line on stdout is the summary as JSON."""
+    options = _parser().parse_args(arguments)
+
+    from common.toolbench.columns import parse_columns
+    from common.toolbench.convert import convert
+    from common.toolbench.dataset_source import DatasetOptions
+
+    given = options.subset or options.column
+    dataset = DatasetOptions(options.subset, parse_columns(options.column)) if given else None
+    summary = convert(
+        options.source,
+        options.out,
+        skip_bad=options.skip_bad,
+        split_name=options.split_name,
+        give_up=options.give_up,
+        dataset=dataset,
+    )
+    print(json.dumps(summary.as_dict()))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m common.toolbench", description=__doc__)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace")
     command.add_argument(
-        "source", type=Path, help="a toolllama_*.json file, a query file, or a folder of query files or answer trees"
+        "source",
+        help="a toolllama_*.json file, a query file, a folder of query files or answer trees, or hf:NAME[:SPLIT]: a "
+        "data set on the Hugging Face hub or in a local folder",
     )
     command.add_argument("out", type=Path, help="the folder to write, new or empty")
     command.add_argument("--skip-bad", action="store_true", help="leave bad records out, into OUT/skipped.jsonl")
     command.add_argument(
-        "--split-name", metavar="NAME", help="label of all rows, instead of the file's or folder's name"
+        "--split-name", metavar="NAME", help="label of all rows, instead of the file's, folder's or split's name"
     )
-    options = parser.parse_args(arguments)
-
-    from common.toolbench.convert import convert
-
-    summary = convert(options.source, options.out, options.skip_bad, options.split_name)
-    print(json.dumps(summary.as_dict()))
-    return 0
+    command.add_argument(
+        "--give-up",
+        choices=["leave-out", "keep"],
+        default="leave-out",
+        help="answer trees that give up in the end, on which ToolBench itself trains (default: leave-out, counted)",
+    )
+    command.add_argument("--subset", metavar="NAME", help="of hf: the subset of a data set that has several")
+    command.add_argument(
+        "--column",
+        metavar="FIELD=COLUMN",
+        action="append",
+        default=[],
+        help="of hf: a column that isn't named as ToolBench's field (id, conversations, from, value, query, query_id, "
+        "api_list); may be given several times",
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -3,24 +3,30 @@
 The output folder appears whole or not at all: it is written beside its place and moved there at the end.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import UserError
+from common.files import folder_in_place
+from common.toolbench.card import write_card
+from common.toolbench.dataset_source import PREFIX, DatasetOptions, open_dataset
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.queries import read_queries
 from common.toolbench.react import ParseError, parse_step
 from common.toolbench.rows import PromptRow, write_rows
-from common.toolbench.sources import Kind, SourceFile, find_files
+from common.toolbench.sources import find_files
 from common.toolbench.toolllama import read_toolllama
 from common.toolbench.trees import read_tree
 
-READERS = {"toolllama": read_toolllama, "queries": read_queries, "trees": read_tree}
+RECORD_READERS = {"toolllama": read_toolllama, "queries": read_queries}
+Reader = Callable[[Quarantine], Iterator[PromptRow]]
+GiveUp = Literal["leave-out", "keep"]
 SKIPPED_FILE = "skipped.jsonl"
 
 
@@ -37,36 +43,51 @@ class Summary:
         return asdict(self)
 
 
-def convert(source: Path, out: Path, skip_bad: bool = False, split_name: str | None = None) -> Summary:
-    """Convert `source` into the folder `out`: Parquet shards, and `skipped.jsonl` with what was left out and why.
+def convert(
+    source: str | Path,
+    out: Path,
+    *,
+    skip_bad: bool = False,
+    split_name: str | None = None,
+    give_up: GiveUp = "leave-out",
+    dataset: DatasetOptions | None = None,
+) -> Summary:
+    """Convert `source` into the folder `out`: Parquet shards, their card, and `skipped.jsonl` with what was left out.
 
-    Raises UserError when `out` isn't empty, the source is of no known kind, a record is in error (unless `skip_bad`) or
-    no row is left.
+    `split_name` labels all rows, `give_up` is what becomes of answer trees that give up in the end, and `dataset` how a
+    source "hf:NAME[:SPLIT]" is read. Raises UserError when `out` isn't empty, the source is of no known kind, a record
+    is in error (unless `skip_bad`) or no row is left.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and isn't an empty folder; give another output folder or remove it")
-    kind, files = find_files(source, split_name)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        summary = _write(kind, files, partial, skip_bad)
+    reader = _reader(str(source), split_name, give_up, dataset)
+    with folder_in_place(out) as folder:
+        summary = _write(reader, folder, skip_bad)
         if not summary.rows:
             raise UserError(f"{source} gave no row; left out: {summary.skipped or 'nothing, it is empty'}")
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_card(folder, str(source), summary.rows, summary.traces)
     return summary
 
 
-def _write(kind: Kind, files: list[SourceFile], folder: Path, skip_bad: bool) -> Summary:
+def _reader(source: str, group: str | None, give_up: GiveUp, dataset: DatasetOptions | None) -> Reader:
+    """What reads `source`, which is looked at now, so that a mistake in its name is told at once."""
+    if source.startswith(PREFIX):
+        kind, split = open_dataset(source, dataset or DatasetOptions(), group)
+        return partial(RECORD_READERS[kind], split)
+    if dataset:
+        raise UserError(f"got --subset or --column with the files at {source}, expected a data set, {PREFIX}NAME")
+    kind, files = find_files(Path(source), group)
+    read = partial(read_tree, keep_give_up=give_up == "keep") if kind == "trees" else RECORD_READERS[kind]
+    return lambda quarantine: (row for file in files for row in read(file, quarantine))
+
+
+def _write(reader: Reader, folder: Path, skip_bad: bool) -> Summary:
     quarantine = Quarantine(folder / SKIPPED_FILE, skip_bad)
     summary = Summary()
-    rows = (row for file in files for row in READERS[kind](file, quarantine))
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:.0f} rows"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"converting {kind}", total=None)
-        write_rows(folder, _count(rows, summary, lambda: progress.advance(task)))
+        task = progress.add_task("converting", total=None)
+        write_rows(folder, _count(reader(quarantine), summary, lambda: progress.advance(task)))
     summary.skipped = dict(sorted(quarantine.counts.items()))
     return summary
 

@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 from common.errors import UserError
+from common.toolbench.rows import Role, check_role
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ def take(record: object, key: str, kind: type[T], inside: str = "") -> T:
     if not isinstance(value, kind):
         raise BadRecord("wrong_type", f"the field {field!r} holds {_kind_of(value)}, expected {KINDS[kind]}")
     if isinstance(value, str) and not _is_unicode(value):
-        raise BadRecord("bad_text", f"the field {field!r} holds half a character (a lone surrogate)")
+        raise BadRecord("bad_text", f"the field {field!r} holds half a character or bytes that aren't UTF-8")
     return value
 
 
@@ -43,6 +44,18 @@ def items(record: object, key: str, inside: str = "") -> list[tuple[str, Any]]:
     """The entries of the list `key`, each with where it stands, as ("turns[2]", …)."""
     place = f"{inside}.{key}" if inside else key
     return [(f"{place}[{index}]", entry) for index, entry in enumerate(take(record, key, list, inside))]
+
+
+def take_role(record: object, key: str, inside: str) -> Role:
+    """The role that the field `key` names; `tool`, OpenAI's word of today, is `function`.
+
+    Raises BadRecord as `take`, and "unknown_role".
+    """
+    role = take(record, key, str, inside)
+    try:
+        return check_role("function" if role == "tool" else role)
+    except UserError as error:
+        raise BadRecord("unknown_role", f"the field '{inside}.{key}': {error}") from None
 
 
 def _is_unicode(text: str) -> bool:

@@ -37,4 +37,4 @@ class Quarantine:
     def _write(self, reason: str, details: dict[str, Any]) -> None:
         self.counts[reason] += 1
         with self._file.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps({"reason": reason} | details, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"reason": reason} | details, ensure_ascii=False, default=str) + "\n")

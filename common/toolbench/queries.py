@@ -8,31 +8,43 @@ writes where a tool has no description. Two shapes lack their APIs' descriptions
 the demo of three keys per API ("apis_not_described") and the open domain's, without an api_list ("no_api_list").
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from common.toolbench.fields import BadRecord, items, take
+from common.toolbench.names import function_name
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.rows import PromptRow, Turn
-from common.toolbench.sources import SourceFile, stream
-from common.toolbench.system_prompt import build_system_prompt
+from common.toolbench.sources import Source
+from common.toolbench.system_prompt import build_system_prompt, offered_functions
+
+log = logging.getLogger(__name__)
 
 
-def read_queries(file: SourceFile, quarantine: Quarantine) -> Iterator[PromptRow]:
-    """One row per query in the file's order, its completion None."""
+def read_queries(source: Source, quarantine: Quarantine) -> Iterator[PromptRow]:
+    """One row per query in the source's order, its completion None.
+
+    APIs that a prompt offers under one name, since ToolBench cuts names, are logged, each pair once.
+    """
     seen: set[str] = set()
-    for place, record in stream(file, quarantine):
+    told: set[str] = set()
+    for place, record in source.records(quarantine):
         try:
             reason = _left_out(record)
             if reason is not None:
                 quarantine.leave_out(reason, place)
                 continue
-            row = _row(file, record)
+            row = _row(source, record)
             if row.id in seen:
                 raise BadRecord("duplicate_id", f"the query_id {record['query_id']} has been before in this file")
         except BadRecord as error:
             quarantine.refuse(error, place, record)
             continue
+        for twins in _twins(record["api_list"]):
+            if twins not in told:
+                log.warning("%s: %s; a call names both", place, twins)
+            told.add(twins)
         seen.add(row.id)
         yield row
 
@@ -45,8 +57,20 @@ def _left_out(record: Any) -> str | None:
     return "apis_not_described" if undescribed and all(undescribed) else None
 
 
-def _row(file: SourceFile, record: Any) -> PromptRow:
-    query, name = take(record, "query", str), f"{file.name}/{take(record, 'query_id', int)}"
+def _row(source: Source, record: Any) -> PromptRow:
+    query, name = take(record, "query", str), f"{source.name}/{take(record, 'query_id', int)}"
     system = build_system_prompt(take(record, "api_list", list), {})
+    offered_functions(system)
     turns = (Turn("system", system), Turn("user", f"\n{query}\nBegin!\n"))
-    return PromptRow(f"{name}/1", query, turns, None, name, 1, file.group)
+    return PromptRow(f"{name}/1", query, turns, None, name, 1, source.group)
+
+
+def _twins(apis: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each two APIs that are different and get the same name."""
+    named: dict[str, tuple[str, str]] = {}
+    for api in apis:
+        own = (api["tool_name"], api["api_name"])
+        name = function_name(api["api_name"], api["tool_name"])
+        other = named.setdefault(name, own)
+        if other != own:
+            yield f"{other[1]!r} of {other[0]!r} and {own[1]!r} of {own[0]!r} are both offered as {name}"

@@ -5,6 +5,7 @@ groups, so that a training stream can permute them and read one at a time.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -75,8 +76,13 @@ def row_to_dict(row: PromptRow) -> dict[str, Any]:
 
 
 def row_from_dict(values: dict[str, Any]) -> PromptRow:
-    """The row of one Parquet record, as `Table.to_pylist` gives it."""
+    """The row of one Parquet record, as `Table.to_pylist` gives it.
+
+    Raises UserError for a turn of an unknown role or without text, which other tools may have written.
+    """
     turns = tuple(Turn(check_role(turn["role"]), turn["content"]) for turn in values["turns"])
+    if any(turn.content is None for turn in turns):
+        raise UserError(f"the row {values['id']} has a turn without text, expected a string in each; mend its file")
     return PromptRow(**values | {"turns": turns})
 
 
@@ -98,6 +104,18 @@ def read_rows(path: str | Path) -> Iterator[PromptRow]:
     Raises UserError, when called, if `path` is missing or empty; while reading, if a file isn't one of ours.
     """
     return _read_shards(shards(path))
+
+
+def read_row_group(file: Path, index: int) -> pa.Table:
+    """One row group of a shard in ROW_SCHEMA, whichever types of string, list and number another tool saved it with.
+
+    Raises UserError when a column is missing or holds something else.
+    """
+    with _reading(file), pq.ParquetFile(file) as parquet:
+        missing = set(ROW_SCHEMA.names) - set(parquet.schema_arrow.names)
+        if missing:
+            raise UserError(f"{file} has no column {', '.join(sorted(missing))}; convert its source again")
+        return parquet.read_row_group(index, ROW_SCHEMA.names).select(ROW_SCHEMA.names).cast(ROW_SCHEMA)
 
 
 def write_rows(folder: str | Path, rows: Iterable[PromptRow], rows_per_file: int = 5000, row_group: int = 200) -> int:
@@ -129,12 +147,19 @@ def _write_shard(path: Path, first: PromptRow, others: Iterator[PromptRow], row_
 
 def _read_shards(files: list[Path]) -> Iterator[PromptRow]:
     for file in files:
-        try:
-            with pq.ParquetFile(file) as parquet:
-                missing = set(ROW_SCHEMA.names) - set(parquet.schema_arrow.names)
-                if missing:
-                    raise UserError(f"{file} has no column {', '.join(sorted(missing))}; convert its source again")
-                for index in range(parquet.num_row_groups):
-                    yield from map(row_from_dict, parquet.read_row_group(index, ROW_SCHEMA.names).to_pylist())
-        except pa.ArrowException as error:
-            raise UserError(f"{file} is not a readable Parquet file ({error}); convert its source again") from None
+        for index in range(_row_groups(file)):
+            yield from map(row_from_dict, read_row_group(file, index).to_pylist())
+
+
+def _row_groups(file: Path) -> int:
+    with _reading(file):
+        return int(pq.read_metadata(file).num_row_groups)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Say which file can't be read; Arrow's messages don't, and some of its errors are plain ones."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{file} is not a readable Parquet file of rows ({error}); convert its source again") from None

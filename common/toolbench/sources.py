@@ -1,34 +1,68 @@
 """Files of ToolBench's three kinds: found, told apart by what they hold, and read as streams.
 
-- toolllama: an array of `{"id", "conversations"}`; the published one has 2 GB, so arrays are never loaded whole.
-- queries: an array of `{"query", "query_id", "api_list"}`.
+- toolllama: records `{"id", "conversations"}`; the published file has 2 GB, so none is loaded whole.
+- queries: records `{"query", "query_id", "api_list"}`.
 - trees: an object with `answer_generation`, one file per query.
+
+Records stand in a JSON array or in JSON Lines.
 """
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import ijson
+from typing import Any, Literal, Protocol
 
 from common.errors import UserError
 from common.toolbench.fields import BadRecord
+from common.toolbench.json_records import json_records
 from common.toolbench.quarantine import Quarantine
 
 Kind = Literal["toolllama", "queries", "trees"]
 
-TREE_KEYS = frozenset({"win", "tree", "trys", "answer_generation"})
-"""What a tree's top level may begin with; it is known by its first key, since files are long."""
+SUFFIXES = frozenset({".json", ".jsonl"})
+TREE = re.compile(rb'[^"[]*"(?:win|tree|trys|answer_generation)"')
+"""How a file with a tree begins; it is known by its first key, since such files are long."""
+KIND_OF_KEY: dict[str, Kind] = {
+    "conversations": "toolllama",
+    "query": "queries",
+    "query_id": "queries",
+    "api_list": "queries",
+    "answer_generation": "trees",
+}
+
+
+class Source(Protocol):
+    """Where a reader's records come from; `name` begins the ids of its rows, `group` is their label."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+    def records(self, quarantine: Quarantine) -> Iterator[tuple[str, Any]]:
+        """Each record with its place for errors, one in memory at a time; broken ones are refused."""
+        ...
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One JSON file; `name` is its path below the source without suffix, `group` the label of its rows."""
+    """One JSON file as a Source; `name` is its path below the folder that is converted, without suffix."""
 
     path: Path
     name: str
     group: str
+
+    def records(self, quarantine: Quarantine) -> Iterator[tuple[str, Any]]:
+        """The records of the file's array or lines."""
+        for number, record in enumerate(json_records(self.path), start=1):
+            place = f"{self.path}, row {number}"
+            if isinstance(record, BadRecord):
+                quarantine.refuse(record, place)
+            else:
+                yield place, record
 
 
 def find_files(source: Path, group: str | None) -> tuple[Kind, list[SourceFile]]:
@@ -37,55 +71,53 @@ def find_files(source: Path, group: str | None) -> tuple[Kind, list[SourceFile]]
     Rows are labelled `group`; without it, with a tree's folder or an array's file name. Raises UserError when there is
     no file, one is of no known kind, or kinds are mixed.
     """
-    paths = sorted(source.rglob("*.json")) if source.is_dir() else [source]
+    paths = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES) if source.is_dir() else [source]
     examples: dict[Kind, Path] = {}
+    causes = []
     for path in paths:
-        kind = _kind(path)
-        if kind is not None:
-            examples.setdefault(kind, path)
+        try:
+            examples.setdefault(_kind(path), path)
+        except BadRecord as error:
+            causes.append(f" ({path}: {error})")
     if not examples:
-        raise UserError(f"no readable JSON at {source}; expected toolllama or query files, or a folder of answer trees")
+        cause = causes[0] if causes else ""
+        raise UserError(
+            f"no readable JSON at {source}{cause}; expected toolllama or query files, or a folder of answer trees"
+        )
     if len(examples) > 1:
         named = ", ".join(f"{path} ({kind})" for kind, path in examples.items())
         raise UserError(f"{source} mixes kinds: {named}; convert each kind by itself")
     [kind] = examples
-    return kind, [SourceFile(path, _name(path, source), group or _label(path, kind)) for path in paths]
+    files = [SourceFile(path, _name(path, source), group or _label(path, kind)) for path in paths]
+    for name, count in Counter(file.name for file in files).items():
+        if count > 1:
+            raise UserError(f"{source} has {count} files named {name}, whose rows would share ids; rename all but one")
+    return kind, files
 
 
-def stream(file: SourceFile, quarantine: Quarantine) -> Iterator[tuple[str, Any]]:
-    """The records of a JSON array, each with its place for errors, one in memory at a time.
+def kind_of(keys: Iterable[str]) -> Kind | None:
+    """The kind of a record with these keys."""
+    return next((KIND_OF_KEY[key] for key in keys if key in KIND_OF_KEY), None)
 
-    An array broken in its middle can't be taken up again: what follows is refused as one record, "broken_json".
+
+def _kind(path: Path) -> Kind:
+    """The kind of a file by its first record of a known one.
+
+    Raises BadRecord when not one record is whole, which its reader then reports; UserError when none has known keys.
     """
-    number = 0
-    try:
-        with file.path.open("rb") as data:
-            for number, record in enumerate(ijson.items(data, "item", use_float=True), start=1):
-                yield f"{file.path}, row {number}", record
-    except ijson.JSONError as error:
-        reason = " ".join(str(error).split())
-        quarantine.refuse(
-            BadRecord("broken_json", f"broken JSON after {number} rows ({reason})"), f"{file.path}, row {number + 1}"
-        )
-
-
-def _kind(path: Path) -> Kind | None:
-    """The kind of a file by its first record; None where there isn't even one, which its reader then reports."""
-    try:
-        with path.open("rb") as data:
-            for prefix, event, key in ijson.parse(data):
-                if event != "map_key" or prefix not in ("", "item"):
-                    continue
-                if prefix == "" and key in TREE_KEYS:
-                    return "trees"
-                if prefix == "item" and key == "conversations":
-                    return "toolllama"
-                if prefix == "item" and key in ("query", "query_id", "api_list"):
-                    return "queries"
-    except ijson.JSONError:
-        return None
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}") from None
+    if _begins_as_tree(path):
+        return "trees"
+    broken, whole = None, False
+    for record in json_records(path):
+        if isinstance(record, BadRecord):
+            broken = broken or record
+            continue
+        whole = True
+        kind = kind_of(record) if isinstance(record, dict) else None
+        if kind is not None:
+            return kind
+    if broken is not None and not whole:
+        raise broken
     raise UserError(f"{path} holds neither conversations, queries nor an answer tree; take it out of the source")
 
 
@@ -95,3 +127,12 @@ def _name(path: Path, source: Path) -> str:
 
 def _label(path: Path, kind: Kind) -> str:
     return path.resolve().parent.name if kind == "trees" else path.stem
+
+
+def _begins_as_tree(path: Path) -> bool:
+    """Whether the first key is a tree's; zeros are left out, so that UTF-16 reads alike."""
+    try:
+        with path.open("rb") as file:
+            return TREE.match(file.read(400).replace(b"\0", b"")) is not None
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}; give a file or folder that exists") from None

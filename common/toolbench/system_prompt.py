@@ -3,15 +3,11 @@
 The words below, their spelling included, are the format: models were trained on them.
 """
 
-import ast
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from common.errors import UserError
 from common.toolbench.fields import BadRecord, items, take
+from common.toolbench.functions import Record, parse_functions
 from common.toolbench.names import function_name, identifier, standardize
-
-Record = dict[str, Any]
 
 DESCRIPTION_LIMIT = 256
 TOOL_DESCRIPTION_LIMIT = 512
@@ -88,18 +84,19 @@ def complete_system_message(message: str, functions: Sequence[Record]) -> str:
 
 
 def offered_functions(system_prompt: str) -> list[Record]:
-    """The functions that a system prompt offers, read back from its list.
+    """The functions that a system prompt offers, read back from its list and fit for `format_checks`.
 
-    Raises UserError when there is no readable list: a prompt without its APIs is never used unseen.
+    Raises BadRecord ("unreadable_apis") when there is no readable list: a prompt without its APIs is never used unseen.
     """
     _, found, text = system_prompt.partition(FUNCTIONS_LABEL)
+    label = FUNCTIONS_LABEL.strip()
+    if not found:
+        raise BadRecord("unreadable_apis", f"the system prompt has no readable list of APIs: it lacks {label!r}")
     try:
-        functions = ast.literal_eval(text) if found else None
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        functions = None
-    if not isinstance(functions, list) or not all(isinstance(f, dict) and "name" in f for f in functions):
-        raise UserError(f"the system prompt has no readable list of APIs after {FUNCTIONS_LABEL.strip()!r}")
-    return functions
+        return parse_functions(text)
+    except BadRecord as error:
+        message = f"the system prompt has no readable list of APIs after {label!r}: {error}"
+        raise BadRecord("unreadable_apis", message) from None
 
 
 def describe_api(api: Record, inside: str) -> Record:

@@ -1,114 +1,128 @@
 """Reader of answer trees (`<query id>_ChatGPT_DFS_woFilter_w2.json`, and CoT's, which have `trys` for `tree`).
 
-Rows come from `answer_generation`: `train_messages` holds the valid path, one list of messages per assistant message,
-and `function` the offered functions. The rules, where ToolBench leaves them open or errs:
+Rows come from `answer_generation`: `train_messages` holds the valid path, a list of messages per call that ends with
+the call's own message, and `function` the offered functions. StableToolBench writes calls as OpenAI's `tool_calls`
+today, several in one message where they are parallel. The rules, where ToolBench leaves them open or errs:
 - a path without `valid_data` gives no row ("not_valid");
-- a path that ends by giving up gives no row ("give_up"): trees mark it valid too, but it teaches to give up;
-- text beside a function call is its Thought (ToolBench's own script drops it, as it drops text before another role);
-- text alone followed by a function call is one step with it; a path that ends with text alone is counted for that last
-  message ("ends_without_action"), its other steps are kept.
+- a path that ends by giving up gives no row ("give_up") unless it is asked for: trees mark it valid too, and ToolBench
+  trains on it, but it teaches to give up;
+- each call is a step; of parallel calls those behind one without a recorded observation are left out
+  ("no_observation");
+- text beside a call is its Thought (ToolBench's own script drops it, as it drops text before another role);
+- text alone followed by a call is one step with it; a path that ends with text alone is counted for that last message
+  ("ends_without_action"), its other steps are kept.
 """
 
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby, takewhile, zip_longest
 from typing import Any
 
-from common.errors import UserError
 from common.toolbench.fields import BadRecord, items, take
+from common.toolbench.functions import plain_function
+from common.toolbench.messages import Message, calls_of, to_turns
 from common.toolbench.quarantine import Quarantine
-from common.toolbench.react import THOUGHT, Step, render_step
-from common.toolbench.rows import PromptRow, Turn, check_role
+from common.toolbench.react import parse_step
+from common.toolbench.rows import PromptRow, Turn
 from common.toolbench.sources import SourceFile
-from common.toolbench.system_prompt import complete_system_message
+from common.toolbench.system_prompt import complete_system_message, offered_functions
 
 GIVE_UP = re.compile(r'"return_type"\s*:\s*"give_up_and_restart"')
 
 
-def read_tree(file: SourceFile, quarantine: Quarantine) -> Iterator[PromptRow]:
+@dataclass(frozen=True)
+class _Path:
+    """Messages up to one of the assistant's, which holds `calls` calls, and the observations recorded behind it."""
+
+    place: str
+    messages: list[Message]
+    calls: int
+    observations: list[Message]
+
+    @property
+    def steps(self) -> int:
+        """How many of the calls are steps: the first, and one behind each observation."""
+        return min(self.calls, 1 + len(self.observations))
+
+
+def read_tree(file: SourceFile, quarantine: Quarantine, keep_give_up: bool = False) -> Iterator[PromptRow]:
     """One row per step of the tree's valid path."""
+    place = str(file.path)
     try:
         answer = take(_load(file), "answer_generation", dict)
         if not take(answer, "valid_data", bool, "answer_generation"):
-            return quarantine.leave_out("not_valid", str(file.path))
-        rows = _rows(file, answer)
+            return quarantine.leave_out("not_valid", place)
+        query, paths = take(answer, "query", str, "answer_generation"), _paths(answer)
+        steps = _steps(answer, paths)
     except BadRecord as error:
-        return quarantine.refuse(error, str(file.path))
-    if _gives_up(answer["train_messages"]):
-        return quarantine.leave_out("give_up", str(file.path))
-    if "function_call" not in answer["train_messages"][-1][-1]:
-        quarantine.leave_out("ends_without_action", str(file.path))
-    yield from rows
+        return quarantine.refuse(error, place)
+    if not keep_give_up and _gives_up(steps[-1][-1].content):
+        return quarantine.leave_out("give_up", place)
+    if not paths[-1].calls:
+        quarantine.leave_out("ends_without_action", place)
+    for path in paths:
+        for _ in range(path.calls - path.steps):
+            quarantine.leave_out("no_observation", f"{place}, {path.place}")
+    for step, turns in enumerate(steps, start=1):
+        yield PromptRow(f"{file.name}/{step}", query, turns[:-1], turns[-1].content, file.name, step, file.group)
 
 
 def _load(file: SourceFile) -> Any:
+    """The whole tree; NaN, which its API records hold where a value is missing, is None."""
     try:
-        return json.loads(file.path.read_bytes())
+        return json.loads(file.path.read_bytes(), parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         raise BadRecord("broken_json", f"broken JSON ({error})") from None
 
 
-def _rows(file: SourceFile, answer: dict[str, Any]) -> list[PromptRow]:
-    query = take(answer, "query", str, "answer_generation")
-    functions = take(answer, "function", list, "answer_generation")
-    paths = [
-        _turns(place, messages, functions)
-        for place, messages in items(answer, "train_messages", "answer_generation")
-        if _ends_with_call(place, messages)
-    ]
-    if not paths:
-        raise BadRecord("no_target", "the field 'answer_generation.train_messages' has no step with a function call")
-    return [
-        PromptRow(f"{file.name}/{step}", query, path[:-1], path[-1].content, file.name, step, file.group)
-        for step, path in enumerate(paths, start=1)
-    ]
+def _paths(answer: Message) -> list[_Path]:
+    """The paths; parallel calls have written theirs once per call, which is one here."""
+    found = [(place, _messages(place, path)) for place, path in items(answer, "train_messages", "answer_generation")]
+    single = [next(copies) for _, copies in groupby(found, key=lambda path: path[1])]
+    paths = []
+    for (place, messages), following in zip_longest(single, single[1:]):
+        calls = len(calls_of(messages[-1], f"{place}[{len(messages) - 1}]"))
+        paths.append(_Path(place, messages, calls, _observations(messages[-1], following[1] if following else [])))
+    return paths
 
 
-def _ends_with_call(place: str, messages: Any) -> bool:
-    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
+def _messages(place: str, path: Any) -> list[Message]:
+    if not isinstance(path, list) or not path or not isinstance(path[-1], dict):
         raise BadRecord("wrong_type", f"the field {place!r} is not a list of messages")
-    return "function_call" in messages[-1]
+    return path
 
 
-def _turns(place: str, messages: list[Any], functions: list[Any]) -> tuple[Turn, ...]:
-    """The messages as turns; text alone waits for the function call that follows it."""
-    turns: list[Turn] = []
-    thoughts: list[str] = []
-    for index, message in enumerate(messages):
-        inside = f"{place}[{index}]"
-        role = _role(message, inside)
-        if role == "assistant":
-            thoughts += [take(message, "content", str, inside)] if message.get("content") else []
-            if "function_call" not in message:
-                continue
-            turns.append(Turn("assistant", render_step(_step(message, thoughts, inside))))
-        else:
-            turns += [Turn("assistant", f"\n{THOUGHT}{_join(thoughts)}")] if thoughts else []
-            content = take(message, "content", str, inside)
-            turns.append(Turn(role, complete_system_message(content, functions) if role == "system" else content))
-        thoughts = []
-    return tuple(turns)
+def _observations(message: Message, following: list[Message]) -> list[Message]:
+    """The observations behind `message` in the path that follows its own."""
+    if message not in following:
+        return []
+    behind = following[len(following) - following[::-1].index(message) :]
+    return list(takewhile(lambda each: isinstance(each, dict) and each.get("role") in ("function", "tool"), behind))
 
 
-def _role(message: Any, inside: str) -> Any:
-    role = take(message, "role", str, inside)
-    try:
-        return check_role(role)
-    except UserError as error:
-        raise BadRecord("unknown_role", f"the field '{inside}.role': {error}") from None
+def _steps(answer: Message, paths: list[_Path]) -> list[tuple[Turn, ...]]:
+    """The turns of each step, its own the last."""
+    offered = items(answer, "function", "answer_generation")
+    functions = [plain_function(function, place) for place, function in offered]
+    steps: list[tuple[Turn, ...]] = []
+    for path in paths:
+        if path.calls:
+            turns = to_turns([*path.messages, *path.observations[: path.calls - 1]], path.place)
+            turns = [_complete(turn, functions) for turn in turns]
+            ends = [index for index, turn in enumerate(turns, start=1) if turn.role == "assistant"]
+            steps += [tuple(turns[:end]) for end in ends[-path.steps :]]
+    if not steps:
+        raise BadRecord("no_target", "the field 'answer_generation.train_messages' has no step with a function call")
+    offered_functions(steps[0][0].content)
+    return steps
 
 
-def _step(message: dict[str, Any], thoughts: list[str], inside: str) -> Step:
-    call = take(message, "function_call", dict, inside)
-    inside += ".function_call"
-    return Step(_join(thoughts), take(call, "name", str, inside), take(call, "arguments", str, inside))
+def _complete(turn: Turn, functions: list[Message]) -> Turn:
+    return replace(turn, content=complete_system_message(turn.content, functions)) if turn.role == "system" else turn
 
 
-def _join(thoughts: list[str]) -> str:
-    """Several thoughts before one action, as ToolBench writes them."""
-    return f"\n{THOUGHT}".join(thoughts)
-
-
-def _gives_up(paths: list[list[dict[str, Any]]]) -> bool:
-    call = next(path[-1]["function_call"] for path in reversed(paths) if "function_call" in path[-1])
-    return call["name"] == "Finish" and GIVE_UP.search(call["arguments"]) is not None
+def _gives_up(completion: str) -> bool:
+    step = parse_step(completion)
+    return step.action == "Finish" and GIVE_UP.search(step.action_input) is not None

@@ -4,18 +4,19 @@ import argparse
 import json
 from pathlib import Path
 
+from common.command_line import parse_known
 from common.errors import run_command
-from common.settings import parse_overrides, validate
+from common.settings import load
 from common.world.build import build_world
 from common.world.settings import WorldSettings
 
 
 def main(arguments: list[str]) -> int:
-    sizes = "; ".join(f"--{name} {field.default}" for name, field in WorldSettings.model_fields.items())
-    parser = argparse.ArgumentParser("python -m common.world", description=__doc__, epilog=f"settings: {sizes}")
-    parser.add_argument("out", type=Path, help="folder to write into")
-    known, overrides = parser.parse_known_args(arguments)
-    settings = validate(WorldSettings, dict(parse_overrides(overrides)), "the command line")
+    usage = "%(prog)s OUT [--setting VALUE]..."
+    parser = argparse.ArgumentParser("python -m common.world", usage, "Write a generated world into the folder OUT.")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write into")
+    known, overrides = parse_known(parser, WorldSettings, arguments)
+    settings = load(WorldSettings, None, overrides)
     print(json.dumps(build_world(settings, known.out)))
     return 0
 

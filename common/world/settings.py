@@ -9,6 +9,7 @@ class WorldSettings(Settings):
     """A world is a function of these numbers alone."""
 
     seed: int = Field(default=0, ge=0)
+    """Another gives another world of the same sizes."""
     tools_per_category: int = Field(default=6, ge=1)
     """Tools that training uses, in each training category."""
     unseen_tools_per_category: int = Field(default=2, ge=1)

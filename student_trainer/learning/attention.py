@@ -1,11 +1,11 @@
 """Attention that never leaves a sequence of a pack: what sdpa does, without a block mask over the whole pack.
 
 A mask [L, L] costs L^2 where the sequences cost the sum of their own squares. So where a pack's bounds are given, as
-`packing.keep_apart` gives them, each sequence attends by itself: on a GPU in 16 bits in one call of torch's varlen
-kernel (flash attention, which then needs no package of its own), elsewhere in one call of sdpa after the other. Padded
-batches go to sdpa as they are.
+`packing.attention_kwargs` gives them, each sequence attends by itself. On a GPU in 16 bits that is one call of torch's
+varlen kernel (flash attention, which then needs no package of its own), elsewhere one call of sdpa after the other.
+Padded batches go to sdpa as they are.
 
-Legend: H = heads, K = heads of keys and values, L = length of the row, D = size of a head.
+Legend: H = heads, K = heads of keys and values, L = tokens of the pack, D = size of a head.
 """
 
 from typing import Any

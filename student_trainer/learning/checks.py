@@ -1,6 +1,6 @@
 """Checks before time is lost: every example teaches something, every parameter learns, every number is finite.
 
-All workers find the same and raise the same: none is left waiting for the others.
+All workers find the same and raise the same, so none is left waiting for the others.
 """
 
 import logging
@@ -8,13 +8,13 @@ import math
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.examples import Example
-from student_trainer.learning.batch import weights_of
-from student_trainer.learning.failed_step import StepPart, folder_of, write_failed
+from student_trainer.batching.targets import weights_of
+from student_trainer.data.plan import Example
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.measure import alpha_of, distils
+from student_trainer.learning.nonfinite_dump import StepPart, folder_of, write_failed
 from student_trainer.learning.student import Student
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def _teaches(example: Example, settings: TrainSettings) -> bool:
 
 
 def check_gradients(student: Student, settings: TrainSettings) -> None:
-    """Raise UserError naming parameters that should learn and that no gradient reaches; zeros are one."""
+    """Raise UserError naming parameters that should learn and have no gradient; a gradient of zeros is one."""
     idle = [name for name, each in student.named_parameters() if each.requires_grad and each.grad is None]
     if idle:
         fix = "set student.lora" if settings.student.lora is None else "check student.lora.target_modules"
@@ -47,8 +47,8 @@ def check_finite(
 ) -> None:
     """Raise UserError naming the step and its sequences when `loss` or `grad_norm`, those of all workers, isn't finite.
 
-    What is needed to see it again is written before, see failed_step.py: the student and each worker's `part`. Call it
-    before the update.
+    Before it raises, it writes what is needed to see the step again (`nonfinite_dump.py`): the student and each
+    worker's `part`. Call it before the update.
     """
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return

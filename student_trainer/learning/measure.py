@@ -1,15 +1,16 @@
-"""Measure the loss on batches, and share what was measured among the workers."""
+"""From a worker's examples to its micro-batches, and from their sums to means over all workers."""
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from student_trainer.examples import Example
-from student_trainer.learning.batch import Batch, micro_batches, weights_of
-from student_trainer.learning.loss import INSTRUCT_METRICS, LossSums, Shares, Weights
-from student_trainer.learning.settings import LossSettings
+from student_trainer.batching.batch import Batch, Collator
+from student_trainer.batching.targets import weights_of
+from student_trainer.data.plan import Example
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.sharding import is_sharded
+from student_trainer.loss.fused import INSTRUCT_METRICS
+from student_trainer.loss.targets import Weights
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 
 def shared_weights(examples: list[Example], settings: TrainSettings, world: World) -> Weights:
@@ -19,19 +20,17 @@ def shared_weights(examples: list[Example], settings: TrainSettings, world: Worl
     return Weights(**shared)
 
 
-def batches_of(examples: list[Example], settings: TrainSettings, world: World) -> list[Batch]:
+def batches_of(examples: list[Example], vocabulary_size: int, settings: TrainSettings, world: World) -> list[Batch]:
     """This worker's micro-batches, cut as `settings` say; at least one.
 
-    Of a sharded student as many as the busiest worker has, by some of no weight.
+    `vocabulary_size` is the student's. A sharded student gets as many as the busiest worker has: micro-batches of no
+    weight make up the difference.
     """
-
-    def split(some: list[Example]) -> list[Batch]:
-        size, budget = settings.micro_batch_size, settings.micro_batch_tokens
-        return micro_batches(some, size, distils(settings), world.device, budget)
-
-    batches = split(examples)
+    size, budget = settings.micro_batch_size, settings.micro_batch_tokens
+    collator = Collator(vocabulary_size, distils(settings), world.device, size, budget)
+    batches = collator.micro_batches(examples)
     if is_sharded(settings, world):
-        batches += split([]) * (int(world.largest(len(batches))) - len(batches))
+        batches += collator.micro_batches([]) * (int(world.largest(len(batches))) - len(batches))
     return batches
 
 
@@ -44,20 +43,14 @@ def alpha_of(settings: TrainSettings) -> float:
     return settings.loss.alpha if distils(settings) else 0.0
 
 
-def sums_on(module: nn.Module, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
-    """The loss's sums on one batch, by `module`: the student, or DDP around it."""
-    sums = module(batch, loss, shares)
-    assert isinstance(sums, LossSums)
-    return sums
-
-
-def means(sums: list[LossSums], weights: Weights, alpha: float, world: World) -> dict[str, float]:
+def means(sums: list[dict[str, Tensor]], weights: Weights, alpha: float, world: World) -> dict[str, float]:
     """Mean per position of the loss, its terms (`distill` holds the factor T^2) and its metrics, over all workers.
 
-    What has no weight anywhere is left out, the loss too where no prompt was used.
+    `sums` are the metrics of each micro-batch. What has no weight anywhere is left out, and so is the loss where no
+    prompt was used.
     """
-    totals = torch.stack([torch.stack(list(each.metrics.values())) for each in sums]).sum(0).tolist()
-    shared = world.sums(dict(zip(sums[0].metrics, totals, strict=True)))
+    totals = torch.stack([torch.stack(list(each.values())) for each in sums]).sum(0).tolist()
+    shared = world.sums(dict(zip(sums[0], totals, strict=True)))
     divisors = {name: weights.instruct if name in INSTRUCT_METRICS else weights.distill for name in shared}
     found = {name: total / divisors[name] for name, total in shared.items() if divisors[name]}
     if not found:

@@ -1,4 +1,4 @@
-"""AdamW over the adapters, and the learning rate from warm-up to the last step."""
+"""AdamW over what learns, and the learning rate from warm-up to the last step."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
-from student_trainer.learning.settings import OptimizerSettings
+from student_trainer.student_settings import OptimizerSettings
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -22,6 +22,6 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettin
 
 
 def make_schedule(optimizer: Optimizer, settings: OptimizerSettings, steps: int) -> LRScheduler:
-    """Linear warm-up over the first share of `steps`, then the named course to the last of them."""
+    """The rate rises linearly over the first part of `steps`, then takes the named course to the last of them."""
     warmup = round(steps * settings.warmup_fraction)
     return get_scheduler(SCHEDULES[settings.schedule], optimizer, num_warmup_steps=warmup, num_training_steps=steps)

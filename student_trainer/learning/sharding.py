@@ -24,8 +24,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from common.errors import UserError
+from student_trainer.distributed.process_group import World
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 _swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
 

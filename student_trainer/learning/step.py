@@ -1,27 +1,28 @@
-"""One optimizer step: weights, micro-batches, gradient, update, metrics."""
+"""One optimizer step: the weights of its positions, micro-batches, gradient, update, metrics."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from student_trainer.examples import StepExamples
+from student_trainer.batching.batch import Batch
+from student_trainer.data.plan import StepExamples
+from student_trainer.distributed.process_group import World, seed_step
 from student_trainer.learning.attention import check_packable
-from student_trainer.learning.batch import Batch
 from student_trainer.learning.checks import check_finite, check_gradients, check_masks
-from student_trainer.learning.failed_step import StepPart
-from student_trainer.learning.loss import LossSums, Shares, shares_of
-from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights, sums_on
+from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights
+from student_trainer.learning.nonfinite_dump import StepPart
 from student_trainer.learning.optimizer import make_optimizer, make_schedule
 from student_trainer.learning.sharding import clip_gradients, is_sharded, loading_device, shard
 from student_trainer.learning.step_times import StepClock, counts_of, times_of
 from student_trainer.learning.student import Student, load_student
+from student_trainer.loss.fused import LossSums
+from student_trainer.loss.targets import LossScale, loss_scale
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World, seed_step
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,12 @@ def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
 
 
 def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
-    """Update the student on `step`, this worker's share, and return the metrics of all shares together.
+    """Update the student on `step`, this worker's share of it; returns the metrics of all workers together.
+
+    1. Sum the weights of all workers' positions: what the loss is divided by is known before any forward pass.
+    2. Cut micro-batches, and accumulate the gradient of their loss.
+    3. Clip the gradient; check that it reaches every parameter and that all numbers are finite.
+    4. Update the student, unless no position of any worker has a weight.
 
     Raises UserError on every worker, with the student unchanged, when the loss or its gradient is not finite, an
     example carries no loss, or a parameter has no gradient.
@@ -64,14 +70,14 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     check_masks(step.examples, settings, world)
     weights = shared_weights(step.examples, settings, world)
     clock.meet()
-    shares = shares_of(weights, alpha_of(settings))
-    batches = batches_of(step.examples, settings, world)
-    sums = _accumulate_gradient(learner, batches, shares, settings, world)
+    scale = loss_scale(weights, alpha_of(settings))
+    batches = batches_of(step.examples, learner.student.vocabulary_size, settings, world)
+    sums = _accumulate_gradient(learner, batches, scale, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
     clock.compute()
     grad_norm = clip_gradients(learner.student.trainable(), settings.optimizer.max_grad_norm)
     check_gradients(learner.student, settings)
-    part = StepPart(step.plan.step, world.rank, shares, [example.sequence.id for example in step.examples], batches)
+    part = StepPart(step.plan.step, world.rank, scale, [example.sequence.id for example in step.examples], batches)
     check_finite(metrics.get("loss", 0.0), grad_norm, learner.student, part, settings.run_folder, world)
     learning_rate = float(learner.schedule.get_last_lr()[0])
     if weights.distill or weights.instruct:
@@ -89,17 +95,20 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
 
 
 def _accumulate_gradient(
-    learner: Learner, batches: list[Batch], shares: Shares, settings: TrainSettings, world: World
-) -> list[LossSums]:
-    """Forward and backward of each micro-batch; workers with DDP meet in the last one's backward pass."""
+    learner: Learner, batches: list[Batch], scale: LossScale, settings: TrainSettings, world: World
+) -> list[dict[str, Tensor]]:
+    """Forward and backward of each micro-batch; returns their metrics, of which none keeps its activations.
+
+    Workers with DDP meet in the last micro-batch's backward pass.
+    """
     learner.optimizer.zero_grad()
     sums = []
     for batch in batches:
         with _exchanging(learner.module, batch is batches[-1]):
-            measured = sums_on(learner.module, batch, settings.loss, shares)
+            measured: LossSums = learner.module(batch, settings.loss, scale)
             # DDP and FSDP average over the workers, and the mean to differentiate is a sum over them
             torch.autograd.backward(measured.loss * world.size)
-        sums.append(_detached(measured))
+        sums.append(measured.metrics)
     return sums
 
 
@@ -107,11 +116,6 @@ def _exchanging(module: nn.Module, yes: bool) -> AbstractContextManager[None]:
     if yes or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     return module.no_sync()
-
-
-def _detached(sums: LossSums) -> LossSums:
-    """Free of the graph, so that no micro-batch keeps its activations."""
-    return LossSums(sums.loss.detach(), sums.metrics)
 
 
 def _usage(step: StepExamples, batches: list[Batch], world: World) -> dict[str, float]:
@@ -126,7 +130,7 @@ def _usage(step: StepExamples, batches: list[Batch], world: World) -> dict[str, 
             "progress/tokens_saved": sum(batch.tokens_saved for batch in batches),
             "progress/positions": sum(len(sequence.completion_ids) for sequence in sequences),
             "progress/answer_bytes": sum(example.answer.nbytes for example in step.examples if example.answer),
-            **step.news.metrics(),
+            **(step.teacher.metrics() if step.teacher else {}),
             **counts_of(step),
         }
     )

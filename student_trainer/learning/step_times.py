@@ -8,8 +8,8 @@ Nothing waits for the device to be measured.
 
 import time
 
-from student_trainer.examples import Ahead, StepExamples
-from student_trainer.world import World
+from student_trainer.data.plan import PrefetchStats, StepExamples
+from student_trainer.distributed.process_group import World
 
 
 class StepClock:
@@ -37,27 +37,27 @@ def times_of(step: StepExamples, clock: StepClock, world: World) -> dict[str, fl
         {
             "time/step_s": now - step.began,
             "time/waited_s": step.waited_s,
-            "waited_else": max(0.0, step.waited_s - step.news.outage_s),
+            "waited_else": max(0.0, step.waited_s - (step.teacher.outage_s if step.teacher else 0.0)),
             "time/stream_s": step.stream_s,
             "time/compute_s": clock.computed - clock.met,
             "time/optimizer_s": now - clock.computed,
-            **(_depths(step.ahead) if step.ahead else {}),
+            **(_depths(step.prefetch) if step.prefetch else {}),
         }
     )
     times["time/outage_s"] = times["time/waited_s"] - times.pop("waited_else")
-    if step.ahead and step.ahead.replicas is not None:
-        times["pipeline/replicas"] = step.ahead.replicas
+    if step.prefetch and step.prefetch.replicas is not None:
+        times["pipeline/replicas"] = step.prefetch.replicas
     return times
 
 
 def counts_of(step: StepExamples) -> dict[str, float]:
     """`pipeline/` of this worker, to be added up over all."""
-    if step.ahead is None:
+    if step.prefetch is None:
         return {}
-    return {"pipeline/in_flight": step.ahead.in_flight, "pipeline/ready": step.ahead.ready}
+    return {"pipeline/in_flight": step.prefetch.in_flight, "pipeline/ready": step.prefetch.ready}
 
 
-def _depths(ahead: Ahead) -> dict[str, float]:
+def _depths(ahead: PrefetchStats) -> dict[str, float]:
     return {
         "pipeline/window": ahead.window,
         "pipeline/window_limit": ahead.window_limit,

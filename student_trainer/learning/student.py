@@ -21,21 +21,22 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from common.errors import UserError
+from student_trainer.batching.batch import Batch
 from student_trainer.learning.attention import attend_by_sequence
-from student_trainer.learning.batch import Batch
-from student_trainer.learning.fused import loss_sums
-from student_trainer.learning.loss import Head, LossSums, Shares
-from student_trainer.learning.settings import LoraSettings, LossSettings, StudentSettings
 from student_trainer.learning.sharding import fill
+from student_trainer.loss.fused import LossSums, loss_sums
+from student_trainer.loss.head import Head
+from student_trainer.loss.targets import LossScale
+from student_trainer.student_settings import LoraSettings, LossSettings, StudentSettings
 
 WHOLE = "model.safetensors"
 """Where `Student.save` puts a student without adapters."""
 
 
 class Student(nn.Module):
-    """A frozen base with adapters that learn, or a base that learns; products run in `dtype`.
+    """A frozen base with adapters that learn, or a base that learns; matrix products run in `dtype`.
 
-    `forward` goes as far as the loss, so that DDP sees all that learns.
+    `forward` computes the loss too, so that DDP sees all that learns.
     """
 
     def __init__(self, model: PeftModel | PreTrainedModel, dtype: torch.dtype) -> None:
@@ -53,21 +54,21 @@ class Student(nn.Module):
     def vocabulary_size(self) -> int:
         return int(self.base.get_output_embeddings().weight.shape[0])
 
-    def forward(self, batch: Batch, loss: LossSettings, shares: Shares) -> LossSums:
+    def forward(self, batch: Batch, loss: LossSettings, scale: LossScale) -> LossSums:
         """The loss's sums on `batch`.
 
-        The head is used in here alone: DDP has then seen every parameter, and under FSDP the head is gathered.
+        No other method of a training step uses the head: inside `forward` DDP sees it, and FSDP has gathered it.
         """
         hidden = self.hidden(batch)
         with self._autocast(hidden.device):
-            return loss_sums(hidden, self.head(), batch.targets, loss, shares)
+            return loss_sums(hidden, self.head(), batch.targets, loss, scale)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Last hidden states [N, H] at `batch.rows`."""
+        """Last hidden states [N, H] at `batch.hidden_indices`."""
         decoder, ids, mask = self.base.get_decoder(), batch.input_ids, batch.attention_mask
         with self._autocast(ids.device):
-            out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.apart)
-        return out.last_hidden_state.flatten(0, 1)[batch.rows]
+            out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.attention_kwargs)
+        return out.last_hidden_state.flatten(0, 1)[batch.hidden_indices]
 
     def head(self) -> Head:
         """The output layer: frozen beside adapters, which are refused on it; learning where everything learns."""

@@ -1,4 +1,4 @@
-"""The fixed held-out slice: KL and cross-entropy of the student on it, in nats per position, at temperature 1."""
+"""Validation: KL and cross-entropy of the student on a fixed held-out slice, in nats per position, at temperature 1."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -7,18 +7,18 @@ from itertools import islice
 import torch
 
 from common.toolbench.rows import PromptRow, read_rows
-from student_trainer.examples import Example
-from student_trainer.learning.loss import shares_of
-from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights, sums_on
+from student_trainer.data.plan import Example
+from student_trainer.distributed.process_group import World
+from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights
 from student_trainer.learning.student import Student
+from student_trainer.loss.targets import loss_scale
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 
 
 def held_out_rows(settings: TrainSettings, world: World) -> Iterator[tuple[int, PromptRow]]:
-    """This worker's share of the slice, as (position, row)."""
+    """This worker's share of the slice, as (index, row)."""
     if settings.data.validation is None:
         return iter(())
     rows: Iterable[PromptRow] = islice(read_rows(settings.data.validation), settings.data.validation_rows)
@@ -27,17 +27,17 @@ def held_out_rows(settings: TrainSettings, world: World) -> Iterator[tuple[int, 
 
 @torch.no_grad()
 def validate(student: Student, examples: list[Example], settings: TrainSettings, world: World) -> dict[str, float]:
-    """Measure the student on all workers' `examples` together; nothing when there are none."""
+    """Measure the student on all workers' `examples` together; returns nothing when there are none."""
     weights = shared_weights(examples, settings, world)
     if not weights.distill and not weights.instruct:
         if settings.data.validation and world.leads:
             log.warning("no row of %s is left to validate on; nothing is measured", settings.data.validation)
         return {}
     student.eval()
-    batches = batches_of(examples, settings, world)
+    batches = batches_of(examples, student.vocabulary_size, settings, world)
     loss = settings.loss.model_copy(update={"temperature": 1.0})
-    shares = shares_of(weights, alpha_of(settings))
-    sums = [sums_on(student, batch, loss, shares) for batch in batches]
+    scale = loss_scale(weights, alpha_of(settings))
+    sums = [student(batch, loss, scale).metrics for batch in batches]
     student.train()
     measured = means(sums, weights, alpha_of(settings), world)
     return {f"validation/{name}": value for name, value in measured.items()}

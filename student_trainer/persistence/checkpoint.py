@@ -8,11 +8,12 @@ float32 12 bytes each. To load, each worker maps the files and copies its part.
       adapter_config.json, adapter_model.safetensors    the adapter, in PEFT's own format; a student without one has
                                                         its weights in model.safetensors, in float32
       optimizer.pt                                      optimizer and schedule, tensors and numbers only
-      state.json                                        step, epoch, next position, rows of data.train, validation loss,
-                                                        the teacher's revision, versions
+      state.json                                        step, epoch, next index, rows of data.train, validation loss,
+                                                        versions
       manifest.json                                     sha256 of each file above
 
-Random states are not stored: those of a step follow from (seed, step, rank), see `world.seed_step`.
+Random states are not stored: those of a step follow from (seed, step, rank), see `process_group.seed_step`. Nor is the
+teacher's revision: that of the whole run is in its `teacher.json`.
 """
 
 import hashlib
@@ -29,25 +30,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from common.errors import UserError
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.sharding import gathered, shard_like
 from student_trainer.learning.step import Learner
 from student_trainer.learning.student import Student
 from student_trainer.persistence.storage import MANIFEST
-from student_trainer.world import World
 
 FORMAT_VERSION = 3
-READABLE_VERSIONS = (2, 3)
-"""2 lacks the validation loss."""
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 @dataclass(frozen=True)
 class State:
-    """Where the run stands: `step` steps are done, and `position` of `epoch`, of `rows` positions, comes next."""
+    """Where the run stands: `step` steps are done, and `index` of `epoch`, of `rows`, comes next."""
 
     step: int
     epoch: int
-    position: int
+    index: int
     rows: int
     validation_loss: float | None = field(default=None, compare=False)
     """Measured after `step`, if it was."""
@@ -93,16 +92,16 @@ def load(checkpoint: Path, learner: Learner) -> State:
     Raises UserError when another version of the format wrote it, or when it doesn't fit this student.
     """
     about = json.loads((checkpoint / "state.json").read_text())
-    if about["format_version"] not in READABLE_VERSIONS:
+    if about["format_version"] != FORMAT_VERSION:
         raise UserError(
-            f"{checkpoint} has format version {about['format_version']}, this trainer knows {READABLE_VERSIONS}; "
+            f"{checkpoint} has format version {about['format_version']}, this trainer knows {FORMAT_VERSION}; "
             "resume with the release that wrote it, or choose a new run_folder"
         )
     learner.student.load(checkpoint)
     states = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu", mmap=True)
     learner.optimizer.load_state_dict(_own_part(states["optimizer"], learner.optimizer))
     learner.schedule.load_state_dict(states["schedule"])
-    return State(**{each.name: about[each.name] for each in fields(State) if each.name in about})
+    return State(**{each.name: about[each.name] for each in fields(State)})
 
 
 def _own_part(states: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:

@@ -4,32 +4,15 @@
 writes both, of all workers, in the global order.
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from student_trainer.examples import StepExamples, Unused
-from student_trainer.persistence import lines
-
-USED = "used.jsonl"
-QUARANTINE = "quarantine.jsonl"
-
-
-@dataclass(frozen=True)
-class Used:
-    """A prompt that a step trained on."""
-
-    id: str
-    epoch: int
-    position: int
-
+from common import files
+from common.run_folder import RunFolder
+from student_trainer.data.plan import Unused, Used
+from student_trainer.persistence import jsonl
 
 Entry = Used | Unused
-
-
-def entries_of(examples: StepExamples) -> list[Entry]:
-    """What becomes of this worker's prompts of a step."""
-    used = [Used(example.sequence.id, example.epoch, example.position) for example in examples.examples]
-    return [*used, *examples.unused]
 
 
 def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
@@ -37,18 +20,27 @@ def append(run_folder: Path, step: int, entries: list[Entry]) -> None:
 
     Raises UserError when it can't be written.
     """
-    for file, kind in ((USED, Used), (QUARANTINE, Unused)):
+    for file, kind in zip(_ledgers(run_folder), (Used, Unused), strict=True):
         own = (entry for entry in entries if isinstance(entry, kind))
-        lines.append(run_folder / file, ({"step": step, **asdict(entry)} for entry in own))
+        jsonl.append(file, (_line(step, entry) for entry in own))
+
+
+def _line(step: int, entry: Entry) -> dict[str, Any]:
+    values = vars(entry) | {"step": step, **vars(entry.key)}
+    return {name: values[name] for name in ("step", "id", "epoch", "index", "kind", "reason") if name in values}
 
 
 def cut_back(run_folder: Path, step: int) -> None:
     """Drop the lines of steps after `step`, which a resumed run takes again."""
-    for name in (USED, QUARANTINE):
-        lines.cut_back(run_folder / name, "step", step)
+    for file in _ledgers(run_folder):
+        jsonl.cut_back(file, "step", step)
 
 
 def flush(run_folder: Path) -> None:
     """Bring the ledger to the disk."""
-    for name in (USED, QUARANTINE):
-        lines.flush(run_folder / name)
+    for file in _ledgers(run_folder):
+        files.flush(file)
+
+
+def _ledgers(run_folder: Path) -> tuple[Path, Path]:
+    return RunFolder(run_folder).used, RunFolder(run_folder).quarantine

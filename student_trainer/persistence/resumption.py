@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.agreement import agree
+from student_trainer.distributed.consensus import gather_together, run_together
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import Learner
 from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import State, hash_of, load
 from student_trainer.persistence.run_folder import cut_metrics
 from student_trainer.persistence.storage import MANIFEST, STEP, Storage
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,13 @@ def resume(storage: Storage, learner: Learner, world: World) -> State | None:
     when there are some, all damaged, when another version of the format wrote it, or when it doesn't fit this student.
     """
     with ExitStack() as stack:
-        newest, steps = agree(world, lambda: _newest_intact(storage, stack) if world.leads else None, _step_of)
+        newest, steps = gather_together(
+            world, lambda: _newest_intact(storage, stack) if world.leads else None, _step_of
+        )
         if not steps:
             return None
-        folder, _ = agree(world, lambda: newest[1] if newest else _copied(storage, steps[0], stack), lambda _: [])
-        state, _ = agree(world, lambda: load(folder, learner), lambda _: [])
+        folder = run_together(world, lambda: newest[1] if newest else _copied(storage, steps[0], stack))
+        state = run_together(world, lambda: load(folder, learner))
         if world.leads:
             log.info("resuming after step %d from %s", state.step, storage)
     return state
@@ -69,7 +71,7 @@ def _candidates(storage: Storage) -> list[int]:
     Raises UserError where it names one, and neither that nor an earlier one is there.
     """
     steps, named = storage.steps(), storage.latest()
-    if named is None:  # made by an earlier release, or ended before its first one was whole
+    if named is None:  # it ended between the first checkpoint and its name
         return steps
     number = named.strip().removeprefix(STEP)
     if number.isdecimal():

@@ -19,7 +19,8 @@ from tempfile import TemporaryDirectory
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 from common.errors import UserError
-from student_trainer.persistence import lines
+from common.files import folder_in_place, write_atomically
+from common.run_folder import RunFolder
 
 LATEST = "latest"
 MANIFEST = "manifest.json"
@@ -83,26 +84,16 @@ class Storage:
     def point_to(self, step: int) -> None:
         """Let `latest` name the checkpoint of `step`."""
         if self.is_local:
-            lines.replace(Path(self._root) / LATEST, _name(step).encode())
+            write_atomically(Path(self._root) / LATEST, _name(step))
             return
         with self._fs.open_output_stream(f"{self._root}/{LATEST}") as stream:
             stream.write(_name(step).encode())
 
     def _rename_into_place(self, step: int, write: Callable[[Path], None]) -> None:
-        root, target = Path(self._root), Path(self._at(step))
-        for leftover in root.glob(f".{STEP}*.partial"):
+        for leftover in Path(self._root).glob(f".{STEP}*.partial"):
             shutil.rmtree(leftover)
-        draft = root / f".{target.name}.partial"
-        draft.mkdir(parents=True)
-        try:
+        with folder_in_place(Path(self._at(step))) as draft:
             write(draft)
-            for path in (*draft.iterdir(), draft):
-                lines.flush(path)
-            shutil.rmtree(target, ignore_errors=True)
-            draft.rename(target)
-            lines.flush(root)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def _copy_into_place(self, step: int, draft: Path) -> None:
         if step in self.steps():
@@ -128,7 +119,7 @@ def open_storage(run_folder: Path, uri: str | None) -> Storage:
     Raises UserError when it can't be reached and written to.
     """
     if uri is None:
-        return Storage(LocalFileSystem(), str(run_folder / "checkpoints"))
+        return Storage(LocalFileSystem(), str(RunFolder(run_folder).checkpoints))
     try:
         fs, root = FileSystem.from_uri(uri)
         root = f"{root.rstrip('/')}/{run_folder.name}"

@@ -103,7 +103,7 @@ def batches(encoded: Sequence[list[int]], batch_tokens: int, seed: int) -> Itera
 
 
 def copy_batches(vocabulary: int, batch_tokens: int, seed: int) -> Iterator[list[list[int]]]:
-    """Yield batches without end of rows in which a run of random tokens repeats, now sooner and now later."""
+    """Yield batches without end of sequences in which a run of random tokens repeats, now sooner and now later."""
     rng = Random(f"{seed} copies")
     while True:
         period, length = rng.randint(8, 48), rng.choice((64, 128, 256))

@@ -4,7 +4,7 @@ In them, the heads of the first layer look one token back, and those of the seco
 current one before, and bring it: an induction circuit. All other layers start by writing nothing. Training then changes
 every weight as it likes.
 
-Legend: D = hidden size. A head has one rotary pair per frequency, the fastest first: pair f is its rows f and
+Legend: D = hidden size. A head has one rotary pair per frequency, the fastest first: pair f is its dimensions f and
 f + pairs.
 """
 
@@ -22,8 +22,11 @@ _COMMON = 0.5
 _LOOK_BACK = 40.0
 """How strongly the first layer prefers the token before."""
 _MATCH = 2.0
+"""Length of the second layer's queries and keys: how strongly it prefers the token that it looks for."""
 _BRING = 1.5
+"""How strongly the second layer writes the token that it found."""
 _NOISE = 0.02
+"""Standard deviation of the first layer's random weights."""
 _FAST_PAIRS = 4
 """Rotary pairs that tell the token before from all others; content is compared in the slow half of the pairs."""
 

@@ -1,22 +1,21 @@
 """Settings of pretraining: what `python -m student_trainer pretrain CONFIG.yaml` reads. Torch-free."""
 
-from pathlib import Path
-
 from pydantic import Field, model_validator
 
-from common.settings import Settings
+from common.settings import Settings, UserPath
 
 
 class TokenizerSettings(Settings):
     """A byte-level BPE tokenizer: trained on the documents, or an existing one."""
 
-    path: Path | None = None
+    path: UserPath | None = None
     """Folder of an existing tokenizer to take; null trains one."""
     vocabulary_size: int = Field(default=1024, ge=300)
-    """Most entries, phrases and special tokens among them; few documents may yield fewer."""
+    """Largest number of entries, phrases and special tokens included; few documents may yield fewer."""
     phrase_share: float = Field(default=0.2, gt=0, le=1)
     """A run of words found in this share of documents becomes one token, such as a line of a fixed system prompt."""
     most_phrases: int = Field(default=64, ge=0)
+    """Largest number of such runs."""
     training_documents: int = Field(default=3000, ge=1)
     """How many documents, from the first, the tokenizer is trained on."""
 
@@ -25,10 +24,15 @@ class ArchitectureSettings(Settings):
     """A Llama with tied embeddings."""
 
     layers: int = Field(ge=2)
+    """Decoder layers."""
     hidden_size: int = Field(ge=32)
+    """Size of the hidden states; a multiple of head_size."""
     mlp_size: int = Field(ge=32)
+    """Size between the two matrices of an MLP."""
     head_size: int = Field(default=32, ge=32)
+    """Size of an attention head."""
     max_positions: int = Field(default=8192, ge=128)
+    """Longest sequence that the saved model allows."""
 
     @model_validator(mode="after")
     def _whole_heads(self) -> "ArchitectureSettings":
@@ -40,12 +44,14 @@ class ArchitectureSettings(Settings):
 class PretrainSettings(Settings):
     """A model and its tokenizer, from documents alone."""
 
-    documents: list[Path]
+    documents: list[UserPath]
     """JSONL files with one {"text": …} a line; loss is on every token."""
-    out: Path
+    out: UserPath
     """Folder for the model in bfloat16 and its tokenizer."""
     tokenizer: TokenizerSettings = TokenizerSettings()
+    """The tokenizer, trained or given."""
     architecture: ArchitectureSettings
+    """The sizes of the model."""
     copy_steps: int = Field(default=0, ge=0)
     """Steps on random tokens that repeat, before the documents: from these a small model learns to copy."""
     steps: int = Field(ge=1)
@@ -55,10 +61,16 @@ class PretrainSettings(Settings):
     max_length: int = Field(default=512, ge=16)
     """Tokens after which a document is cut."""
     learning_rate: float = Field(default=3e-3, gt=0)
+    """The rate after warm-up; a cosine takes it to a tenth."""
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
+    """The part of all steps over which the rate rises from zero."""
     weight_decay: float = Field(default=0.05, ge=0)
+    """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this joint norm."""
     seed: int = 0
+    """Seed of the initial weights and of the order of documents."""
     threads: int | None = Field(default=None, ge=1)
     """Torch threads; null leaves torch's own choice."""
     report_every: int = Field(default=50, ge=1)
+    """Steps between two lines of progress."""

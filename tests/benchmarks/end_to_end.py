@@ -30,14 +30,15 @@ from typing import Any
 
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import submit_job
+from cluster.local.settings import ClusterSettings
 from common.render import load_tokenizer
-from student_trainer.learning.settings import LoraSettings
-from student_trainer.persistence.run_folder import metrics_of, read_metrics
+from common.run_folder import RunFolder
+from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
+from student_trainer.student_settings import LoraSettings
 from tests.benchmarks import serving, trl_run
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import peer_python
@@ -111,7 +112,7 @@ def figures_of(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, fl
     return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
-def run_ours(job: Job, cluster: ClusterHandle, url: str, number: int) -> dict[str, float]:
+def run_ours(job: Job, cluster: ClusterInfo, url: str, number: int) -> dict[str, float]:
     """Seconds of a step: of all of it, and of waiting for the teacher."""
     run = job.folder / f"run-{number}"
     values = run_settings(job.folder, job.student, PROMPT + COMPLETION, TOP_K, BATCH, STEPS) | {"run_folder": str(run)}
@@ -138,7 +139,7 @@ class Arrivals:
     LOOK_EVERY_S = 0.02
 
     def __init__(self, run: Path) -> None:
-        self._file, self._seen, self._ended = metrics_of(run), list[float](), Event()
+        self._file, self._seen, self._ended = RunFolder(run).metrics, list[float](), Event()
         self._watcher = Thread(target=self._watch)
 
     def __enter__(self) -> "Arrivals":

@@ -5,10 +5,10 @@ Nothing here was measured on GPUs. What is measured is the client's CPU; the res
 
 import yaml
 
-from cluster.nodes import REPOSITORY
+from cluster.local.environment import REPOSITORY
 from common.settings import load
 from student_trainer.settings import TrainSettings
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 RUN = "student_trainer/configs/llama-3.1-8b-kd.yaml"
 TEACHER = "teacher_server/configs/llama-3.1-70b.yaml"
@@ -66,7 +66,7 @@ def decoded_tokens_per_s(sequences: int) -> float:
     return sequences * MEMORY_BYTES_PER_S * MEMORY_USE / (WEIGHTS_GIB * 2**30 + cache)
 
 
-def settings() -> tuple[TrainSettings, TeacherSettings]:
+def settings() -> tuple[TrainSettings, TeacherServerSettings]:
     """The shipped settings of the run and of its teacher."""
     (application,) = yaml.safe_load((REPOSITORY / TEACHER).read_text())["applications"]
-    return load(TrainSettings, str(REPOSITORY / RUN)), TeacherSettings.model_validate(application["args"])
+    return load(TrainSettings, str(REPOSITORY / RUN)), TeacherServerSettings.model_validate(application["args"])

@@ -31,15 +31,15 @@ from threading import Barrier, Event
 
 import torch
 
-from cluster.nodes import free_ports
-from cluster.processes import die_with_parent
-from common.render import Renderer, load_renderer, load_tokenizer
-from student_trainer.examples import plan_steps
+from cluster.local.nodes import free_ports
+from cluster.local.processes import die_with_parent
+from common.render import load_renderer, load_tokenizer
+from student_trainer.data.plan import plan_steps
+from student_trainer.data.prompt_stream import PromptStream
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step_times import StepClock, times_of
-from student_trainer.live.opening import open_source
-from student_trainer.live.stream import PromptStream
+from student_trainer.pipeline.build import open_source
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.benchmarks.epoch import describe_epoch
 from tests.benchmarks.report import finish
 from tests.benchmarks.serving import await_health
@@ -166,8 +166,7 @@ def serving(folder: Path, replicas: int) -> Iterator[str]:
     """The address of so many replicas."""
     (folder / "token").write_text("fleet\n")
     (port,) = free_ports(1)
-    fingerprint = Renderer(load_tokenizer(folder / "student"), "toolbench", None).fingerprint
-    said = card(fingerprint, VOCABULARY_SIZE, TOP_K, max_length=8192)
+    said = card(load_tokenizer(folder / "student"), VOCABULARY_SIZE, TOP_K, max_length=8192)
     fleet = Fleet(port=port, replicas=replicas, at_once=AT_ONCE, wait_s=WAIT_S, card=said)
     (folder / "fleet.json").write_text(json.dumps(fleet.model_dump(mode="json")))
     command = [sys.executable, "-m", "tests.benchmarks.waiting_teachers", str(folder / "fleet.json")]

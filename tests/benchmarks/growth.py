@@ -14,7 +14,7 @@ import httpx
 from ray.serve import Application
 
 from common.api import DistillRequest, DistillSequence
-from common.client import TOKEN_VARIABLE
+from common.teacher_client.settings import TOKEN_VARIABLE
 from tests.benchmarks.report import finish
 from tests.load import Load, closed_loop
 from tests.serving import application, deploy_config, ray_serve

@@ -7,12 +7,12 @@ one training worker on the small base, a quarter of the completions written by t
 import tempfile
 from pathlib import Path
 
-from cluster.demo import base_model, make_data
-from cluster.demo_settings import DemoSettings
-from cluster.live_checks import read_summary
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
-from cluster.stage import Stage, Workshop, application, open_workshop, served
+from cluster.demos.live_checks import read_summary
+from cluster.demos.runner import DemoCluster, DemoRun, application, new_run, served
+from cluster.demos.settings import DemoSettings
+from cluster.demos.tool_world import base_model, make_data
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.settings import load
 from tests.benchmarks.report import finish
 
@@ -25,10 +25,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         settings = load(DemoSettings, "cluster/configs/demo.yaml")
         settings = settings.model_copy(update={"world": settings.world.model_copy(update=WORLD)})
-        workshop = open_workshop(Path(runs), "live-run", steps=4)
-        with workshop.story.step("Generating the world", 10):
-            make_data(workshop, settings)
-        run = run_live(workshop, settings)
+        demo = new_run(Path(runs), "live-run", steps=4)
+        with demo.console.step("Generating the world", 10):
+            make_data(demo, settings)
+        run = run_live(demo, settings)
         summary, figures = read_summary(run), {}
         figures["tokens_per_s"] = summary["tokens_per_s"]
         figures["positions_per_s"] = round(summary["positions"] / summary["seconds"], 1)
@@ -38,20 +38,20 @@ def main() -> None:
     finish("live_run", figures, TARGETS, met=True)
 
 
-def run_live(workshop: Workshop, settings: DemoSettings) -> Path:
+def run_live(demo: DemoRun, settings: DemoSettings) -> Path:
     """The live run's folder."""
-    step, data = workshop.story.step, workshop.folder / "data"
-    with local_cluster(ClusterSettings()) as cluster:
-        stage = Stage(workshop, cluster)
+    step, data = demo.console.step, demo.folder / "data"
+    with local_cluster(ClusterSettings()) as info:
+        cluster = DemoCluster(demo, info)
         with step("Making an adapter for the teacher", 30):
-            rows = {"data__train": data / "train", "data__validation": data / "seen"}
-            expert = stage.train(settings.expert, "expert", **rows, max_steps=5)
+            rows = {"data.train": data / "train", "data.validation": data / "seen"}
+            expert = cluster.train(settings.expert, "expert", rows | {"max_steps": 5})
         with step("Deploying the teacher", 30):
-            teacher = served(workshop, settings, base_model(settings.expert), {"expert": expert})
-            url = stage.serve(application("teacher", teacher))
+            teacher = served(demo, settings, base_model(settings.expert), {"expert": expert})
+            url = cluster.serve(application("teacher", teacher))
         with step(f"Distilling {STEPS} steps", 60):
-            live = {"teacher__url": f"{url}/teacher", "teacher__token_file": workshop.token_file}
-            return stage.train(settings.kd, "kd", **rows, **live, max_steps=STEPS)
+            live = {"teacher.url": f"{url}/teacher", "teacher.token_file": demo.token_file, "max_steps": STEPS}
+            return cluster.train(settings.kd, "kd", rows | live)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.loss_cpu [--rounds 2]`. Each measurement is a process of its own, on one thread, which reads
 its CPU seconds (on an idle machine, the clock's) and the growth of its peak memory over one forward and backward pass.
-What grows with N is too little to be seen in a process's memory: `bytes_per_row` is read off the allocator's own trace.
+What grows with N is too little to be seen in a process's memory: `bytes_per_position` is read off the allocator's own
+trace.
 TRL's is its own code, from its wheel in a folder of its own, with its chunks of 256. verl's and DistillKit's are their
 published formulas on whole logits, written down here: verl's clamps log-probabilities at -10 and has no tail,
 DistillKit's has a tail of 1 - sum.
@@ -25,7 +26,7 @@ from tests.benchmarks.report import finish
 
 TRL = "trl==1.16.0"
 N, H, V, K = 1024, 1024, 128256, 64
-EXACT_ROWS = 32
+EXACT_POSITIONS = 32
 """So many positions are also computed naively in float64."""
 PEERS = ("trl", "verl", "distillkit")
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
@@ -35,7 +36,7 @@ TARGETS = {
     "memory_vs_trl_frozen_bf16": "<= 0.5",
     "memory_vs_trl_frozen_fp32": "<= 0.5",
     "time_vs_fastest_trainable": "<= 1",
-    "bytes_per_row": "<= 16384",  # a few hidden states of H; a row of logits is 256,512 bytes in bf16
+    "bytes_per_position": "<= 16384",  # a few hidden states of H; the logits of one are 256,512 bytes in bf16
     "max_error": "<= 1e-5",
     "max_error_bf16": "<= 1e-2",
 }
@@ -61,7 +62,7 @@ def main() -> None:
             for dtype in DTYPES
             for head in ("frozen", "trainable")
         }
-    figures = figures_of(results) | {"bytes_per_row": bytes_per_row()}
+    figures = figures_of(results) | {"bytes_per_position": bytes_per_position()}
     met = all(name in figures and figures[name] <= float(text.removeprefix("<= ")) for name, text in TARGETS.items())
     finish("loss_cpu", {name: float(f"{value:.3g}") for name, value in figures.items()}, TARGETS, met)
 
@@ -75,9 +76,9 @@ def install_trl(folder: str) -> bool:
     return failed.returncode == 0
 
 
-def bytes_per_row() -> float:
+def bytes_per_position() -> float:
     """By how much the peak of our loss, bf16 and a frozen head, rises with one more position, of several chunks."""
-    small, large = (answer_of(["--trace", str(rows)])["peak_bytes"] for rows in (N // 2, N))
+    small, large = (answer_of(["--trace", str(positions)])["peak_bytes"] for positions in (N // 2, N))
     print(f"live bytes at most: {small / 2**20:.1f} MiB at N={N // 2}, {large / 2**20:.1f} MiB at N={N}", flush=True)
     return (large - small) / (N - N // 2)
 
@@ -132,20 +133,20 @@ def measure(who: str, dtype: str, head: str) -> None:
     started = time.process_time()
     run(loss, data, N)
     seconds, extra = time.process_time() - started, peak("VmHWM") - before
-    value, gradient = run(loss, data, EXACT_ROWS)
+    value, gradient = run(loss, data, EXACT_POSITIONS)
     exact = {name: each if name == "ids" else each.detach().double() for name, each in data.items()}
-    exact_value, exact_gradient = run(naive, exact, EXACT_ROWS)
+    exact_value, exact_gradient = run(naive, exact, EXACT_POSITIONS)
     off = float((gradient - exact_gradient).norm() / exact_gradient.norm())
     print(json.dumps({"seconds": seconds, "bytes": extra, "error": abs(value - exact_value), "gradient_error": off}))
 
 
-def trace(rows: int) -> None:
+def trace(positions: int) -> None:
     """In a process of its own: the most bytes alive at once in one forward and backward pass of our loss."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
     torch.set_num_threads(1)
-    data, loss = make_data(torch.bfloat16, False, rows), ours()
+    data, loss = make_data(torch.bfloat16, False, positions), ours()
     run(loss, data, 16)
     hidden = data["hidden"].requires_grad_()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
@@ -163,31 +164,31 @@ def peak(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def make_data(dtype: Any, trainable: bool, rows: int) -> dict[str, Any]:
+def make_data(dtype: Any, trainable: bool, positions: int) -> dict[str, Any]:
     """Random hidden states and head, and a teacher."""
     import torch
 
     torch.manual_seed(0)
-    ids, logprobs = make_teacher(rows, V, K)
+    ids, logprobs = make_teacher(positions, V, K)
     weight = torch.randn(V, H).mul_(0.05).to(dtype).requires_grad_(trainable)
-    return {"hidden": torch.randn(rows, H).to(dtype), "weight": weight, "ids": ids, "logprobs": logprobs}
+    return {"hidden": torch.randn(positions, H).to(dtype), "weight": weight, "ids": ids, "logprobs": logprobs}
 
 
-def make_teacher(rows: int, vocabulary: int, k: int) -> tuple[Any, Any]:
-    """Ids and logprobs [rows, k] of a teacher with falling masses on random ids, and 3% in the tail."""
+def make_teacher(positions: int, vocabulary: int, k: int) -> tuple[Any, Any]:
+    """Ids and logprobs [positions, k] of a teacher with falling masses on random ids, and 3% in the tail."""
     import torch
 
-    ids = (torch.randint(vocabulary, (rows, 1)) + 1009 * torch.arange(k)) % vocabulary  # 1009: no factor in common
-    masses = torch.randn(rows, k).mul(3).sort(-1, descending=True).values.softmax(-1) * 0.97
+    ids = (torch.randint(vocabulary, (positions, 1)) + 1009 * torch.arange(k)) % vocabulary  # 1009: no factor in common
+    masses = torch.randn(positions, k).mul(3).sort(-1, descending=True).values.softmax(-1) * 0.97
     return ids, masses.log()
 
 
-def run(loss: Callable[..., Any], data: dict[str, Any], rows: int) -> tuple[float, Any]:
+def run(loss: Callable[..., Any], data: dict[str, Any], positions: int) -> tuple[float, Any]:
     """Mean loss per position and its gradient for the hidden states, in float64."""
     import torch
 
-    hidden = data["hidden"][:rows].clone().requires_grad_()
-    value = loss(hidden, data["weight"], data["ids"][:rows], data["logprobs"][:rows]) / rows
+    hidden = data["hidden"][:positions].clone().requires_grad_()
+    value = loss(hidden, data["weight"], data["ids"][:positions], data["logprobs"][:positions]) / positions
     torch.autograd.backward(value)
     data["weight"].grad = None
     assert hidden.grad is not None
@@ -197,15 +198,16 @@ def run(loss: Callable[..., Any], data: dict[str, Any], rows: int) -> tuple[floa
 def ours() -> Callable[..., Any]:
     import torch
 
-    from student_trainer.learning.fused import loss_sums
-    from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows
-    from student_trainer.learning.settings import LossSettings
+    from student_trainer.loss.fused import loss_sums
+    from student_trainer.loss.head import Head
+    from student_trainer.loss.targets import LossScale, Targets, TeacherTopK
+    from student_trainer.student_settings import LossSettings
 
     def loss(hidden: Any, weight: Any, ids: Any, logprobs: Any) -> Any:
         ones = torch.ones(len(ids))
-        rows = TeacherRows(ids, logprobs, (1 - logprobs.exp().sum(-1)).log())
-        targets = Targets(ids[:, 0], ones, 0 * ones, rows)
-        return loss_sums(hidden, Head(weight), targets, LossSettings(), Shares(1, 0)).loss
+        teacher = TeacherTopK(ids, logprobs, (1 - logprobs.exp().sum(-1)).log())
+        targets = Targets(ids[:, 0], ones, 0 * ones, teacher)
+        return loss_sums(hidden, Head(weight), targets, LossSettings(), LossScale(1, 0)).loss
 
     return loss
 

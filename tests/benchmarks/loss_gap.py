@@ -7,8 +7,8 @@ are the teacher's with noise of one nat. The table is the ratio of the two KLs, 
 import torch
 from torch import Tensor
 
-from student_trainer.learning.divergence import distill_terms, tempered
-from student_trainer.learning.settings import LossSettings
+from student_trainer.loss.divergence import distill_terms, tempered
+from student_trainer.student_settings import LossSettings
 from tests.benchmarks.report import finish
 
 V, POSITIONS = 128256, 16

@@ -17,17 +17,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from student_trainer.learning.fused import loss_sums
-from student_trainer.learning.loss import Head, Shares, Targets, TeacherRows
-from student_trainer.learning.settings import LossSettings
-from student_trainer.world import make_deterministic
+from student_trainer.distributed.process_group import make_deterministic
+from student_trainer.loss.fused import loss_sums
+from student_trainer.loss.head import Head
+from student_trainer.loss.targets import LossScale, Targets, TeacherTopK
+from student_trainer.student_settings import LossSettings
 from tests.benchmarks.loss_cpu import make_teacher, naive
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import medians, peer
 
 LIGER = "liger-kernel==0.8.5"
 REPETITIONS, WARM_UPS = 10, 3
-EXACT_ROWS = 32
+EXACT_POSITIONS = 32
 """So many positions are also computed naively in float64."""
 TARGETS = {
     "time_vs_two_matmuls": "<= 1.3",
@@ -41,7 +42,7 @@ TARGETS = {
 class Sizes:
     """N, H, V and k."""
 
-    rows: int = 8192
+    positions: int = 8192
     hidden: int = 4096
     vocabulary: int = 128256
     top_k: int = 64
@@ -88,7 +89,7 @@ def measure(sizes: Sizes, device: torch.device) -> dict[str, float]:
         "time_vs_two_matmuls_any_order": seconds["ours, any order"] / seconds["two products"],
         "extra_mb": extra["ours"] / 1e6,
         "max_error": error(data),
-        "products_tflops": 4 * sizes.rows * sizes.hidden * sizes.vocabulary / seconds["two products"] / 1e12,
+        "products_tflops": 4 * sizes.positions * sizes.hidden * sizes.vocabulary / seconds["two products"] / 1e12,
     }
     if "Liger" in works:
         figures |= {"time_vs_liger": seconds["ours"] / seconds["Liger"], "liger_extra_mb": extra["Liger"] / 1e6}
@@ -98,9 +99,9 @@ def measure(sizes: Sizes, device: torch.device) -> dict[str, float]:
 def make_data(sizes: Sizes, device: torch.device) -> Data:
     """Random hidden states and head, and a teacher."""
     torch.manual_seed(0)
-    hidden = torch.randn(sizes.rows, sizes.hidden, device=device).bfloat16().requires_grad_()
+    hidden = torch.randn(sizes.positions, sizes.hidden, device=device).bfloat16().requires_grad_()
     weight = torch.randn(sizes.vocabulary, sizes.hidden, device=device, dtype=torch.bfloat16).mul_(0.05)
-    ids, logprobs = make_teacher(sizes.rows, sizes.vocabulary, sizes.top_k)
+    ids, logprobs = make_teacher(sizes.positions, sizes.vocabulary, sizes.top_k)
     return Data(hidden, weight, ids.to(device), logprobs.to(device))
 
 
@@ -114,9 +115,9 @@ def ours(data: Data) -> Tensor:
     """Mean loss per position; its gradient is in `data.hidden.grad`."""
     data.hidden.grad = None
     ones = torch.ones(len(data.hidden), device=data.hidden.device)
-    rows = TeacherRows(data.ids, data.logprobs, (1 - data.logprobs.exp().sum(-1)).log())
-    targets = Targets(data.ids[:, 0], ones, 0 * ones, rows)
-    loss = loss_sums(data.hidden, Head(data.weight), targets, LossSettings(), Shares(1 / len(ones), 0)).loss
+    teacher = TeacherTopK(data.ids, data.logprobs, (1 - data.logprobs.exp().sum(-1)).log())
+    targets = Targets(data.ids[:, 0], ones, 0 * ones, teacher)
+    loss = loss_sums(data.hidden, Head(data.weight), targets, LossSettings(), LossScale(1 / len(ones), 0)).loss
     torch.autograd.backward(loss)
     return loss.detach()
 
@@ -170,9 +171,9 @@ def extra_bytes(data: Data, work: Callable[[], object]) -> int:
 
 def error(data: Data) -> float:
     """How far our mean loss of a few positions is from the exact one."""
-    few = Data(data.hidden.detach()[:EXACT_ROWS].clone().requires_grad_(), data.weight, data.ids[:EXACT_ROWS],
-               data.logprobs[:EXACT_ROWS])  # fmt: skip
-    exact = naive(few.hidden.detach().double(), few.weight.double(), few.ids, few.logprobs.double()) / EXACT_ROWS
+    few = Data(data.hidden.detach()[:EXACT_POSITIONS].clone().requires_grad_(), data.weight, data.ids[:EXACT_POSITIONS],
+               data.logprobs[:EXACT_POSITIONS])  # fmt: skip
+    exact = naive(few.hidden.detach().double(), few.weight.double(), few.ids, few.logprobs.double()) / EXACT_POSITIONS
     return abs(float(ours(few)) - float(exact))
 
 

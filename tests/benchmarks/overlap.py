@@ -25,9 +25,9 @@ from pathlib import Path
 
 import psutil
 
-from cluster.handle import ClusterHandle
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.render import load_tokenizer
 from tests.benchmarks import serving
 from tests.benchmarks.report import finish
@@ -102,13 +102,13 @@ def main() -> None:
     finish("overlap", {name: float(f"{value:.4g}") for name, value in figures.items()}, TARGETS, met)
 
 
-def measure(folder: Path, cluster: ClusterHandle, teacher_core: int, student_core: int) -> dict[str, float]:
+def measure(folder: Path, cluster: ClusterInfo, teacher_core: int, student_core: int) -> dict[str, float]:
     """The figures of all ratios."""
     engine = engine_settings(PROMPT + COMPLETION, TOP_K)
     settings = serving.teacher_settings(serving.save_model(folder / "teacher", VOCABULARY, **TEACHER), engine)
     save_rows(folder / "data", load_tokenizer(settings.model), BATCH * OVERLAPPED_STEPS, PROMPT, COMPLETION)
     url = serving.serve_teachers(cluster, teacher=settings)["teacher"]
-    for process in psutil.Process(cluster.keeper).children(recursive=True):
+    for process in psutil.Process(cluster.supervisor).children(recursive=True):
         assert process.cpu_affinity() == [teacher_core], process
     assert settings.token_file is not None
     bench = Bench(folder, url, settings.token_file, student_core)

@@ -21,8 +21,8 @@ from ray import serve
 
 from common import wire
 from common.api import DistillRequest, DistillSequence
-from common.client import TOKEN_VARIABLE
-from teacher_server.app import build
+from common.teacher_client.settings import TOKEN_VARIABLE
+from teacher_server.serve.app import build
 from tests.benchmarks.report import finish
 from tests.load import Load, closed_loop, open_loop
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_llama

@@ -19,13 +19,13 @@ import torch
 
 from common import wire
 from common.api import DistillRequest, TeacherCard
+from common.teacher_client.pool import connect_http
+from common.teacher_client.protocol import Teacher
 from student_trainer import loop
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import train_step
-from student_trainer.live import opening
-from student_trainer.live.answers import Teacher
 from student_trainer.persistence import run_folder
-from student_trainer.settings import TeacherSettings, TrainSettings
-from student_trainer.world import World
+from student_trainer.settings import LiveTeacherSettings, TrainSettings
 from tests.benchmarks.workload import ROW
 
 Steps = dict[str, list[float]]
@@ -78,8 +78,8 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
         return metrics
 
     @asynccontextmanager
-    async def connect(settings_of_teacher: TeacherSettings) -> AsyncIterator[Teacher]:
-        async with opening.connect(settings_of_teacher) as teacher:
+    async def connect(settings_of_teacher: LiveTeacherSettings) -> AsyncIterator[Teacher]:
+        async with connect_http(settings_of_teacher) as teacher:
             if ahead:
                 yield teacher
             else:

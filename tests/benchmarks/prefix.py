@@ -16,16 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.demo_toolbench import ANSWER_TREES, whole_text
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.demos.toolbench import ANSWER_TREES, whole_text
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.api import DistillRequest, DistillSequence
-from common.client import TeacherClient
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer
 from common.sequences import Sequence
+from common.teacher_client.calls import TeacherCalls
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
+from common.unusable_rows import DoesNotFit
 from common.wire import TeacherAnswer
 from student_trainer.pretraining.settings import TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
@@ -137,7 +138,7 @@ def compare(urls: dict[str, str], kind: str, sequences: list[Sequence]) -> tuple
 async def score(url: str, sequences: list[Sequence], mark: int) -> list[TeacherAnswer]:
     """The answers in order; WINDOW requests at a time, as a trainer asks. Each prompt begins with the token `mark`."""
     window = asyncio.Semaphore(WINDOW)
-    async with TeacherClient(url, serving.TOKEN) as teacher:
+    async with TeacherCalls(url, serving.TOKEN) as teacher:
 
         async def ask(sequence: Sequence) -> TeacherAnswer:
             asked = DistillSequence(

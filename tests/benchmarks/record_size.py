@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from common.api import DistillRequest, DistillSequence
 from common.wire import TeacherAnswer
 from common.world.corpus import documents
-from student_trainer.live.compaction import compact
-from student_trainer.live.record import Key, RecordReader, RecordWriter
+from student_trainer.data.plan import Key
+from student_trainer.record.compaction import compact
+from student_trainer.record.store import RecordReader, RecordWriter
 from tests.benchmarks.report import finish
 
 V, T, ANSWERS, TEXT_SIZE = 128256, 250, 32, 48

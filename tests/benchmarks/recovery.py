@@ -20,23 +20,22 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from cluster.local import local_cluster
-from cluster.settings import PoolSettings
-from student_trainer.live.stream import PromptStream
-from student_trainer.persistence.ledger import USED
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import PoolSettings
+from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.persistence.run_folder import newest_step
 from tests.benchmarks.report import finish
 from tests.faults import damage, victims
 from tests.faults.conftest import CLUSTER
-from tests.faults.faults import FAULTS, IMPATIENT, Scene, hurt
+from tests.faults.faults import FAULTS, IMPATIENT, Target, run_with_faults
 from tests.faults.relay import relaying
-from tests.faults.resubmission import hurt_checkpoint, resubmitted
+from tests.faults.resubmission import damage_checkpoint, resubmitted
 from tests.faults.runs import Run, running
-from tests.faults.stage import Stage, make_files, serve_teachers
+from tests.faults.served_teacher import ServedTeacher, make_files, serve_teachers
 
 ROWS = 6000
 """More than any run takes, so that each asks for a prompt once."""
@@ -47,7 +46,7 @@ NODES = ("teacher_node_lost", "trainer_node_lost")
 """Last of all: they stay lost."""
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "driver_killed": lambda _: None,
-    "checkpoint_cut": partial(hurt_checkpoint, damage.truncate, "adapter_model.safetensors", 12),
+    "checkpoint_cut": partial(damage_checkpoint, damage.truncate, "adapter_model.safetensors", 12),
     "record_torn": lambda run: damage.tear(run / "record"),
 }
 """What the driver's death comes with, in turn; the second one comes after step 12."""
@@ -63,59 +62,61 @@ def main() -> None:
         folder = Path(name)
         make_files(folder, ROWS, ("slow", "vllm"))
         serve_teachers(cluster, folder, "slow", "vllm")
-        slow, vllm = (Stage(cluster, folder, teacher) for teacher in ("slow", "vllm"))
+        slow, vllm = (ServedTeacher(cluster, folder, teacher) for teacher in ("slow", "vllm"))
         lost = lost_to_the_driver(slow)
         for each in ON_VLLM:
-            lost |= {each: hurt(vllm, each, [(3, FAULTS[each])], max_steps=SHORT_RUN).lost_s[0]}
+            lost |= {each: run_with_faults(vllm, each, [(3, FAULTS[each])], {"max_steps": SHORT_RUN}).lost_s[0]}
         around = [each for each in FAULTS if each not in ON_VLLM + NODES]
         lost |= lost_on_the_way(slow, "around", around)
         figures = goodput(slow)
-        lost |= lost_on_the_way(slow, "nodes", NODES, workers__count="[1, 2]")
+        lost |= lost_on_the_way(slow, "nodes", NODES, {"workers.count": "[1, 2]"})
         figures |= accounts(slow)
     figures |= {f"lost_s_{each}": seconds for each, seconds in lost.items()}
     met = figures["goodput_of_bound"] >= LEAST and not figures["prompts_lost"] and not figures["prompts_repeated"]
     finish("recovery", {each: round(value, 3) for each, value in figures.items()}, TARGETS, met)
 
 
-def lost_on_the_way(stage: Stage, name: str, faults: Sequence[str], **settings: object) -> dict[str, float]:
+def lost_on_the_way(
+    teacher: ServedTeacher, name: str, faults: Sequence[str], settings: Mapping[str, object] = {}
+) -> dict[str, float]:
     """What each of these faults costs a run that goes on while it suffers them one after the other."""
     lost: dict[str, float] = {}
-    with relaying(stage.url, stage.order) as relay:
-        settings = IMPATIENT | settings | {"teacher__url": relay.url}
-        with running(stage.cluster, stage.config, stage.folder / name, **settings) as run:
-            scene = Scene(stage, run, relay, len(stage.order))
+    with relaying(teacher.url, teacher.order) as relay:
+        settings = {**IMPATIENT, **settings, "teacher.url": relay.url}
+        with running(teacher.cluster, teacher.config, teacher.folder / name, settings) as run:
+            target = Target(teacher, run, relay, len(teacher.order))
             run.wait_for_step(WARM_UP_STEPS)
             undisturbed = pace(run, lambda: run.wait_for_step(WARM_UP_STEPS + STEPS))
             for each in faults:
-                lost[each] = lost_to(partial(FAULTS[each], scene), stage, run, undisturbed)
+                lost[each] = lost_to(partial(FAULTS[each], target), teacher, run, undisturbed)
                 print(f"{each}: lost {lost[each]:.1f} s", flush=True)
     return lost
 
 
-def lost_to(fault: Callable[[], object], stage: Stage, run: Run, undisturbed: float) -> float:
+def lost_to(fault: Callable[[], object], teacher: ServedTeacher, run: Run, undisturbed: float) -> float:
     """Seconds that `fault` takes from a run, whose pace is `undisturbed` steps per second."""
     before, began = newest_step(run.folder), time.monotonic()
     fault()
-    stage.replicas()
+    teacher.replicas()
     run.wait_for_step(newest_step(run.folder) + STEPS)
     return time.monotonic() - began - (newest_step(run.folder) - before) / undisturbed
 
 
-def lost_to_the_driver(stage: Stage) -> dict[str, float]:
+def lost_to_the_driver(teacher: ServedTeacher) -> dict[str, float]:
     """What it costs that the driver dies, starting again included, alone and with what else may be damaged then."""
-    damages = [(DRIVER_DIES_EVERY * number, hurt) for number, hurt in enumerate(DAMAGES.values(), 1)]
-    outcome = resubmitted(stage, "driver-killed", damages, max_steps=SHORT_RUN)
+    damages = [(DRIVER_DIES_EVERY * number, harm) for number, harm in enumerate(DAMAGES.values(), 1)]
+    outcome = resubmitted(teacher, "driver-killed", damages, {"max_steps": SHORT_RUN})
     return dict(zip(DAMAGES, outcome.lost_s, strict=True))
 
 
-def goodput(stage: Stage) -> dict[str, float]:
+def goodput(teacher: ServedTeacher) -> dict[str, float]:
     """The figures of a run that loses something every INTERVAL restarts."""
-    settings = {"teacher__url": stage.url, "epochs": 100}
-    with running(stage.cluster, stage.config, stage.folder / "goodput", **settings) as run:
-        kills = [partial(kill, stage, run, each) for each in ROTATING]
+    settings = {"teacher.url": teacher.url, "epochs": 100}
+    with running(teacher.cluster, teacher.config, teacher.folder / "goodput", settings) as run:
+        kills = [partial(kill, teacher, run, each) for each in ROTATING]
         run.wait_for_step(WARM_UP_STEPS)
         before = pace(run, lambda: run.wait_for_step(WARM_UP_STEPS + STEPS))
-        restart_s = statistics.fmean(lost_to(each, stage, run, before) for each in kills)
+        restart_s = statistics.fmean(lost_to(each, teacher, run, before) for each in kills)
         interval_s = INTERVAL * restart_s
         disturbed = statistics.fmean(pace(run, partial(spend, interval_s, each)) for each in kills * ROTATIONS)
         undisturbed = statistics.fmean((before, pace(run, partial(spend, interval_s, lambda: None))))
@@ -141,21 +142,21 @@ def spend(seconds: float, begin: Callable[[], None]) -> None:
     time.sleep(max(0.0, end - time.monotonic()))  # what is measured
 
 
-def kill(stage: Stage, run: Run, name: str) -> None:
+def kill(teacher: ServedTeacher, run: Run, name: str) -> None:
     """Kill what the fault of that name kills."""
     if name == "worker_killed":
         victims.kill(run.workers()[-1])
     elif name == "replica_killed":
-        victims.kill(stage.replicas()[0])
+        victims.kill(teacher.replicas()[0])
     else:
-        victims.kill(victims.controller(stage.cluster))
+        victims.kill(victims.controller(teacher.cluster))
 
 
-def accounts(stage: Stage) -> dict[str, float]:
+def accounts(teacher: ServedTeacher) -> dict[str, float]:
     """How many prompts of all runs, each up to the last of its ledger, are missing there or stand there repeatedly."""
-    rows, totals = len(PromptStream(stage.data, seed=0)), Counter[str]()
-    for ledger in stage.folder.glob(f"*/{USED}"):
-        used = Counter((entry["epoch"], entry["position"]) for entry in map(json.loads, ledger.open()))
+    rows, totals = len(PromptStream(teacher.data, seed=0)), Counter[str]()
+    for ledger in teacher.folder.glob("*/used.jsonl"):
+        used = Counter((entry["epoch"], entry["index"]) for entry in map(json.loads, ledger.open()))
         epoch, position = max(used)
         totals["prompts_used"] += len(used)
         totals["prompts_lost"] += epoch * rows + position + 1 - len(used)

@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 from common.api import DistillRequest, DistillSequence
-from common.client import TeacherClient
+from common.teacher_client.calls import TeacherCalls
 from teacher_server.settings import EngineSettings
 from tests.benchmarks import serving
 from tests.benchmarks.report import finish
@@ -46,7 +46,7 @@ def main() -> None:
             settings = serving.teacher_settings(serving.save_model(Path(folder) / f"v{vocabulary}", vocabulary), ENGINE)
             url = serving.serve_teachers(cluster, teacher=settings)["teacher"]
             with serving.bare_engine(settings) as engine, serving.vllm_serve(settings) as vllm_url:
-                teacher, http = TeacherClient(url, serving.TOKEN), httpx.AsyncClient(timeout=600, trust_env=False)
+                teacher, http = TeacherCalls(url, serving.TOKEN), httpx.AsyncClient(timeout=600, trust_env=False)
                 works: dict[str, Score] = {
                     "ours": lambda sequences, run=engine.run, to=teacher: run(ask_teacher(to, sequences)),
                     "engine": lambda sequences, engine=engine: ask_engine(engine, sequences, K),
@@ -98,7 +98,7 @@ def draw(vocabulary: int, length: int, number: int) -> Sequences:
     return np.random.default_rng(length).integers(2, vocabulary, (number, length)).tolist()
 
 
-async def ask_teacher(teacher: TeacherClient, sequences: Sequences) -> None:
+async def ask_teacher(teacher: TeacherCalls, sequences: Sequences) -> None:
     """A request for each sequence, all at once: the first token is its prompt, the others its completion."""
 
     async def ask(number: int, token_ids: list[int]) -> None:

@@ -26,12 +26,12 @@ from starlette.routing import Route
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import deploy
-from cluster.nodes import free_ports
-from cluster.processes import die_with_parent, end
-from cluster.stage import application
-from teacher_server.settings import EngineSettings, ReplicaSettings, TeacherSettings
+from cluster.demos.runner import application
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.nodes import free_ports
+from cluster.local.processes import die_with_parent, end
+from cluster.local.ray_cli import deploy
+from teacher_server.settings import EngineSettings, ReplicaSettings, TeacherServerSettings
 from tests.models import CPU_ENVIRONMENT, save_tiny_llama
 
 TOKEN = "benchmark"
@@ -61,15 +61,15 @@ def save_model(folder: Path, vocabulary_size: int, **sizes: Any) -> Path:
     return folder
 
 
-def teacher_settings(model: Path, engine: EngineSettings) -> TeacherSettings:
+def teacher_settings(model: Path, engine: EngineSettings) -> TeacherServerSettings:
     """Of a teacher for this machine's processors, its token in a file beside its model."""
     token = model.with_suffix(".token")
     token.write_text(TOKEN + "\n")
     replicas = ReplicaSettings(environment=CPU_ENVIRONMENT)
-    return TeacherSettings(model=str(model), engine=engine, token_file=token, replicas=replicas)
+    return TeacherServerSettings(model=str(model), engine=engine, token_file=token, replicas=replicas)
 
 
-def serve_teachers(cluster: ClusterHandle, **teachers: TeacherSettings) -> dict[str, str]:
+def serve_teachers(cluster: ClusterInfo, **teachers: TeacherServerSettings) -> dict[str, str]:
     """Deploy these teachers and no others as a user would; their addresses by name."""
     url = deploy(cluster, {"applications": [application(name, settings) for name, settings in teachers.items()]})
     return {name: f"{url}/{name}" for name in teachers}
@@ -78,10 +78,10 @@ def serve_teachers(cluster: ClusterHandle, **teachers: TeacherSettings) -> dict[
 class BareEngine:
     """vLLM's AsyncLLM in this process, with the arguments that the teacher's engine would give it."""
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    def __init__(self, settings: TeacherServerSettings) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from teacher_server.vllm_args import engine_args  # reads CPU_ENVIRONMENT, which is set by then
+        from teacher_server.vllm.engine_args import engine_args  # reads CPU_ENVIRONMENT, which is set by then
 
         self._runner = asyncio.Runner()
         self._llm = self.run(_call(AsyncLLM.from_engine_args, engine_args(settings, settings.model)))
@@ -112,7 +112,7 @@ class BareEngine:
 
 
 @contextmanager
-def bare_engine(settings: TeacherSettings) -> Iterator[BareEngine]:
+def bare_engine(settings: TeacherServerSettings) -> Iterator[BareEngine]:
     engine = BareEngine(settings)
     try:
         yield engine
@@ -121,7 +121,7 @@ def bare_engine(settings: TeacherSettings) -> Iterator[BareEngine]:
 
 
 @contextmanager
-def vllm_serve(settings: TeacherSettings, timeout_s: float = 300) -> Iterator[str]:
+def vllm_serve(settings: TeacherServerSettings, timeout_s: float = 300) -> Iterator[str]:
     """Address of vLLM's own OpenAI server for the model of `settings`, with the same engine settings.
 
     Raises TimeoutError when it isn't up after `timeout_s` seconds.
@@ -131,7 +131,7 @@ def vllm_serve(settings: TeacherSettings, timeout_s: float = 300) -> Iterator[st
         "--dtype": engine.dtype,
         "--max-model-len": engine.max_length + 1,
         "--max-logprobs": engine.max_top_k,
-        "--max-num-batched-tokens": engine.max_batched_tokens,
+        "--max-num-batched-tokens": engine.max_batched_tokens or max(4096, engine.max_length + 1),
         "--max-num-seqs": engine.max_running_sequences,
         "--kv-cache-memory-bytes": int((engine.kv_cache_gib or 1) * 2**30),
         "--served-model-name": settings.name,

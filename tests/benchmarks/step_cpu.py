@@ -30,11 +30,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
-from student_trainer.examples import Example, StepExamples, StepPlan
-from student_trainer.learning.settings import LoraSettings
+from student_trainer.data.plan import Example, Key, StepExamples, StepPlan
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
+from student_trainer.student_settings import LoraSettings
 from tests.benchmarks.loss_cpu import make_teacher
 from tests.benchmarks.report import finish
 from tests.benchmarks.timing import medians, peer
@@ -102,7 +102,7 @@ def make_examples(vocabulary: int, sequences: int, prompt: int, completion: int,
         tail = (1 - logprobs.exp().sum(-1)).log()
         written = torch.tensor(sequence.completion_ids, dtype=torch.int32)
         arrays: list[Any] = [each.numpy() for each in (written, logprobs[:, -1], ids.int(), logprobs, tail)]
-        examples.append(Example(sequence, TeacherAnswer(sequence.id, "", "", "scored", None, *arrays), 0, number))
+        examples.append(Example(sequence, TeacherAnswer(sequence.id, "", "", "scored", None, *arrays), Key(0, number)))
     return examples
 
 
@@ -123,7 +123,9 @@ def our_step(model: Path, examples: list[Example], folder: Path) -> Step:
     )  # fmt: skip
     world = World(0, 1, torch.device("cpu"))
     learner = make_learner(settings, 1000, world)
-    step = StepExamples(StepPlan(1, 0, range(SEQUENCES)), examples, [], 0.0, 0.0, 0.0)
+    step = StepExamples(
+        plan=StepPlan(1, 0, range(SEQUENCES)), examples=examples, unused=[], began=0.0, waited_s=0.0, stream_s=0.0
+    )
     return lambda: train_step(learner, step, settings, world)["train/loss"]
 
 

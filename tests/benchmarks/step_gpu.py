@@ -25,10 +25,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils.logging import disable_progress_bar
 
 from common.settings import load
-from student_trainer.examples import StepExamples, StepPlan
+from student_trainer.data.plan import StepExamples, StepPlan
+from student_trainer.distributed.process_group import World, make_deterministic
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World, make_deterministic
 from tests.benchmarks.loss_gpu import in_any_order, synchronised
 from tests.benchmarks.report import finish
 from tests.benchmarks.step_cpu import make_examples
@@ -120,7 +120,9 @@ def measure_step(
     assert settings.teacher
     top_k = settings.teacher.top_k
     examples = make_examples(config.vocab_size, work.sequences, work.prompt, work.completion, top_k)
-    step = StepExamples(StepPlan(1, 0, range(work.sequences)), examples, [], 0.0, 0.0, 0.0)
+    step = StepExamples(
+        plan=StepPlan(1, 0, range(work.sequences)), examples=examples, unused=[], began=0.0, waited_s=0.0, stream_s=0.0
+    )
 
     def once() -> object:
         return train_step(learner, step, settings, world)

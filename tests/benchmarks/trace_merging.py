@@ -1,9 +1,9 @@
 """How many tokens the student need not read when steps of one trace train together, on ToolBench's real traces.
 
 `python -m tests.benchmarks.trace_merging`. Each template renders the steps of all traces. `separate` are the tokens of
-the rows one by one, `merged` those of the strands that hold them; their ratio is what is saved where all rows of a
-trace meet. Then the same in the steps of a run that shuffles traces or rows, with 8 or 32 rows a worker: there are few
-real traces, so COPIES of each, told apart by their first words, stand for a data set of usual size.
+the rows one by one, `merged` those of the merged traces that hold them; their ratio is what is saved where all rows of
+a trace meet. Then the same in the steps of a run that shuffles traces or rows, with 8 or 32 rows a worker: there are
+few real traces, so COPIES of each, told apart by their first words, stand for a data set of usual size.
 
 The data is `../shared/data` beside the repository; without it only that is said.
 """
@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from cluster.demo_toolbench import ANSWER_TREES, whole_text
+from cluster.demos.toolbench import ANSWER_TREES, whole_text
 from common.render import Renderer, Template
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, Turn, read_rows, write_rows
-from student_trainer.examples import Example
-from student_trainer.learning.traces import merge_traces
-from student_trainer.live.stream import PromptStream
+from student_trainer.batching.prefix_sharing import merge_traces
+from student_trainer.data.plan import Example, Key
+from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.pretraining.settings import TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
 from tests.benchmarks.report import finish
@@ -72,7 +72,7 @@ def measure(rows: list[PromptRow], copies: Path, template: Template) -> Iterator
     yield f"{template}_ratio", round(separate / merged, 3)
     for shuffle in SHUFFLES:
         stream = PromptStream(copies, seed=0, shuffle=shuffle)
-        ordered = [row for _, row in stream.rows(0, range(len(stream)))]
+        ordered = [stream.row(0, index) for index in range(len(stream))]
         for share in SHARES:
             chunks = (ordered[start : start + share] for start in range(0, len(ordered), share))
             steps = [count(step, renderer) for step in chunks]
@@ -82,10 +82,10 @@ def measure(rows: list[PromptRow], copies: Path, template: Template) -> Iterator
 
 
 def count(rows: list[PromptRow], renderer: Renderer) -> tuple[int, int]:
-    """Tokens of the rows apart, and of their strands."""
-    strands = merge_traces([Example(renderer.sequence(row), None, 0, place) for place, row in enumerate(rows)])
-    merged = sum(map(len, strands))
-    return merged + sum(strand.tokens_saved for strand in strands), merged
+    """Tokens of the rows apart, and of their merged traces."""
+    traces = merge_traces([Example(renderer.sequence(row), None, Key(0, place)) for place, row in enumerate(rows)])
+    merged = sum(map(len, traces))
+    return merged + sum(trace.tokens_saved for trace in traces), merged
 
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from transformers import PreTrainedTokenizerFast
 
 from common import wire
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
+from common.render import chat_template_fingerprint, terminators, tokenizer_fingerprint
 from teacher_server.settings import LimitSettings
 from tests.benchmarks.workload import ROW
 
@@ -100,11 +102,14 @@ def answer(sequence: DistillSequence, asked: DistillRequest, vocabulary_size: in
     )
 
 
-def card(fingerprint: str, vocabulary_size: int, top_k: int, max_length: int) -> TeacherCard:
+def card(tokenizer: PreTrainedTokenizerFast, vocabulary_size: int, top_k: int, max_length: int) -> TeacherCard:
     """What such a teacher says about itself."""
     return TeacherCard(
         models=[ServedModel(name="teacher", adapter=False, revision=REVISION)],
-        tokenizer_fingerprint=fingerprint,
+        tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+        chat_template_fingerprint=chat_template_fingerprint(tokenizer),
+        terminators=terminators(tokenizer),
+        end_token_ids=[tokenizer.eos_token_id],
         vocabulary_size=vocabulary_size,
         max_top_k=top_k,
         max_length=max_length,

@@ -20,10 +20,11 @@ from vllm.v1.outputs import LogprobsTensors
 
 from common import wire
 from common.api import DistillRequest, DistillSequence
-from common.client import TeacherClient
-from teacher_server.engine import Positions
-from teacher_server.positions import from_flat, rounded
-from teacher_server.vllm_arrays import ArrayLogprobsProcessor
+from common.teacher_client.calls import TeacherCalls
+from teacher_server.engine.protocol import CompletionLogprobs
+from teacher_server.vllm.completion_logprobs import from_flat
+from teacher_server.vllm.patches.logprobs_processor import ArrayLogprobsProcessor
+from teacher_server.vllm.rounding import rounded
 from tests.benchmarks import trl_json
 from tests.benchmarks.report import finish
 from tests.benchmarks.serving import answering, source_tokenizer
@@ -48,7 +49,7 @@ TARGETS = {
 }
 
 
-def engine_to_positions(output: LogprobsTensors) -> Positions:
+def engine_to_positions(output: LogprobsTensors) -> CompletionLogprobs:
     """What the teacher makes of the tensors of vLLM's worker."""
     processor = ArrayLogprobsProcessor(
         tokenizer=None,
@@ -113,8 +114,8 @@ def stage_times(outputs: list[LogprobsTensors]) -> dict[str, float]:
     return medians(works, REPETITIONS, time.process_time)
 
 
-def encode(positions: Positions) -> list[bytes]:
-    """The parts of the stream that the service sends for one sequence (see teacher_server/distill.py)."""
+def encode(positions: CompletionLogprobs) -> list[bytes]:
+    """The parts of the stream that the service sends for one sequence (see teacher_server/distill/serving.py)."""
     schema = wire.schema(K, "float16")
     fields = vars(positions) | {"topk_logprobs": rounded(positions.topk_logprobs, "float16")}
     answer = wire.TeacherAnswer(id="sequence", model="teacher", error=None, **fields)
@@ -160,7 +161,7 @@ def ask(url: str, completion: list[int]) -> list[torch.Tensor]:
     sequence = DistillSequence(id="sequence", prompt_token_ids=trl_json.PROMPT, completion_token_ids=completion)
 
     async def distill() -> wire.TeacherAnswer:
-        async with TeacherClient(url, "token") as teacher:
+        async with TeacherCalls(url, "token") as teacher:
             (answer,) = await teacher.distill(DistillRequest(model="teacher", top_k=K, sequences=[sequence]))
             return answer
 

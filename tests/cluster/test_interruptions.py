@@ -13,12 +13,12 @@ import psutil
 import pytest
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
-from cluster.live_checks import ids_check
-from cluster.local import local_cluster
-from cluster.nodes import REPOSITORY
-from cluster.settings import ClusterSettings, PoolSettings
+from cluster.demos.live_checks import ids_check
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.environment import REPOSITORY
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import submit_job
+from cluster.local.settings import ClusterSettings, PoolSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from student_trainer.persistence.run_folder import newest_step
 from tests.models import save_tiny_llama
@@ -34,9 +34,9 @@ signal.pause()
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterHandle]:
-    with local_cluster(ClusterSettings(student=PoolSettings(cpus=1))) as handle:
-        yield handle
+def cluster() -> Iterator[ClusterInfo]:
+    with local_cluster(ClusterSettings(student=PoolSettings(cpus=1))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.1)  # between two looks at files and processes, which announce nothing
 
 
-def test_a_stopped_job_saves_first_and_the_same_command_goes_on(cluster: ClusterHandle, config: Path):
+def test_a_stopped_job_saves_first_and_the_same_command_goes_on(cluster: ClusterInfo, config: Path):
     run, lines = config.parent / "stopped", list[str]()
 
     def stop() -> None:
@@ -103,22 +103,25 @@ def test_a_stopped_job_saves_first_and_the_same_command_goes_on(cluster: Cluster
     assert check.holds, check.text
 
 
-def test_ctrl_c_is_heard_while_workers_are_waited_for(cluster: ClusterHandle, config: Path):
+def test_ctrl_c_is_heard_while_workers_are_waited_for(cluster: ClusterInfo, config: Path):
     environment = os.environ | cluster.environment | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3"}
     log = config.parent / "waiting/log.txt"
     with start(["-c", HOLD_THE_POOL], environment) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        before = set(psutil.Process(cluster.keeper).children(recursive=True))
+        before = below(cluster)
         with start(command(config, "waiting"), environment) as run:
             wait_for(lambda: log.exists() and "waiting for room" in log.read_text())
             run.send_signal(signal.SIGINT)
             _, errors = run.communicate(timeout=60)
         holder.terminate()
     assert (run.returncode, errors) == (130, "interrupted\n")
-    wait_for(
-        lambda: not any(is_train(p) for p in psutil.Process(cluster.keeper).children(recursive=True) if p not in before)
-    )
+    wait_for(lambda: not any(is_train(process) for process in below(cluster) - before))
+
+
+def below(cluster: ClusterInfo) -> set[psutil.Process]:
+    """Every process of the cluster."""
+    return set(psutil.Process(cluster.supervisor).children(recursive=True))
 
 
 def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:

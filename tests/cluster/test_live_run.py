@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import deploy, submit_job
-from cluster.live_checks import accounted, ids_check, read_summary
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
-from cluster.stage import application
+from cluster.demos.live_checks import accounted, ids_check, read_summary
+from cluster.demos.runner import application
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import deploy, submit_job
+from cluster.local.settings import ClusterSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
 
 ROWS = 22
@@ -60,13 +60,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterHandle]:
-    with local_cluster(ClusterSettings()) as handle:
-        yield handle
+def cluster(behind_a_dead_proxy: None) -> Iterator[ClusterInfo]:
+    with local_cluster(ClusterSettings()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
-def live(cluster: ClusterHandle, folder: Path) -> Path:
+def live(cluster: ClusterInfo, folder: Path) -> Path:
     """The run folder of a live run."""
     served = {
         "model": str(folder / "teacher"),
@@ -77,13 +77,13 @@ def live(cluster: ClusterHandle, folder: Path) -> Path:
         },
         "replicas": {"environment": CPU_ENVIRONMENT},
     }  # fmt: skip
-    url = deploy(cluster, {"applications": [application("teacher", TeacherSettings.model_validate(served))]})
+    url = deploy(cluster, {"applications": [application("teacher", TeacherServerSettings.model_validate(served))]})
     code, lines = train(cluster, folder, "live", "--teacher.url", f"{url}/teacher")
     assert code == 0, lines
     return folder / "live"
 
 
-def train(cluster: ClusterHandle, folder: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
+def train(cluster: ClusterInfo, folder: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
     lines: list[str] = []
     command = ["python", "-m", "student_trainer", "train", str(folder / "kd.yaml"), "--run_folder", str(folder / run)]
     return submit_job(cluster, [*command, *overrides], lines.append), lines
@@ -101,7 +101,7 @@ def test_the_student_moves_towards_the_teacher(live: Path) -> None:
     assert (summary["used"], summary["quarantined"]) == (2 * (ROWS - 1), 2)
 
 
-def test_the_record_replays_to_the_same_bits(cluster: ClusterHandle, live: Path, folder: Path) -> None:
+def test_the_record_replays_to_the_same_bits(cluster: ClusterInfo, live: Path, folder: Path) -> None:
     replay = (
         "--teacher.source",
         "record",
@@ -121,7 +121,7 @@ def test_the_record_replays_to_the_same_bits(cluster: ClusterHandle, live: Path,
     assert losses[0] == losses[1]
 
 
-def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterHandle, live: Path, folder: Path) -> None:
+def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterInfo, live: Path, folder: Path) -> None:
     code, lines = train(
         cluster, folder, "lost", "--teacher.url", "http://127.0.0.1:9/teacher", "--teacher.patience_s", "0"
     )

@@ -11,10 +11,10 @@ import httpx
 import psutil
 import pytest
 
-from cluster.handle import ClusterHandle, read_handle
-from cluster.jobs import submit_job
-from cluster.local import is_running
-from cluster.nodes import REPOSITORY
+from cluster.local.cluster_info import ClusterInfo, read_info
+from cluster.local.environment import REPOSITORY
+from cluster.local.local_cluster import is_running
+from cluster.local.ray_cli import submit_job
 
 JOB = """
 import ray, sys
@@ -23,8 +23,8 @@ print("POOLS", sorted(ray.cluster_resources().items()))
 sys.exit(3)
 """
 OPENED = """
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings
 with local_cluster(ClusterSettings()):
     print("up")
 """
@@ -36,39 +36,29 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where `up` wrote its cluster down, until `down`."""
+def state(tmp_path_factory: pytest.TempPathFactory, behind_a_dead_proxy: None) -> Iterator[Path]:
+    """Where `up` wrote its cluster down, until `down`; every command of this module is told to take a dead proxy."""
     path = tmp_path_factory.mktemp("up") / "cluster.json"
-    up = command(
-        "up",
-        "--state",
-        str(path),
-        "--dashboard_port",
-        "0",
-        "--serve_port",
-        "0",
-        "--student.slots",
-        "3",
-        "--student.nodes",
-        "2",
-    )
+    ports, pool = ["--dashboard_port", "0", "--serve_port", "0"], ["--student.slots", "3", "--student.nodes", "2"]
+    up = command("up", "--state", str(path), *ports, *pool)
     assert up.returncode == 0, up.stderr
-    handle = read_handle(path)
-    assert f"export RAY_AUTH_TOKEN_PATH={handle.folder}/token" in up.stdout
+    info = read_info(path)
+    assert f"export RAY_AUTH_TOKEN_PATH={info.folder}/token" in up.stdout
+    assert f"export NO_PROXY={info.environment['NO_PROXY']}\n" in up.stdout
     yield path
     assert command("down", "--state", str(path)).returncode == 0
-    assert not is_running(handle)
-    assert not handle.folder.exists()
+    assert not is_running(info)
+    assert not info.folder.exists()
     assert not path.exists()
-    assert not set(handle.nodes.values()) & set(psutil.pids())
+    assert not set(info.nodes.values()) & set(psutil.pids())
 
 
 @pytest.fixture
-def cluster(state: Path) -> ClusterHandle:
-    return read_handle(state)
+def cluster(state: Path) -> ClusterInfo:
+    return read_info(state)
 
 
-def test_a_failing_job_sees_both_pools_and_shows_its_last_words_once(cluster: ClusterHandle):
+def test_a_failing_job_sees_both_pools_and_shows_its_last_words_once(cluster: ClusterInfo):
     lines: list[str] = []
     assert submit_job(cluster, ["python", "-c", JOB], lines.append) == 1
     (pools,) = [line for line in lines if line.startswith("POOLS")]
@@ -76,7 +66,7 @@ def test_a_failing_job_sees_both_pools_and_shows_its_last_words_once(cluster: Cl
     assert "('student_pool', 6.0)" in pools
 
 
-def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
+def test_ctrl_c_stops_the_job(cluster: ClusterInfo):
     def interrupt(line: str) -> None:
         if line == "running":
             raise KeyboardInterrupt
@@ -94,18 +84,18 @@ def test_ctrl_c_stops_the_job(cluster: ClusterHandle):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}], ids=["no token", "wrong token"])
-def test_nobody_without_the_token_is_let_in(cluster: ClusterHandle, headers: dict[str, str]):
+def test_nobody_without_the_token_is_let_in(cluster: ClusterInfo, headers: dict[str, str]):
     with httpx.Client(base_url=cluster.dashboard_url, headers=headers, trust_env=False) as client:
         assert client.get("/api/jobs/").status_code in (401, 403)
         assert client.post("/api/jobs/", json={"entrypoint": "true"}).status_code in (401, 403)
 
 
-def test_the_token_is_its_owners_alone(cluster: ClusterHandle):
+def test_the_token_is_its_owners_alone(cluster: ClusterInfo):
     assert (cluster.folder / "token").stat().st_mode & 0o777 == 0o600
     assert cluster.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_lost_node_takes_its_processes_along_and_the_others_stay(cluster: ClusterHandle):
+def test_a_lost_node_takes_its_processes_along_and_the_others_stay(cluster: ClusterInfo):
     node = psutil.Process(cluster.nodes["student-2"])
     below = node.children(recursive=True)
     assert below
@@ -116,7 +106,7 @@ def test_a_lost_node_takes_its_processes_along_and_the_others_stay(cluster: Clus
     cluster.get("/api/jobs/")  # raises unless the head answers
 
 
-def test_a_cluster_that_is_up_is_not_started_twice(state: Path, cluster: ClusterHandle):
+def test_a_cluster_that_is_up_is_not_started_twice(state: Path, cluster: ClusterInfo):
     status = command("status", "--state", str(state))
     assert (status.returncode, cluster.dashboard_url in status.stdout) == (0, True)
     again = command("up", "--state", str(state))
@@ -126,11 +116,11 @@ def test_a_cluster_that_is_up_is_not_started_twice(state: Path, cluster: Cluster
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
 def test_a_cluster_ends_with_who_opened_it_even_before_it_is_up(end: signal.Signals):
     opener = subprocess.Popen([sys.executable, "-c", OPENED], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-    keeper = first(lambda: psutil.Process(opener.pid).children())
-    head = first(keeper.children)
+    supervisor = first(lambda: psutil.Process(opener.pid).children())
+    head = first(supervisor.children)
     opener.send_signal(end)
     opener.wait(30)
-    keeper.wait(30)
+    supervisor.wait(30)
     assert not head.is_running()
 
 

@@ -8,9 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
+from ray import serve
 
+from cluster.local.nodes import SERVE_GUARD
 from common.api import DistillRequest, DistillSequence
-from common.client import TOKEN_VARIABLE, TeacherClient, TeacherUnavailable
+from common.errors import UserError
+from common.teacher_client.failures import TeacherUnavailable
+from common.teacher_client.settings import TOKEN_VARIABLE
+from teacher_server.serve.app import deployment_options
+from teacher_server.serve.replica import TeacherReplica
+from teacher_server.settings import ReplicaSettings, TeacherServerSettings
+from tests.asking import asking
 from tests.serving import deploy, metrics_page, ray_serve
 from tests.stand_in_engine import StandInEngine
 from tests.waiting_engine import HANG_TOKEN, waiting_engine
@@ -33,7 +41,7 @@ def diary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(diary: Path) -> Iterator[str]:
-    with ray_serve(**{TOKEN_VARIABLE: TOKEN, "RAY_metrics_report_interval_ms": "500"}) as address:
+    with ray_serve(**{TOKEN_VARIABLE: TOKEN, "RAY_metrics_report_interval_ms": "500"}, **SERVE_GUARD) as address:
         deploy(waiting_engine(0.5, diary=diary), replicas=REPLICAS)
         yield address + "/teacher"
 
@@ -45,7 +53,7 @@ def ask(token: int = 3) -> DistillRequest:
 
 async def answer(url: str, attempts: int, token: int = 3) -> list[int]:
     """The most likely token of each position, as a client with so many attempts gets them."""
-    async with TeacherClient(url, TOKEN, attempts=attempts) as teacher:
+    async with asking(url, TOKEN, attempts=attempts) as teacher:
         (record,) = await teacher.distill(ask(token))
     return record.topk_ids[:, 0].tolist()
 
@@ -107,3 +115,26 @@ async def test_a_replaced_replica_answers_what_it_has_and_closes_its_engine(url:
     assert await long == expected
     await rolling
     assert diary.read_text() == closed + "closed\n"
+
+
+class MissingEngine(StandInEngine):
+    """An engine whose weights aren't there."""
+
+    async def start(self) -> None:
+        raise UserError("no folder /weights")
+
+
+async def test_who_asks_an_application_that_fails_to_deploy_is_answered(url: str):
+    """Those that came while it was being deployed too."""
+    settings = TeacherServerSettings(model="none", replicas=ReplicaSettings(**REPLICAS))
+    options = deployment_options(settings) | {"max_constructor_retry_count": 1}
+    broken = serve.deployment(**options)(TeacherReplica).bind(settings, lambda settings: MissingEngine())
+    deploying = asyncio.create_task(asyncio.to_thread(serve.run, broken, name="broken", route_prefix="/broken"))
+    async with httpx.AsyncClient(timeout=120) as http, asyncio.timeout(120):
+        while (answer := await http.get(url.removesuffix("/teacher") + "/broken/v1/teacher")).status_code == 404:
+            await asyncio.sleep(0.1)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "deploy_failed")
+    with pytest.raises(RuntimeError, match="Deploying application broken failed"):
+        await deploying
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(url + "/healthz")).status_code == 200

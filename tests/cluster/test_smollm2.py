@@ -3,21 +3,21 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import deploy, submit_job
-from cluster.live_checks import kl_of
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings
-from cluster.stage import application
+from cluster.demos.live_checks import kl_of
+from cluster.demos.runner import application, overrides
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import deploy, submit_job
+from cluster.local.settings import ClusterSettings
 from common.settings import validate
-from student_trainer.fetch import SOURCES, PackageMissing, fetch
-from teacher_server.settings import TeacherSettings
+from student_trainer.commands.fetch import SOURCES, PackageMissing, fetch
+from teacher_server.settings import TeacherServerSettings
 from tests.serving import ROOT
 
 ROWS = 4
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except PackageMissing as error:
         pytest.skip(f"no SmolLM2 here: {error}")
     sizes = {"train_tasks": 12, "evaluation_tasks": 2, "query_tasks": 0, "corpus_documents": 0}
-    python_m("common.world", folder / "world", *(part for key, value in sizes.items() for part in (f"--{key}", value)))
+    python_m("common.world", folder / "world", *overrides(sizes))
     for group in ("train", "seen"):
         python_m("common.toolbench", "convert", folder / f"world/{group}.json", folder / group)
     (folder / "token").write_text("a-token-for-this-test-alone")
@@ -45,24 +45,25 @@ def python_m(*command: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterHandle]:
+def cluster() -> Iterator[ClusterInfo]:
     with local_cluster(ClusterSettings()) as handle:
         yield handle
 
 
-def train(cluster: ClusterHandle, folder: Path, name: str, **overrides: object) -> Path:
+def train(cluster: ClusterInfo, folder: Path, name: str, changes: Mapping[str, object]) -> Path:
     """Run the shipped configuration smollm2-NAME on the fixture's rows; returns its run folder."""
-    given = {
+    settings = {
         "run_folder": folder / name,
         "data.train": folder / "train",
         "student.model": folder / "model",
         "data.validation_rows": ROWS,
         "batch_size": ROWS,
-    } | overrides
-    options = [part for key, value in given.items() for part in (f"--{key}", str(value))]
+        **changes,
+    }
     lines: list[str] = []
     config = f"student_trainer/configs/smollm2-{name}.yaml"
-    assert submit_job(cluster, ["python", "-m", "student_trainer", "train", config, *options], lines.append) == 0, lines
+    command = ["python", "-m", "student_trainer", "train", config, *overrides(settings)]
+    assert submit_job(cluster, command, lines.append) == 0, lines
     return folder / name
 
 
@@ -72,9 +73,9 @@ def losses(run: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def expert(cluster: ClusterHandle, folder: Path) -> Path:
+def expert(cluster: ClusterInfo, folder: Path) -> Path:
     """The run folder of four steps on recorded traces."""
-    return train(cluster, folder, "expert", **{"max_steps": 4, "data.validation": "null"})
+    return train(cluster, folder, "expert", {"max_steps": 4, "data.validation": "null"})
 
 
 def test_the_expert_learns_the_format(expert: Path) -> None:
@@ -82,12 +83,12 @@ def test_the_expert_learns_the_format(expert: Path) -> None:
     assert last < 0.75 * first
 
 
-def test_a_live_step_moves_the_base_towards_its_expert(cluster: ClusterHandle, folder: Path, expert: Path) -> None:
+def test_a_live_step_moves_the_base_towards_its_expert(cluster: ClusterInfo, folder: Path, expert: Path) -> None:
     shipped = yaml.safe_load((ROOT / "teacher_server/configs/smollm2.yaml").read_text())["applications"][0]["args"]
     changed = {"model": str(folder / "model"), "adapters": {"expert": str(expert / "adapter")}}
-    settings = validate(TeacherSettings, shipped | changed | {"token_file": str(folder / "token")}, "args")
+    settings = validate(TeacherServerSettings, shipped | changed | {"token_file": str(folder / "token")}, "args")
     url = deploy(cluster, {"applications": [application("teacher", settings)]})
     live = {"teacher.url": f"{url}/teacher", "teacher.token_file": folder / "token"}
-    student = train(cluster, folder, "kd", **live, **{"max_steps": 1, "data.validation": folder / "seen"})
+    student = train(cluster, folder, "kd", live | {"max_steps": 1, "data.validation": folder / "seen"})
     before, after = kl_of(student)
     assert after < before

@@ -15,12 +15,12 @@ from openai import OpenAI, UnprocessableEntityError
 
 from common import wire
 from common.render import load_tokenizer
-from teacher_server.engine import warm_up
-from teacher_server.routes import create_app
-from teacher_server.settings import EngineSettings, LimitSettings, TeacherSettings
-from teacher_server.vllm_engine import VllmEngine
+from teacher_server.engine.protocol import warm_up
+from teacher_server.settings import EngineSettings, LimitSettings, TeacherServerSettings
+from teacher_server.vllm.engine import VllmEngine
 from tests.loopback import serving
 from tests.models import CPU_ENVIRONMENT, save_tiny_llama
+from tests.service import make_service
 
 TOKEN = "a-token"
 PROMPT = "Thought: I need the weather in Zürich ☂"
@@ -34,7 +34,7 @@ TEMPLATE = (
 class Teacher:
     """An engine and its HTTP server, both in a thread's event loop."""
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    def __init__(self, settings: TeacherServerSettings) -> None:
         self.engine = VllmEngine(settings)
         self._url: Future[str] = Future()
         self._loop = asyncio.new_event_loop()
@@ -47,7 +47,7 @@ class Teacher:
         try:
             await self.engine.start()
             await warm_up(self.engine)
-            async with serving(create_app(self.engine, LimitSettings(max_requests=1), TOKEN)) as url:
+            async with serving(make_service(self.engine, LimitSettings(max_requests=1))) as url:
                 self._url.set_result(url)
                 await self._leave.wait()
         except BaseException as error:  # whatever it is, the test that waits must hear of it
@@ -81,7 +81,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teacher]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CPU_ENVIRONMENT.items():
             patch.setenv(name, value)
-        served = Teacher(TeacherSettings(model=str(folder), engine=engine))
+        served = Teacher(TeacherServerSettings(model=str(folder), engine=engine))
         yield served
         served.close()
 

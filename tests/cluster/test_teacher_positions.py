@@ -6,6 +6,7 @@ Legend: P = prompt length, T = completion length, k = entries per position, V = 
 import asyncio
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
-from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from common.api import GenerateOptions
 from common.errors import UserError
-from teacher_server.engine import EngineUnavailable, Positions, warm_up
-from teacher_server.health import FRESH_S, EngineHealth, EngineHung
-from teacher_server.settings import EngineSettings, TeacherSettings
-from teacher_server.vllm_args import engine_args
-from teacher_server.vllm_engine import VllmEngine
-from teacher_server.vllm_watch import engine_processes
+from teacher_server.engine.health import FRESH_S, EngineHealth, EngineHung
+from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, warm_up
+from teacher_server.settings import EngineSettings, ReplicaSettings, TeacherServerSettings
+from teacher_server.vllm.engine import VllmEngine
+from teacher_server.vllm.engine_args import engine_args
+from teacher_server.vllm.stats import engine_processes
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
 EOS = 1
@@ -32,7 +33,7 @@ EOS = 1
 class Served:
     """A started engine and the event loop it lives in."""
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    def __init__(self, settings: TeacherServerSettings) -> None:
         self._runner = asyncio.Runner()
         self.engine = VllmEngine(settings)
         before = set(engine_processes())
@@ -43,14 +44,14 @@ class Served:
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(work)
 
-    def score(self, *pairs: tuple[list[int], list[int]], k: int, model: str = "teacher") -> list[Positions]:
-        async def together() -> list[Positions]:
+    def score(self, *pairs: tuple[list[int], list[int]], k: int, model: str = "teacher") -> list[CompletionLogprobs]:
+        async def together() -> list[CompletionLogprobs]:
             return await asyncio.gather(*(self.engine.score(model, prompt, text, k) for prompt, text in pairs))
 
         return self.run(together())
 
-    def write(self, *prompts: list[int], k: int, **options: Any) -> list[Positions]:
-        async def together() -> list[Positions]:
+    def write(self, *prompts: list[int], k: int, **options: Any) -> list[CompletionLogprobs]:
+        async def together() -> list[CompletionLogprobs]:
             asked = [options | {"seed": seed} for seed, _ in enumerate(prompts)]
             return await asyncio.gather(
                 *(
@@ -78,12 +79,12 @@ def adapter_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return save_tiny_adapter(tmp_path_factory.mktemp("adapter"), model_folder)
 
 
-def settings(model: Path, dtype: str, **fields: Any) -> TeacherSettings:
+def settings(model: Path, dtype: str, **fields: Any) -> TeacherServerSettings:
     engine = EngineSettings(
         dtype=dtype, max_length=700, max_batched_tokens=768, max_top_k=VOCABULARY_SIZE, kv_cache_gib=0.125,
         enforce_eager=True,
     )  # fmt: skip
-    return TeacherSettings(model=str(model), engine=engine, **fields)
+    return TeacherServerSettings(model=str(model), engine=engine, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def reference_logprobs(model: PreTrainedModel, prompt: list[int], completion: li
     return logits.float().log_softmax(-1).numpy()
 
 
-def assert_equal_by_id(positions: Positions, expected: NDArray[np.float32], within: float) -> None:
+def assert_equal_by_id(positions: CompletionLogprobs, expected: NDArray[np.float32], within: float) -> None:
     rows = np.arange(len(expected))
     assert np.abs(positions.token_logprobs - expected[rows, positions.token_ids]).max() < within
     assert np.abs(positions.topk_logprobs - np.take_along_axis(expected, positions.topk_ids, 1)).max() < within
@@ -261,26 +262,51 @@ def test_seeded_prompts_that_fill_more_than_one_step_together(fp32: Served):
     generator = np.random.default_rng(3)
     prompts = [generator.integers(2, VOCABULARY_SIZE, 400).tolist() for _ in range(6)]
 
-    async def write(number: int) -> Positions:
+    async def write(number: int) -> CompletionLogprobs:
         options = GenerateOptions(max_tokens=12, seed=number)
         return await fp32.engine.generate("expert", prompts[number], options, 4)
 
-    async def write_all() -> list[Positions]:
+    async def write_all() -> list[CompletionLogprobs]:
         return await asyncio.gather(*map(write, range(len(prompts))))
 
     together, alone = fp32.run(write_all()), fp32.run(write(5))
     assert together[5].token_ids.tolist() == alone.token_ids.tolist()
 
 
+def test_a_completion_ends_at_any_of_the_models_ends(fp32: Served, model_folder: Path, tmp_path: Path):
+    """`generation_config.json` may name several; the card tells all of them."""
+    (plain,) = fp32.write([5, 6, 7], k=1, max_tokens=20, temperature=0)
+    written = plain.token_ids.tolist()
+    end = next(token for token in written[4:] if token not in written[:4])
+    folder = copytree(model_folder, tmp_path / "model")
+    eos = LlamaConfig.from_pretrained(folder).eos_token_id
+    GenerationConfig(eos_token_id=[eos, end]).save_pretrained(folder)
+    served = Served(settings(folder, "float32"))
+    try:
+        (cut,) = served.write([5, 6, 7], k=1, max_tokens=20, temperature=0)
+        card = served.engine.describe()
+    finally:
+        served.close()
+    assert (cut.token_ids.tolist(), cut.finish_reason) == (written[: written.index(end) + 1], "stop")
+    assert card.end_token_ids == sorted([eos, end])
+    assert fp32.engine.describe().end_token_ids == [eos]
+    assert card.terminators == {"toolbench": eos}
+    assert card.chat_template_fingerprint is None
+
+
 def test_a_step_on_a_cpu_must_hold_the_longest_sequence(model_folder: Path):
-    short_steps = TeacherSettings(
-        model=str(model_folder), engine=EngineSettings(max_length=700, max_batched_tokens=700)
+    short_steps = TeacherServerSettings(
+        model=str(model_folder),
+        engine=EngineSettings(max_length=700, max_batched_tokens=700),
+        replicas=ReplicaSettings(num_gpus=1),
     )
     with pytest.raises(UserError, match="set max_batched_tokens to 701 or more"):
         engine_args(short_steps, str(model_folder))
 
 
 def test_settings_that_vllm_refuses_are_one_clear_line(environment: None, model_folder: Path):
-    too_long = TeacherSettings(model=str(model_folder), engine=EngineSettings(max_length=4000, max_batched_tokens=4001))
+    too_long = TeacherServerSettings(
+        model=str(model_folder), engine=EngineSettings(max_length=4000, max_batched_tokens=4001)
+    )
     with pytest.raises(UserError, match=r"can't serve .*max_model_len"):
         asyncio.run(VllmEngine(too_long).start())

@@ -9,12 +9,12 @@ import pytest
 from ray import serve
 
 from common import wire
-from teacher_server import router_app
-from teacher_server.engine import Engine
-from teacher_server.settings import TeacherSettings
+from teacher_server.engine.protocol import Engine
+from teacher_server.router import app
+from teacher_server.settings import TeacherServerSettings
 from tests.serving import application, ray_serve
 from tests.unit.teacher_server.asking import SCORE, WRITE, body, error_of
-from tests.unit.teacher_server.test_router import NamedEngine
+from tests.unit.teacher_server.router.test_router import NamedEngine
 
 pytestmark = pytest.mark.anyio
 TOKEN = secrets.token_hex(16)
@@ -29,7 +29,7 @@ class HoldingEngine(NamedEngine):
         await super()._work(model, task, top_k, prompt)
 
 
-def make_engine(settings: TeacherSettings) -> Engine:
+def make_engine(settings: TeacherServerSettings) -> Engine:
     return HoldingEngine(settings.name)
 
 
@@ -42,7 +42,7 @@ def router_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for name in ("large", "small"):
             teacher = application(make_engine, name=name, token_file=str(token_file), **few)
             serve.run(teacher, name=name, route_prefix=f"/{name}")
-        router = router_app.build({"applications": ["large", "small"], "token_file": str(token_file), "pool": None})
+        router = app.build({"applications": ["large", "small"], "token_file": str(token_file), "pool": None})
         serve.run(router, name="router", route_prefix="/all")
         yield f"{address}/all"
 

@@ -17,10 +17,11 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from common.api import GenerateOptions
-from teacher_server.engine import Positions
-from teacher_server.positions import LogprobRows, from_flat
-from teacher_server.settings import EngineSettings, TeacherSettings
-from teacher_server.vllm_scoring import exact
+from teacher_server.engine.protocol import CompletionLogprobs
+from teacher_server.settings import EngineSettings, TeacherServerSettings
+from teacher_server.vllm.completion_logprobs import from_flat
+from teacher_server.vllm.patches.logprob_rows import LogprobRows
+from teacher_server.vllm.scoring import exact
 from tests.cluster.test_teacher_positions import Served
 from tests.models import CPU_ENVIRONMENT, VOCABULARY_SIZE, save_tiny_adapter, save_tiny_llama
 
@@ -62,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for name, value in CPU_ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setattr(AsyncLLM, "from_engine_args", start_hard)
-        served = Served(TeacherSettings(model=str(model), adapters={"expert": adapter}, engine=engine))
+        served = Served(TeacherServerSettings(model=str(model), adapters={"expert": adapter}, engine=engine))
         yield served
         served.close()
 
@@ -71,7 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def uncapped() -> Iterator[None]:
     """Lets vLLM reuse whatever it has of a sequence, wanted rows too: the scheduler is told nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("teacher_server.vllm_scoring.CACHED_AT_MOST", "nobody reads this")
+        patch.setattr("teacher_server.vllm.scoring.CACHED_AT_MOST", "nobody reads this")
         yield
 
 
@@ -81,13 +82,13 @@ def ask(served: Served, ids: list[int], model: str = "teacher", **params: Any) -
     return served.run(served.engine._run(model, ids, SamplingParams(**fields)))[0]
 
 
-def public(served: Served, prompt: list[int], completion: list[int], model: str = "teacher") -> Positions:
+def public(served: Served, prompt: list[int], completion: list[int], model: str = "teacher") -> CompletionLogprobs:
     """By vLLM's public route, without the prefix cache."""
     output = ask(served, prompt + completion, model, prompt_logprobs=K)
     return from_flat(output.prompt_logprobs, len(prompt), K, VOCABULARY_SIZE, "scored", "r0")
 
 
-def assert_equal(got: Positions, expected: Positions, within: float) -> None:
+def assert_equal(got: CompletionLogprobs, expected: CompletionLogprobs, within: float) -> None:
     assert got.token_ids.tolist() == expected.token_ids.tolist()
     assert got.topk_ids.tolist() == expected.topk_ids.tolist()
     for name in ("token_logprobs", "topk_logprobs"):
@@ -170,7 +171,7 @@ def test_preempted_requests_score_as_undisturbed_ones(served: Served, capped: bo
     expected = [public(served, *pair) for pair in pairs]
     Preemptions.count = 0
 
-    async def crowd() -> list[Positions]:
+    async def crowd() -> list[CompletionLogprobs]:
         """The writers take most of the cache first, so that scores begin and can't go on."""
         options = GenerateOptions(max_tokens=120, temperature=0)
         writing = [served.engine.generate("teacher", draw(185, 80 + i), options, 1) for i in range(5)]

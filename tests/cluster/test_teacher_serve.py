@@ -14,10 +14,12 @@ import psutil
 import pytest
 from openai import AsyncOpenAI, UnprocessableEntityError
 
-from cluster.nodes import SERVE_GUARD
+from cluster.local.nodes import SERVE_GUARD
 from common import wire
 from common.api import DistillRequest, DistillSequence, GenerateOptions
-from common.client import TeacherClient, TeacherRefused
+from common.teacher_client.calls import TeacherCalls
+from common.teacher_client.failures import TeacherRefused
+from tests.asking import asking
 from tests.models import CPU_ENVIRONMENT, save_tiny_adapter, save_tiny_llama
 from tests.serving import deploy_config, engines_below, metrics_page, ray_serve
 
@@ -62,7 +64,7 @@ def _application(folder: Path) -> dict[str, Any]:
     return {
         "name": "teacher",
         "route_prefix": "/teacher",
-        "import_path": "teacher_server.app:build",
+        "import_path": "teacher_server.serve.app:build",
         "args": {
             "model": str(base),
             "adapters": {"expert": str(save_tiny_adapter(folder / "adapter", base))},
@@ -117,7 +119,7 @@ async def test_tokens_change_without_a_restart(teacher_url: str, token_file: Pat
     later = secrets.token_hex(16)
     try:
         token_file.write_text(f"{before}later: {later}\n")
-        async with asyncio.timeout(20), TeacherClient(teacher_url, later) as teacher:
+        async with asyncio.timeout(20), TeacherCalls(teacher_url, later) as teacher:
             while True:
                 with suppress(TeacherRefused):  # until the file is looked at again
                     await teacher.teacher()
@@ -128,7 +130,7 @@ async def test_tokens_change_without_a_restart(teacher_url: str, token_file: Pat
 
 
 async def test_says_what_it_serves(teacher_url: str):
-    async with TeacherClient(teacher_url, TOKEN) as teacher:
+    async with asking(teacher_url, TOKEN) as teacher:
         card = await teacher.teacher()
     assert [model.name for model in card.models] == ["teacher", "expert"]
     assert (card.vocabulary_size, card.max_top_k, card.max_length, card.dtype) == (512, 16, 4000, "float32")
@@ -141,7 +143,7 @@ async def test_scores_and_writes_with_bad_sequences_beside_them(teacher_url: str
         SCORE.model_copy(update={"id": "outside", "completion_token_ids": [512]}),
         SCORE.model_copy(update={"id": "long", "prompt_token_ids": [5] * 3999}),
     ]
-    async with TeacherClient(teacher_url, TOKEN) as teacher:
+    async with asking(teacher_url, TOKEN) as teacher:
         scored, empty, outside, long, written = await teacher.distill(distill(SCORE, *bad, WRITE))
         (again,) = await teacher.distill(
             distill(SCORE.model_copy(update={"completion_token_ids": written.token_ids.tolist()}))
@@ -172,12 +174,12 @@ async def test_openais_client_is_answered_too(teacher_url: str):
 
 
 async def test_refusals_reach_the_client_in_words(teacher_url: str):
-    async with TeacherClient(teacher_url, TOKEN) as teacher:
+    async with TeacherCalls(teacher_url, TOKEN) as teacher:
         with pytest.raises(TeacherRefused, match=r"404.*'nobody'.*teacher, expert"):
             await teacher.distill(distill(SCORE, model="nobody"))
         with pytest.raises(TeacherRefused, match=r"422.*at most 16"):
             await teacher.distill(distill(SCORE, top_k=17))
-    async with TeacherClient(teacher_url, "another-token") as stranger:
+    async with TeacherCalls(teacher_url, "another-token") as stranger:
         with pytest.raises(TeacherRefused, match="401"):
             await stranger.teacher()
 
@@ -195,13 +197,13 @@ async def test_overload_is_refused_and_a_disconnect_cancels_the_work(teacher_url
             refused = await http.post(teacher_url + "/v1/distill", content=short)
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             assert refused.json()["error"]["code"] == "overloaded"
-    async with TeacherClient(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
+    async with asking(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
         (answer,) = await teacher.distill(distill(SCORE))
     assert answer.error is None
 
 
 async def test_the_log_names_the_client_and_never_shows_a_token(teacher_url: str, ray_folder: str):
-    async with TeacherClient(teacher_url, TOKEN) as teacher:
+    async with asking(teacher_url, TOKEN) as teacher:
         (answer,) = await teacher.distill(distill(SCORE))
     assert answer.error is None
     logs = "".join(
@@ -214,7 +216,7 @@ async def test_the_log_names_the_client_and_never_shows_a_token(teacher_url: str
 
 
 async def test_vllms_own_metrics_stand_beside_ours(teacher_url: str):
-    async with TeacherClient(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
+    async with asking(teacher_url, TOKEN) as teacher, asyncio.timeout(30):
         await teacher.distill(distill(SCORE))
         while not all(f"\nray_{name}{{" in metrics_page() for name in SHOWN):
             await asyncio.sleep(0.2)  # Ray's agent collects now and then
@@ -225,7 +227,7 @@ async def test_memory_and_file_descriptors_stay_flat(teacher_url: str):
     (engine,) = engines_below(psutil.Process())
     processes = [engine, engine.parent()]
     before: list[tuple[int, int]] = []
-    async with TeacherClient(teacher_url, TOKEN) as teacher:
+    async with asking(teacher_url, TOKEN) as teacher:
         for number in range(400):
             await teacher.distill(distill(SCORE, WRITE))
             if number == 100:
@@ -246,7 +248,7 @@ async def test_a_dead_engine_is_noticed_and_its_replica_replaced(teacher_url: st
     options = GenerateOptions(max_tokens=3900, temperature=0, stop_token_ids=[])
     long = distill(*(WRITE.model_copy(update={"id": str(number), "generate": options}) for number in range(8)))
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    async with TeacherClient(teacher_url, TOKEN, attempts=12) as teacher, asyncio.timeout(100):
+    async with asking(teacher_url, TOKEN, attempts=12) as teacher, asyncio.timeout(100):
         (before,) = await teacher.distill(distill(SCORE))
         async with httpx.AsyncClient(headers=headers, timeout=60) as http:
             body = long.model_dump_json(exclude_none=True)

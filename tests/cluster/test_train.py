@@ -13,18 +13,18 @@ import pytest
 import torch
 import yaml
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
-from cluster.local import local_cluster
-from cluster.nodes import REPOSITORY
-from cluster.settings import ClusterSettings, PoolSettings
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.environment import REPOSITORY
+from cluster.local.local_cluster import local_cluster
+from cluster.local.ray_cli import submit_job
+from cluster.local.settings import ClusterSettings, PoolSettings
 from common.settings import load
 from common.toolbench.rows import PromptRow, Turn, write_rows
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.models import save_tiny_llama
 
 ROWS = 18
@@ -32,9 +32,9 @@ ROWS = 18
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ClusterHandle]:
-    with local_cluster(ClusterSettings(student=PoolSettings(slots=1))) as handle:
-        yield handle
+def cluster() -> Iterator[ClusterInfo]:
+    with local_cluster(ClusterSettings(student=PoolSettings(slots=1))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def submit(cluster: ClusterHandle, config: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
+def submit(cluster: ClusterInfo, config: Path, run: str, *overrides: str) -> tuple[int, list[str]]:
     """Submit a run; give the job's exit code and what it printed."""
     lines: list[str] = []
     command = ["python", "-m", "student_trainer", "train", str(config), "--run_folder", str(config.parent / run)]
     return submit_job(cluster, [*command, *overrides], lines.append), lines
 
 
-def test_two_workers_on_ray_match_one_without_it(cluster: ClusterHandle, config: Path):
+def test_two_workers_on_ray_match_one_without_it(cluster: ClusterInfo, config: Path):
     code, lines = submit(cluster, config, "two", "--workers.count", "2")
     assert code == 0, lines
     assert any(line.startswith("step 5/5  loss ") for line in lines)
@@ -86,7 +86,7 @@ def test_two_workers_on_ray_match_one_without_it(cluster: ClusterHandle, config:
     assert alone[-1]["validation/loss"] < alone[0]["validation/loss"]
 
 
-def test_a_worker_shows_the_users_mistake_in_one_line_and_is_not_tried_again(cluster: ClusterHandle, config: Path):
+def test_a_worker_shows_the_users_mistake_in_one_line_and_is_not_tried_again(cluster: ClusterInfo, config: Path):
     code, lines = submit(
         cluster, config, "wrong", "--student.model", str(config.parent / "data"), "--workers.count", "[1, 2]"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.live_checks import accounted, ids_check
+from cluster.demos.live_checks import accounted, ids_check
 from student_trainer.persistence.run_folder import read_metrics
 
 NOISE = 1e-4

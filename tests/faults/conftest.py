@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.handle import ClusterHandle
-from cluster.local import local_cluster
-from cluster.settings import ClusterSettings, PoolSettings
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.local_cluster import local_cluster
+from cluster.local.settings import ClusterSettings, PoolSettings
 from tests.faults.runs import running, train_here
-from tests.faults.stage import Stage, make_files, serve_teachers
+from tests.faults.served_teacher import ServedTeacher, make_files, serve_teachers
 
 ROWS = 60
 CLUSTER = ClusterSettings(
@@ -26,27 +26,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def cluster() -> Iterator[ClusterHandle]:
-    with local_cluster(CLUSTER) as handle:
-        yield handle
+def cluster() -> Iterator[ClusterInfo]:
+    with local_cluster(CLUSTER) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="package")
-def teachers(cluster: ClusterHandle, folder: Path) -> None:
+def teachers(cluster: ClusterInfo, folder: Path) -> None:
     serve_teachers(cluster, folder, "bigram", "vllm")
 
 
 @pytest.fixture(scope="package")
-def bigram(cluster: ClusterHandle, folder: Path, teachers: None) -> Stage:
-    return Stage(cluster, folder, "bigram")
+def bigram(cluster: ClusterInfo, folder: Path, teachers: None) -> ServedTeacher:
+    return ServedTeacher(cluster, folder, "bigram")
 
 
 @pytest.fixture(scope="package")
-def vllm(cluster: ClusterHandle, folder: Path, teachers: None) -> Stage:
-    return Stage(cluster, folder, "vllm")
+def vllm(cluster: ClusterInfo, folder: Path, teachers: None) -> ServedTeacher:
+    return ServedTeacher(cluster, folder, "vllm")
 
 
-Undisturbed = Callable[[Stage, int], Path]
+Undisturbed = Callable[[ServedTeacher, int], Path]
 
 
 @pytest.fixture(scope="package")
@@ -55,17 +55,17 @@ def undisturbed() -> Undisturbed:
 
     made: dict[tuple[str, int], Path] = {}
 
-    def make(stage: Stage, workers: int) -> Path:
-        run_folder = made.get((stage.teacher, workers))
+    def make(teacher: ServedTeacher, workers: int) -> Path:
+        run_folder = made.get((teacher.name, workers))
         if run_folder is None:
-            run_folder = stage.folder / f"undisturbed-{stage.teacher}-{workers}"
+            run_folder = teacher.folder / f"undisturbed-{teacher.name}-{workers}"
             if workers == 1:
-                train_here(stage.config, run_folder, teacher__url=stage.url)
+                train_here(teacher.config, run_folder, {"teacher.url": teacher.url})
             else:
-                settings = {"teacher__url": stage.url, "workers__count": workers}
-                with running(stage.cluster, stage.config, run_folder, **settings) as run:
+                settings = {"teacher.url": teacher.url, "workers.count": workers}
+                with running(teacher.cluster, teacher.config, run_folder, settings) as run:
                     run.succeed()
-            made[stage.teacher, workers] = run_folder
+            made[teacher.name, workers] = run_folder
         return run_folder
 
     return make

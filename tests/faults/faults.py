@@ -4,7 +4,7 @@ Each lets prompts go at the right moment and returns when the harm was done, in 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,28 +14,28 @@ import psutil
 from tests.faults import victims
 from tests.faults.relay import Relay, relaying
 from tests.faults.runs import Run, running
-from tests.faults.stage import BATCH, Stage
+from tests.faults.served_teacher import BATCH, ServedTeacher
 from tests.faults.victims import stopped, wait_for
 
 IN_FLIGHT = 8
 """Fewest prompts that a killed teacher is working on."""
 PATIENCE_S = 3.0
 """How long runs that are IMPATIENT wait for an answer."""
-IMPATIENT: dict[str, object] = {"teacher__timeout_s": PATIENCE_S, "teacher__attempts": 1000}
+IMPATIENT: Mapping[str, object] = {"teacher.timeout_s": PATIENCE_S, "teacher.attempts": 1000}
 """Settings of runs on teachers that are slow or stopped: a prompt may meet the one that stands still time and again."""
 
 
 @dataclass(frozen=True)
-class Scene:
+class Target:
     """A run, its teacher, and the relay between them."""
 
-    stage: Stage
+    teacher: ServedTeacher
     run: Run
     relay: Relay
     until: int
     """The position in the order to which prompts may go, once the fault lets them."""
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Let prompts pass the relay."""
         self.relay.limit = self.until
 
@@ -45,114 +45,114 @@ class Scene:
         return sum(times > 1 for times in self.relay.asked.values())
 
 
-Fault = Callable[[Scene], float]
+Fault = Callable[[Target], float]
 
 
-def replica_killed(scene: Scene, engine_alone: bool = False) -> float:
+def replica_killed(target: Target, engine_alone: bool = False) -> float:
     """One of the vLLM teacher's replicas dies, or its engine's process alone, while it works on IN_FLIGHT prompts."""
-    engines = [victims.engine(replica) for replica in scene.stage.replicas()]
-    before = scene.asked_again
-    stage = scene.stage
+    engines = [victims.engine(replica) for replica in target.teacher.replicas()]
+    before = target.asked_again
+    teacher = target.teacher
     with (
-        victims.watching(stage.cluster, stage.teacher, IN_FLIGHT) as busy_replica,
+        victims.watching(teacher.cluster, teacher.name, IN_FLIGHT) as busy_replica,
         stopped(*engines),  # so that replicas keep what they get; not for long, else they count as hung
     ):
-        scene.let_go()
+        target.release()
         replica = busy_replica()
         victims.kill(victims.engine(replica) if engine_alone else replica)
         killed = time.monotonic()
-    wait_for(lambda: scene.asked_again - before >= IN_FLIGHT, "prompts that were asked again")
+    wait_for(lambda: target.asked_again - before >= IN_FLIGHT, "prompts that were asked again")
     return killed
 
 
-def replicas_stopped(scene: Scene) -> float:
+def replicas_stopped(target: Target) -> float:
     """Every replica stands still for longer than the client waits for an answer, and goes on."""
-    before = scene.asked_again
-    with stopped(*scene.stage.replicas()):
-        harmed = time.monotonic()
-        scene.let_go()
+    before = target.asked_again
+    with stopped(*target.teacher.replicas()):
+        injected = time.monotonic()
+        target.release()
         time.sleep(2 * PATIENCE_S)  # how long they stand still is the fault
-    wait_for(lambda: scene.asked_again > before, "a prompt that was asked again")
-    return harmed
+    wait_for(lambda: target.asked_again > before, "a prompt that was asked again")
+    return injected
 
 
-def replica_stopped_for_good(scene: Scene) -> float:
+def replica_stopped_for_good(target: Target) -> float:
     """One replica stands still until Serve has replaced it."""
-    replicas = scene.stage.replicas()
-    harmed = time.monotonic()
+    replicas = target.teacher.replicas()
+    injected = time.monotonic()
     with stopped(replicas[0]):
-        scene.let_go()
+        target.release()
         wait_for(lambda: not replicas[0].is_running(), "Serve to end a replica that stands still")
-    return harmed
+    return injected
 
 
-def teacher_slow(scene: Scene) -> float:
+def teacher_slow(target: Target) -> float:
     """Answers come later than the client waits for them, until a prompt was asked again."""
-    before, harmed = scene.asked_again, time.monotonic()
-    scene.relay.delay_s = 2 * PATIENCE_S
-    scene.let_go()
-    wait_for(lambda: scene.asked_again > before, "a prompt that was asked again")
-    scene.relay.delay_s = 0.0
-    return harmed
+    before, injected = target.asked_again, time.monotonic()
+    target.relay.delay_s = 2 * PATIENCE_S
+    target.release()
+    wait_for(lambda: target.asked_again > before, "a prompt that was asked again")
+    target.relay.delay_s = 0.0
+    return injected
 
 
-def controller_killed(scene: Scene) -> float:
+def controller_killed(target: Target) -> float:
     """Serve's controller dies; another takes over."""
-    controller = victims.controller(scene.stage.cluster)
+    controller = victims.controller(target.teacher.cluster)
     victims.kill(controller)
-    harmed = time.monotonic()
-    scene.let_go()
-    wait_for(lambda: victims.controller(scene.stage.cluster) != controller, "another controller")
-    return harmed
+    injected = time.monotonic()
+    target.release()
+    wait_for(lambda: victims.controller(target.teacher.cluster) != controller, "another controller")
+    return injected
 
 
-def endpoint_gone(scene: Scene, seconds: float) -> float:
+def endpoint_gone(target: Target, seconds: float) -> float:
     """What is under way is cut off, and connections are refused for so many seconds."""
-    endpoint = scene.relay.endpoint
+    endpoint = target.relay.endpoint
     assert endpoint is not None
     endpoint.close()
-    harmed = time.monotonic()
-    scene.let_go()
+    injected = time.monotonic()
+    target.release()
     time.sleep(seconds)  # how long it lasts is the fault
     endpoint.open()
-    return harmed
+    return injected
 
 
-def serve_gone(scene: Scene, seconds: float) -> float:
+def serve_gone(target: Target, seconds: float) -> float:
     """Proxy and replicas die, and the controller stands still for so many seconds before it can replace them."""
-    cluster = scene.stage.cluster
-    serving = [victims.proxy(cluster), *scene.stage.replicas()]
+    cluster = target.teacher.cluster
+    serving = [victims.proxy(cluster), *target.teacher.replicas()]
     with stopped(victims.controller(cluster)):
         victims.kill(*serving)
-        harmed = time.monotonic()
-        scene.let_go()
+        injected = time.monotonic()
+        target.release()
         time.sleep(seconds)  # how long it lasts is the fault
-    return harmed
+    return injected
 
 
-def worker_killed(scene: Scene) -> float:
+def worker_killed(target: Target) -> float:
     """The last training worker dies."""
-    victims.kill(scene.run.workers()[-1])
-    harmed = time.monotonic()
-    scene.let_go()
-    return harmed
+    victims.kill(target.run.workers()[-1])
+    injected = time.monotonic()
+    target.release()
+    return injected
 
 
-def teacher_node_lost(scene: Scene) -> float:
+def teacher_node_lost(target: Target) -> float:
     """Every process of a node with a replica dies at once."""
-    return _node_lost(scene, scene.stage.replicas()[0])
+    return _node_lost(target, target.teacher.replicas()[0])
 
 
-def trainer_node_lost(scene: Scene) -> float:
+def trainer_node_lost(target: Target) -> float:
     """Every process of a node with a training worker dies at once."""
-    return _node_lost(scene, scene.run.workers()[-1])
+    return _node_lost(target, target.run.workers()[-1])
 
 
-def _node_lost(scene: Scene, inhabitant: psutil.Process) -> float:
-    victims.kill(*victims.node_of(scene.stage.cluster, inhabitant))
-    harmed = time.monotonic()
-    scene.let_go()
-    return harmed
+def _node_lost(target: Target, inhabitant: psutil.Process) -> float:
+    victims.kill(*victims.node_of(target.teacher.cluster, inhabitant))
+    injected = time.monotonic()
+    target.release()
+    return injected
 
 
 FAULTS: dict[str, Fault] = {
@@ -172,7 +172,7 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a hurt run left, and what each fault cost."""
+    """What a run with faults left, and what each fault cost."""
 
     folder: Path
     lost_s: list[float]
@@ -180,18 +180,21 @@ class Outcome:
     relay: Relay
 
 
-def hurt(stage: Stage, name: str, faults: Sequence[tuple[int, Fault]], **settings: object) -> Outcome:
+def run_with_faults(
+    teacher: ServedTeacher, name: str, faults: Sequence[tuple[int, Fault]], settings: Mapping[str, object] = {}
+) -> Outcome:
     """Run to the end, suffering each fault right after its step; steps ascend. Raises AssertionError if it fails."""
-    limits = [BATCH * step for step, _ in faults[1:]] + [len(stage.order)]
+    limits = [BATCH * step for step, _ in faults[1:]] + [len(teacher.order)]
     lost_s = []
-    with relaying(stage.url, stage.order) as relay:
+    with relaying(teacher.url, teacher.order) as relay:
         relay.limit = BATCH * faults[0][0]
-        with running(stage.cluster, stage.config, stage.folder / name, teacher__url=relay.url, **settings) as run:
+        settings = {**settings, "teacher.url": relay.url}
+        with running(teacher.cluster, teacher.config, teacher.folder / name, settings) as run:
             for (step, fault), until in zip(faults, limits, strict=True):
                 run.wait_for_step(step)
-                harmed = fault(Scene(stage, run, relay, until))
+                injected = fault(Target(teacher, run, relay, until))
                 run.wait_for_step(step + 1)
-                lost_s.append(round(time.monotonic() - harmed, 1))
+                lost_s.append(round(time.monotonic() - injected, 1))
             run.succeed()
     print(f"{name}: lost {lost_s} s")
     return Outcome(run.folder, lost_s, relay)

@@ -1,7 +1,7 @@
 """The driver of a run dies, what the run wrote is damaged, and it is submitted again."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.faults import victims
@@ -9,23 +9,26 @@ from tests.faults.damage import Damage
 from tests.faults.faults import Outcome
 from tests.faults.relay import relaying
 from tests.faults.runs import Run, running
-from tests.faults.stage import BATCH, CHECKPOINT_EVERY, Stage
+from tests.faults.served_teacher import BATCH, CHECKPOINT_EVERY, ServedTeacher
 
 
 def resubmitted(
-    stage: Stage, name: str, damages: Sequence[tuple[int, Callable[[Path], None]]], **settings: object
+    teacher: ServedTeacher,
+    name: str,
+    damages: Sequence[tuple[int, Callable[[Path], None]]],
+    settings: Mapping[str, object] = {},
 ) -> Outcome:
     """Run to the end; after each of these steps, which ascend, the driver dies and the run folder is damaged.
 
     The seconds lost are those from each death until the run stood one step further.
     """
-    folder, lost_s, died = stage.folder / name, [], 0.0
-    with relaying(stage.url, stage.order) as relay:
-        settings = settings | {"teacher__url": relay.url}
+    folder, lost_s, died = teacher.folder / name, [], 0.0
+    with relaying(teacher.url, teacher.order) as relay:
+        settings = {**settings, "teacher.url": relay.url}
         for number in range(len(damages) + 1):
             step, damage = damages[number] if number < len(damages) else (None, None)
-            relay.limit = BATCH * step if step else len(stage.order)
-            with running(stage.cluster, stage.config, folder, **settings) as run:
+            relay.limit = BATCH * step if step else len(teacher.order)
+            with running(teacher.cluster, teacher.config, folder, settings) as run:
                 if number:
                     run.wait_for_step(damages[number - 1][0] + 1)
                     lost_s.append(round(time.monotonic() - died, 1))
@@ -48,6 +51,6 @@ def kill_driver(run: Run, step: int) -> float:
     return died
 
 
-def hurt_checkpoint(how: Damage, file: str, step: int, run: Path) -> None:
+def damage_checkpoint(how: Damage, file: str, step: int, run: Path) -> None:
     """Damage a file of the newest checkpoint up to `step`."""
     how(run / "checkpoints" / f"step-{step // CHECKPOINT_EVERY * CHECKPOINT_EVERY}" / file)

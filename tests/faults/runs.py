@@ -1,7 +1,7 @@
-"""Training runs as jobs of a cluster, which a test can watch and hurt, or in this process."""
+"""Training runs as jobs of a cluster, which a test can watch and disturb, or in this process."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,25 @@ import httpx
 import psutil
 import torch
 
-from cluster.handle import ClusterHandle
-from cluster.jobs import submit_job
+from cluster.demos.runner import overrides
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.ray_cli import submit_job
 from common.settings import load
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
 from student_trainer.persistence.run_folder import newest_step, prepare
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.faults.victims import actors, wait_for
 
 
 class Run:
     """One submission of `python -m student_trainer train`; the same folder may be submitted again."""
 
-    def __init__(self, cluster: ClusterHandle, config: Path, folder: Path, **settings: object) -> None:
-        """`settings` override the config; in their names `__` stands for the dot."""
+    def __init__(self, cluster: ClusterInfo, config: Path, folder: Path, settings: Mapping[str, object]) -> None:
+        """`settings` override the config by their dotted names."""
         self.folder, self._cluster = folder, cluster
-        self._command = ["python", "-m", "student_trainer", "train", str(config), *_options(folder, settings)]
+        options = overrides({"run_folder": folder, **settings})
+        self._command = ["python", "-m", "student_trainer", "train", str(config), *options]
         self._thread = threading.Thread(target=self._submit, daemon=True)
         self._failure: BaseException | None = None
         self.lines: list[str] = []
@@ -44,7 +46,7 @@ class Run:
         def look() -> bool:
             alive = self._thread.is_alive()
             done = newest_step(self.folder) >= step
-            assert alive or done, self.story()
+            assert alive or done, self.last_lines()
             return done
 
         wait_for(look, f"step {step} of {self.folder.name}")
@@ -53,7 +55,7 @@ class Run:
         """The job's exit code, when it has ended. Raises TimeoutError."""
         self._thread.join(patience_s)
         if self._thread.is_alive():
-            raise TimeoutError(f"{self.folder.name} still runs after {patience_s:.0f} s:\n{self.story()}")
+            raise TimeoutError(f"{self.folder.name} still runs after {patience_s:.0f} s:\n{self.last_lines()}")
         if self._failure is not None:
             raise self._failure
         assert self.code is not None
@@ -61,9 +63,9 @@ class Run:
 
     def succeed(self) -> None:
         """Wait for the job's end; it must be a good one."""
-        assert self.wait() == 0, self.story()
+        assert self.wait() == 0, self.last_lines()
 
-    def story(self) -> str:
+    def last_lines(self) -> str:
         """What the job and its workers said last."""
         log = self.folder / "log.txt"
         said = log.read_text().splitlines()[-20:] if log.exists() else []
@@ -96,9 +98,9 @@ class Run:
 
 
 @contextmanager
-def running(cluster: ClusterHandle, config: Path, folder: Path, **settings: object) -> Iterator[Run]:
+def running(cluster: ClusterInfo, config: Path, folder: Path, settings: Mapping[str, object]) -> Iterator[Run]:
     """A run that has been submitted; it is stopped at the end if it still runs."""
-    run = Run(cluster, config, folder, **settings)
+    run = Run(cluster, config, folder, settings)
     run.start()
     try:
         yield run
@@ -106,13 +108,8 @@ def running(cluster: ClusterHandle, config: Path, folder: Path, **settings: obje
         run.stop()
 
 
-def train_here(config: Path, folder: Path, **settings: object) -> None:
+def train_here(config: Path, folder: Path, settings: Mapping[str, object]) -> None:
     """Train in this process, as one worker does: for what needs no Ray around the trainer."""
-    values = load(TrainSettings, config, _options(folder, settings))
+    values = load(TrainSettings, config, overrides({"run_folder": folder, **settings}))
     prepare(values)
     train(values, World(0, 1, torch.device("cpu")))
-
-
-def _options(folder: Path, settings: dict[str, object]) -> list[str]:
-    overrides = {"run_folder": folder} | {name.replace("__", "."): value for name, value in settings.items()}
-    return [part for name, value in overrides.items() for part in (f"--{name}", str(value))]

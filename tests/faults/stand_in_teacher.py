@@ -8,9 +8,9 @@ from typing import Any
 from ray.serve import Application
 
 from common.api import ServedModel, TeacherCard
-from common.render import load_tokenizer, tokenizer_fingerprint
-from teacher_server.adapters import AdapterRegistry
-from teacher_server.settings import TeacherSettings
+from common.render import chat_template_fingerprint, load_tokenizer, terminators, tokenizer_fingerprint
+from teacher_server.adapters.registry import AdapterRegistry
+from teacher_server.settings import TeacherServerSettings
 from tests.serving import application
 from tests.stand_in_engine import StandInEngine
 
@@ -21,14 +21,20 @@ class StandInTeacher(StandInEngine):
     It works on `at_once` prompts at a time, each for `seconds`.
     """
 
-    def __init__(self, seconds: float, at_once: int, settings: TeacherSettings) -> None:
+    def __init__(self, seconds: float, at_once: int, settings: TeacherServerSettings) -> None:
         super().__init__()
         self.models = AdapterRegistry(self.loader, ServedModel(name=settings.name, adapter=False, revision="r0"), 2)
-        self._fingerprint = tokenizer_fingerprint(load_tokenizer(settings.model))
+        tokenizer = load_tokenizer(settings.model)
+        self._speaks = {
+            "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
+            "chat_template_fingerprint": chat_template_fingerprint(tokenizer),
+            "terminators": terminators(tokenizer),
+            "end_token_ids": [tokenizer.eos_token_id],
+        }
         self._seconds, self._places = seconds, asyncio.Semaphore(at_once)
 
     def describe(self) -> TeacherCard:
-        return super().describe().model_copy(update={"tokenizer_fingerprint": self._fingerprint})
+        return super().describe().model_copy(update=self._speaks)
 
     async def _work(self, model: str, task: str, top_k: int, prompt: Sequence[int]) -> None:
         async with self._places:

@@ -7,8 +7,8 @@ from tests.faults.checks import check_prompts, check_same
 from tests.faults.conftest import Undisturbed
 from tests.faults.relay import relaying
 from tests.faults.runs import train_here
+from tests.faults.served_teacher import ServedTeacher
 from tests.faults.spoilers import WAYS, spoil_each_once
-from tests.faults.stage import Stage
 
 pytestmark = pytest.mark.timeout(900)
 REASONS = (
@@ -21,11 +21,11 @@ REASONS = (
 )
 
 
-def test_every_first_answer_is_wrong_in_one_of_eight_ways(bigram: Stage, undisturbed: Undisturbed):
+def test_every_first_answer_is_wrong_in_one_of_eight_ways(bigram: ServedTeacher, undisturbed: Undisturbed):
     run = bigram.folder / "spoiled"
     with relaying(bigram.url, bigram.order) as relay:
         relay.spoil = spoil_each_once()
-        train_here(bigram.config, run, teacher__url=relay.url)
+        train_here(bigram.config, run, {"teacher.url": relay.url})
     check_prompts(bigram.data, run)
     check_same(run, undisturbed(bigram, 1))
     assert set(relay.asked.values()) == {2}

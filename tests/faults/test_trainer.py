@@ -8,9 +8,9 @@ import pytest
 from tests.faults import victims
 from tests.faults.checks import OTHER_WORLD, check_close, check_prompts, check_same
 from tests.faults.conftest import Undisturbed
-from tests.faults.faults import FAULTS, hurt
+from tests.faults.faults import FAULTS, run_with_faults
 from tests.faults.runs import running
-from tests.faults.stage import CHECKPOINT_EVERY, Stage
+from tests.faults.served_teacher import CHECKPOINT_EVERY, ServedTeacher
 
 pytestmark = pytest.mark.timeout(900)
 BETWEEN = CHECKPOINT_EVERY + 2
@@ -19,19 +19,19 @@ BETWEEN = CHECKPOINT_EVERY + 2
 
 @pytest.mark.faults_all
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_dies_at_a_step(bigram: Stage, undisturbed: Undisturbed, workers: int):
+def test_a_worker_dies_at_a_step(bigram: ServedTeacher, undisturbed: Undisturbed, workers: int):
     fault = [(BETWEEN, FAULTS["worker_killed"])]
-    run = hurt(bigram, f"worker-killed-{workers}", fault, workers__count=workers).folder
+    run = run_with_faults(bigram, f"worker-killed-{workers}", fault, {"workers.count": workers}).folder
     check_prompts(bigram.data, run)
     check_same(run, undisturbed(bigram, workers))
 
 
 @pytest.mark.faults_all
-def test_a_worker_dies_at_a_step_of_a_replay(bigram: Stage, undisturbed: Undisturbed):
+def test_a_worker_dies_at_a_step_of_a_replay(bigram: ServedTeacher, undisturbed: Undisturbed):
     """Nothing holds a replay back, so the worker dies somewhere after a checkpoint."""
     live = undisturbed(bigram, 1)
-    recorded = {"teacher__source": "record", "teacher__record_folder": live / "record", "teacher__url": "http://no"}
-    with running(bigram.cluster, bigram.config, bigram.folder / "replay-killed", **recorded) as run:
+    recorded = {"teacher.source": "record", "teacher.record_folder": live / "record", "teacher.url": "http://no"}
+    with running(bigram.cluster, bigram.config, bigram.folder / "replay-killed", recorded) as run:
         run.wait_for_step(CHECKPOINT_EVERY)
         victims.kill(*run.workers())
         run.succeed()
@@ -39,8 +39,8 @@ def test_a_worker_dies_at_a_step_of_a_replay(bigram: Stage, undisturbed: Undistu
     check_same(run.folder, live)
 
 
-def test_a_trainers_node_is_lost_and_the_run_goes_on_with_the_rest(bigram: Stage, undisturbed: Undisturbed):
+def test_a_trainers_node_is_lost_and_the_run_goes_on_with_the_rest(bigram: ServedTeacher, undisturbed: Undisturbed):
     fault = [(BETWEEN, FAULTS["trainer_node_lost"])]
-    run = hurt(bigram, "trainer-node-lost", fault, workers__count="[1, 2]").folder
+    run = run_with_faults(bigram, "trainer-node-lost", fault, {"workers.count": "[1, 2]"}).folder
     check_prompts(bigram.data, run)
     check_close(run, undisturbed(bigram, 1), OTHER_WORLD)

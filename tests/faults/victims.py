@@ -13,8 +13,8 @@ from urllib.parse import quote
 import httpx
 import psutil
 
-from cluster.handle import ClusterHandle
-from cluster.nodes import REPOSITORY
+from cluster.local.cluster_info import ClusterInfo
+from cluster.local.environment import REPOSITORY
 from tests.serving import engines_of
 
 PATIENCE_S = 240.0
@@ -34,7 +34,7 @@ def wait_for(look: Callable[[], Found], what: str, patience_s: float = PATIENCE_
     raise TimeoutError(f"waited {patience_s:.0f} s for {what}")
 
 
-def actors(cluster: ClusterHandle, value: str, field: str = "class_name") -> list[psutil.Process]:
+def actors(cluster: ClusterInfo, value: str, field: str = "class_name") -> list[psutil.Process]:
     """The living actors of a class, or with another `field` of this value; the oldest first."""
     question = f"limit=1000&detail=true&filter_keys={field}&filter_predicates=%3D&filter_values={quote(value)}"
     found: list[dict[str, Any]] = cluster.get(f"/api/v0/actors?{question}")["data"]["result"]["result"]
@@ -46,13 +46,13 @@ def actors(cluster: ClusterHandle, value: str, field: str = "class_name") -> lis
     return sorted(processes, key=psutil.Process.create_time)
 
 
-def replicas(cluster: ClusterHandle, application: str) -> list[psutil.Process]:
+def replicas(cluster: ClusterInfo, application: str) -> list[psutil.Process]:
     """The teacher's replicas."""
     return actors(cluster, f"ServeReplica:{application}:TeacherReplica")
 
 
 @contextmanager
-def watching(cluster: ClusterHandle, application: str, requests: int) -> Iterator[Callable[[], psutil.Process]]:
+def watching(cluster: ClusterInfo, application: str, requests: int) -> Iterator[Callable[[], psutil.Process]]:
     """Yields what waits for a replica that works on so many requests by its own count, once it can see the replicas."""
     command = [sys.executable, "-m", "tests.faults.ongoing", application, str(requests)]
     environment = os.environ | cluster.environment
@@ -71,12 +71,12 @@ def watching(cluster: ClusterHandle, application: str, requests: int) -> Iterato
             process.kill()
 
 
-def controller(cluster: ClusterHandle) -> psutil.Process:
+def controller(cluster: ClusterInfo) -> psutil.Process:
     """Serve's controller."""
     return wait_for(lambda: actors(cluster, "ServeController"), "Serve's controller")[0]
 
 
-def proxy(cluster: ClusterHandle) -> psutil.Process:
+def proxy(cluster: ClusterInfo) -> psutil.Process:
     """Serve's HTTP proxy on the head."""
     return wait_for(lambda: actors(cluster, "ProxyActor"), "Serve's proxy")[0]
 
@@ -87,7 +87,7 @@ def engine(replica: psutil.Process) -> psutil.Process:
     return found
 
 
-def node_of(cluster: ClusterHandle, inhabitant: psutil.Process) -> list[psutil.Process]:
+def node_of(cluster: ClusterInfo, inhabitant: psutil.Process) -> list[psutil.Process]:
     """All processes of the node on which `inhabitant` lives: its raylet, its agents and whatever works on it."""
     tops = [psutil.Process(pid) for pid in cluster.nodes.values() if psutil.pid_exists(pid)]
     (node,) = [family for top in tops if inhabitant in (family := [top, *top.children(recursive=True)])]

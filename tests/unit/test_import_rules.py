@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.common.toolbench.records import conversation
+
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
     "common": set(),
@@ -86,14 +88,28 @@ def test_no_module_here_loads_ray_torch_or_vllm(folder: str):
     assert loaded_after(f"import importlib; [importlib.import_module(name) for name in {names!r}]") == set()
 
 
+def test_a_conversion_of_a_data_set_loads_none_either(tmp_path: Path):
+    """`datasets` imports torch to make a stream, unless it is told not to before its own import."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/train.jsonl").write_text(json.dumps(conversation("q", 1)[0]))
+    convert = f"assert convert('hf:{tmp_path}/in', pathlib.Path('{tmp_path}/out')).rows == 1"
+    assert loaded_after(f"import pathlib; from common.toolbench.convert import convert; {convert}") == set()
+
+
+def test_one_file_imports_datasets():
+    paths = [path for folder in MAY_IMPORT for path in modules(folder)]
+    importing = [dotted(path) for path in paths if "datasets" in imported(path.read_text("utf-8"))]
+    assert importing == ["common.toolbench.dataset_source"]
+
+
 def test_settings_modules_load_none_either():
     names = [dotted(path) for folder in MAY_IMPORT for path in modules(folder) if path.stem.endswith("settings")]
-    assert {"teacher_server.settings", "student_trainer.settings", "student_trainer.learning.settings"} <= set(names)
+    assert {"teacher_server.settings", "student_trainer.settings", "student_trainer.student_settings"} <= set(names)
     assert loaded_after(f"import importlib; [importlib.import_module(name) for name in {names!r}]") == set()
 
 
 COMMANDS = [*(dotted(path.parent) for folder in MAY_IMPORT for path in modules(folder) if path.stem == "__main__")]
-COMMANDS += ["cluster up", "student_trainer train", "eval score"]
+COMMANDS += ["cluster up", "cluster demo", "student_trainer train", "student_trainer pretrain", "eval score"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -26,14 +26,18 @@ esac
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout's Makefile and requirements, and a folder `bin` with no Python in it."""
+    return make_checkout(tmp_path)
+
+
+def make_checkout(folder: Path) -> Path:
     if any(shutil.which(tool) is None for tool in TOOLS):
         pytest.skip(f"needs {', '.join(TOOLS)}")
-    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "bin").mkdir()
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "bin").mkdir()
     for tool in TOOLS:
-        (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
-    return tmp_path
+        (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    return folder
 
 
 def write_program(path: Path, text: str) -> None:
@@ -61,6 +65,24 @@ def test_a_missing_or_old_python_is_said_in_one_line(checkout: Path, programs: l
     (line,) = lines(done)
     assert line.startswith("error: Python 3.11, 3.12 or 3.13 is needed")
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [(f"a{character}b", True) for character in " \t'\"`\\$&;|<>()*?"] + [("Größe_1.0-a+b=c,d@e%f~", False)],
+)
+def test_a_path_that_ray_cannot_start_from_is_refused_before_anything_is_installed(
+    tmp_path: Path, name: str, refused: bool
+):
+    (tmp_path / name).mkdir()
+    checkout = make_checkout(tmp_path / name)
+    write_program(checkout / ".venv/bin/python", RECORDER)
+    done = setup(checkout)
+    assert (done.returncode != 0) == refused
+    assert (checkout / ".venv/bin/calls").exists() != refused
+    if refused:
+        (line,) = lines(done)
+        assert line.startswith(f"error: got the repository in '{checkout}', expected a path without")
 
 
 def test_torch_comes_from_pytorchs_index_when_pip_does_not_find_it(checkout: Path):

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.demo_settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
-from cluster.settings import ClusterSettings
+from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
+from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
 from eval.settings import EvalSettings
 from student_trainer.pretraining.settings import PretrainSettings
 from student_trainer.settings import TrainSettings
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, tuple[type[Settings], ...]] = {
@@ -46,5 +46,5 @@ def test_a_serve_config_gives_every_application_valid_arguments(path: Path):
     applications = yaml.safe_load(path.read_text("utf-8"))["applications"]
     assert applications
     for application in applications:
-        assert application["import_path"] == "teacher_server.app:build"
-        validate(TeacherSettings, application["args"], f"{path.name}: args of {application['name']}")
+        assert application["import_path"] == "teacher_server.serve.app:build"
+        validate(TeacherServerSettings, application["args"], f"{path.name}: args of {application['name']}")

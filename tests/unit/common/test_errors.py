@@ -3,6 +3,9 @@
 import inspect
 import pickle
 import pkgutil
+import signal
+import subprocess
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -10,37 +13,64 @@ import pytest
 
 import common
 import student_trainer
-from common.errors import UserError, run_command
+from common.errors import UserError
+
+CRASH = """
+class Bomb:
+    def __del__(self):  # stands for a native thread that crashes while the interpreter is finalized
+        os.abort()
+bomb = Bomb()
+"""
 
 
-def test_a_users_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]):
-    def main(arguments: list[str]) -> int:
-        raise UserError(f"got {arguments}")
-
-    with pytest.raises(SystemExit) as stop:
-        run_command(main, ["x"])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: got ['x']\n"
+def command(body: str, before: str = "") -> "subprocess.CompletedProcess[str]":
+    """A process whose command does `body`."""
+    program = "import atexit, os, sys, threading, time\nfrom common.errors import UserError, run_command\n"
+    program += f"{before}\ndef main(arguments):\n    {body}\nrun_command(main, ['x'])\n"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_an_interrupt_is_exit_code_130():
-    def main(arguments: list[str]) -> int:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("before", ["", CRASH], ids=["", "crash"])
+@pytest.mark.parametrize(
+    ("body", "code", "out", "err"),
+    [
+        ("return 0", 0, "", ""),
+        ("print('done', end=''); return 5", 5, "done", ""),
+        ("raise UserError(f'got {arguments}')", 2, "", "error: got ['x']\n"),
+        ("raise KeyboardInterrupt", 130, "", "interrupted\n"),
+        ("atexit.register(print, 'left', end=''); return 3", 3, "left", ""),
+        (
+            "threading.Thread(target=lambda: (time.sleep(0.2), print('late', end=''))).start(); return 4",
+            4, "late", "",
+        ),
+    ],
+)  # fmt: skip
+def test_a_command_ends_with_its_code_and_words_whatever_the_interpreters_end_does(
+    before: str, body: str, code: int, out: str, err: str
+):
+    ended = command(body, before)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, out, err)
 
-    with pytest.raises(SystemExit) as stop:
-        run_command(main, [])
-    assert stop.value.code == 130
+
+def test_an_exit_handler_that_fails_is_shown_and_changes_nothing():
+    ended = command("atexit.register(lambda: 1 // 0); return 6", CRASH)
+    assert ended.returncode == 6
+    assert "ZeroDivisionError" in ended.stderr
 
 
 def test_a_defect_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda arguments: 1 // 0, [])
+    ended = command("1 // 0")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert "ZeroDivisionError" in ended.stderr
 
 
-def test_the_exit_code_is_mains():
-    with pytest.raises(SystemExit) as stop:
-        run_command(lambda arguments: 5, [])
-    assert stop.value.code == 5
+def test_the_instrument_crashes_what_is_not_shielded():
+    assert command("return 0", CRASH + "atexit.register = lambda *_: None").returncode == -signal.SIGABRT
+
+
+ABSENT = ("__main__", "tail_triton", "monitors.wandb", "monitors.mlflow")
+"""Modules that run when they are imported, or import what isn't installed here."""
 
 
 def kinds_of_user_errors(*packages: ModuleType) -> set[type[UserError]]:
@@ -48,7 +78,7 @@ def kinds_of_user_errors(*packages: ModuleType) -> set[type[UserError]]:
     found: set[type[UserError]] = set()
     for package in packages:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith(("__main__", "tail_kernels")):  # of which one runs, and one needs a GPU's build
+            if not module.name.endswith(ABSENT):
                 classes = inspect.getmembers(import_module(module.name), inspect.isclass)
                 found |= {kind for _, kind in classes if issubclass(kind, UserError)}
     return found

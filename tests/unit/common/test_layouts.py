@@ -6,8 +6,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
-from common.render import DoesNotRender, Renderer
+from common.render import Renderer
 from common.toolbench.rows import PromptRow, Turn
+from common.unusable_rows import DoesNotRender
 
 LLAMA_3 = (
     "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"

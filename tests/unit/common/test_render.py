@@ -10,12 +10,21 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer, load_renderer, load_tokenizer, tokenizer_fingerprint
+from common.render import (
+    Renderer,
+    chat_template_fingerprint,
+    load_renderer,
+    load_tokenizer,
+    terminators,
+    tokenizer_fingerprint,
+)
 from common.toolbench.rows import PromptRow, Turn
+from common.unusable_rows import DoesNotFit
 from tests.unit.common.conftest import SPECIAL
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from([*SPECIAL, "\n", " "])
@@ -142,17 +151,49 @@ def test_a_tokenizer_without_eos_is_refused(tokenizer: PreTrainedTokenizerFast):
 def test_the_fingerprint_changes_with_what_matters_alone(tokenizer: PreTrainedTokenizerFast, tokenizer_folder: Path):
     fingerprint = tokenizer_fingerprint(load_tokenizer(tokenizer_folder))
     tokenizer(["a", "bc"], padding=True, truncation=True, max_length=2)
-    tokenizer.pad_token = "<pad>"
+    tokenizer.pad_token, tokenizer.eos_token, tokenizer.chat_template = "<pad>", "<|eot_id|>", "{{ messages }}"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 1)])
     assert tokenizer_fingerprint(tokenizer) == fingerprint
     changes = [
-        lambda t: setattr(t, "eos_token", "<|eot_id|>"),
-        lambda t: setattr(t, "chat_template", "{{ messages }}"),
         lambda t: t.add_tokens(["new"]),
+        lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Lowercase()),
+        lambda t: setattr(t.backend_tokenizer, "pre_tokenizer", pre_tokenizers.ByteLevel(add_prefix_space=True)),
     ]
     for change in changes:
         other = load_tokenizer(tokenizer_folder)
         change(other)
         assert tokenizer_fingerprint(other) != fingerprint
+
+
+CHATML = "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '\n' + m.content + '<|eot_id|>\n' }}{% endfor %}"
+OPENED = "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant\n' }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "eos", "ends"),
+    [
+        (None, "</s>", {"toolbench": "</s>"}),
+        (CHATML + OPENED, "</s>", {"toolbench": "</s>", "chat": "<|eot_id|>"}),
+        (CHATML.replace("<|eot_id|>", "") + OPENED, "</s>", {"toolbench": "</s>", "chat": "</s>"}),
+        ("{{ messages[0].content + 1 }}", "</s>", {"toolbench": "</s>"}),
+        ("{{ raise_exception('no') }}", "</s>", {"toolbench": "</s>"}),
+        (CHATML + OPENED, None, {}),
+    ],
+)
+def test_every_template_that_can_be_used_has_its_terminator(
+    tokenizer: PreTrainedTokenizerFast, chat_template: str | None, eos: str | None, ends: dict[str, str]
+):
+    tokenizer.chat_template, tokenizer.eos_token = chat_template, eos
+    assert terminators(tokenizer) == {name: tokenizer.convert_tokens_to_ids(end) for name, end in ends.items()}
+
+
+def test_the_chat_template_has_a_fingerprint_of_its_own(tokenizer: PreTrainedTokenizerFast):
+    seen = set()
+    for template in (None, "{{ messages }}", "{# v2 #}{{ messages }}"):
+        tokenizer.chat_template = template
+        seen.add(chat_template_fingerprint(tokenizer))
+    assert None in seen
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize("content", [None, "not json"])

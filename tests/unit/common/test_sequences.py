@@ -13,18 +13,18 @@ def sequence(prompt: tuple[int, ...], completion: tuple[int, ...]) -> Sequence:
 
 
 def test_padded_arrays():
-    batch = pad([sequence((1, 2), (3, EOS)), sequence((4,), (EOS,))], pad_id=EOS)
-    assert batch.input_ids.tolist() == [[1, 2, 3, EOS], [4, EOS, EOS, EOS]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    input_ids, mask = pad([sequence((1, 2), (3, EOS)), sequence((4,), (EOS,))], pad_id=EOS)
+    assert input_ids.tolist() == [[1, 2, 3, EOS], [4, EOS, EOS, EOS]]
+    assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
 
 
 def test_completions_stand_where_they_say():
     sequences = [sequence(tuple(range(n)), tuple(range(n, n + m))) for n, m in [(1, 5), (4, 1), (3, 3)]]
-    batch = pad(sequences, pad_id=0)
+    input_ids, mask = pad(sequences, pad_id=0)
     for row, each in enumerate(sequences):
-        assert tuple(batch.input_ids[row, list(each.completion_positions)]) == each.completion_ids
-        assert int(batch.attention_mask[row].sum()) == len(each)
-    assert batch.input_ids.dtype == np.int64
+        assert tuple(input_ids[row, list(each.completion_positions)]) == each.completion_ids
+        assert int(mask[row].sum()) == len(each)
+    assert input_ids.dtype == np.int64
 
 
 @pytest.mark.parametrize(("prompt", "completion"), [((), (1,)), ((1,), ())])

@@ -1,11 +1,12 @@
 """Settings: files, overrides, and one clear line for every mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from common.settings import Settings, load, parse_overrides
+from common.settings import FolderOrName, Settings, UserPath, load
 
 
 class Inner(Settings):
@@ -16,6 +17,9 @@ class Outer(Settings):
     name: str
     student: Inner = Inner()
     rate: float | None = None
+    places: list[UserPath] = []
+    by_name: dict[str, UserPath] = {}
+    model: FolderOrName = "m"
 
 
 @pytest.fixture
@@ -37,8 +41,24 @@ def test_an_override_may_begin_a_section_that_the_file_lacks(tmp_path: Path):
     assert load(Outer, path, ["--student.rank", "2"]).student.rank == 2
 
 
-def test_override_values_are_yaml():
-    assert parse_overrides(["--a.b", "3", "--c=true", "--d=[1, x]"]) == [("a.b", 3), ("c", True), ("d", [1, "x"])]
+def test_override_values_are_yaml(file: Path):
+    changes = ["--rate", "null", "--by_name.a", "b", "--student", "{rank: 3}"]
+    loaded = load(Outer, file, changes)
+    assert (loaded.rate, loaded.by_name, loaded.student.rank) == (None, {"a": Path("b")}, 3)
+
+
+def test_overrides_alone():
+    assert load(Outer, None, ["--name", "x"]).name == "x"
+    with pytest.raises(UserError, match="the command line: the key 'name' is required"):
+        load(Outer, None)
+
+
+def test_a_tilde_is_the_users_home_wherever_a_path_is_set(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = load(Outer, "~/run.yaml", ["--places", "['~/a', /b, c/~]", "--by_name.x", "~/d", "--model", "~/m"])
+    assert loaded.places == [tmp_path / "a", Path("/b"), Path("c/~")]
+    assert (loaded.by_name, loaded.model) == ({"x": tmp_path / "d"}, str(tmp_path / "m"))
+    assert load(Outer, file, ["--model", "org/name"]).model == "org/name"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +96,16 @@ def test_mistakes_in_files_are_named_with_the_file(tmp_path: Path, text: str, me
     assert str(path) in str(error.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"can't read the settings file .*none\.yaml: No such file"):
-        load(Outer, tmp_path / "none.yaml")
+@pytest.mark.parametrize("given", ["none.yaml", "configs/none.yaml"])
+def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    where = f"can't read the settings file {given}: No such file or directory in {tmp_path}; give an absolute path"
+    with pytest.raises(UserError, match=re.escape(where)):
+        load(Outer, given)
+    with pytest.raises(UserError, match=r"none\.yaml: No such file or directory$"):
+        load(Outer, tmp_path / given)
 
 
 def test_settings_are_frozen(file: Path):

@@ -41,7 +41,7 @@ def rows(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, lis
     out = tmp_path_factory.mktemp("rows")
     names = (*TRACES, "queries_train")
     for name in names:
-        convert(world / f"{name}.json", out / name, False, None)
+        convert(world / f"{name}.json", out / name)
     return {name: list(read_rows(out / name)) for name in names}
 
 

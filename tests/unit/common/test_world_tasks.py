@@ -86,7 +86,7 @@ def test_traces_and_queries_have_one_form_of_prompt(tasks: list[Task], tmp_path:
     (tmp_path / "traces.json").write_text(json.dumps(conversations(tasks[0])))
     (tmp_path / "queries.json").write_text(json.dumps([query_record(tasks[0], 7)]))
     for name in ("traces", "queries"):
-        convert(tmp_path / f"{name}.json", tmp_path / name, False, None)
+        convert(tmp_path / f"{name}.json", tmp_path / name)
     recorded, asked = (next(read_rows(tmp_path / name)) for name in ("traces", "queries"))
     assert recorded.turns == asked.turns
     assert asked.completion is None

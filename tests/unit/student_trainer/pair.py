@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec
 import torch
 from torch import distributed, multiprocessing
 
-from student_trainer.world import World
+from student_trainer.distributed.process_group import World
 
 P = ParamSpec("P")
 

@@ -12,12 +12,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
-from common.client import TeacherRefused
 from common.render import tokenizer_fingerprint
+from common.teacher_client.failures import TeacherRefused
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from common.wire import SCHEMA_VERSION, TeacherAnswer, failed
-from student_trainer.live.draws import draw
-from student_trainer.settings import TeacherSettings, TrainSettings
+from student_trainer.data.hashed_random import hash63
+from student_trainer.settings import LiveTeacherSettings, TrainSettings
 
 TOP_K = 8
 Spoil = Callable[[TeacherAnswer], TeacherAnswer]
@@ -60,7 +60,7 @@ def make_settings(tmp_path: Path, rows: list[PromptRow] | None = None, **changes
 
 
 class StandInTeacher:
-    """Answers as `TeacherClient` does. `requests` are those it got; `most_in_flight` how many at once.
+    """Answers as `TeacherCalls` does. `requests` are those it got; `most_in_flight` how many at once.
 
     `spoil` changes each answer before it leaves; `refuse` gives the status to refuse a sequence with, or None; `shift`
     moves the positions that it scores; `card` replaces fields of its card. Answers overtake each other.
@@ -84,6 +84,9 @@ class StandInTeacher:
         fields: dict[str, Any] = {
             "models": [ServedModel(name="teacher", adapter=False, revision=self.revision)],
             "tokenizer_fingerprint": tokenizer_fingerprint(TOKENIZER),
+            "chat_template_fingerprint": None,
+            "terminators": {"toolbench": TOKENIZER.eos_token_id},
+            "end_token_ids": [TOKENIZER.eos_token_id],
             "vocabulary_size": VOCABULARY_SIZE,
             "max_top_k": 64,
             "max_length": 256,
@@ -98,7 +101,7 @@ class StandInTeacher:
         self.requests.append(request)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        await asyncio.sleep(0.002 * (draw(request.sequences[0].id) % 3))
+        await asyncio.sleep(0.002 * (hash63(request.sequences[0].id) % 3))
         self.in_flight -= 1
         for sequence in request.sequences:
             if status := self.refuse(sequence):
@@ -129,11 +132,11 @@ class StandInTeacher:
         )  # fmt: skip
 
 
-def connect_to(teacher: StandInTeacher) -> Callable[[TeacherSettings], Any]:
+def connect_to(teacher: StandInTeacher) -> Callable[[LiveTeacherSettings], Any]:
     """What `open_source` connects with."""
 
     @asynccontextmanager
-    async def connect(settings: TeacherSettings) -> AsyncIterator[StandInTeacher]:
+    async def connect(settings: LiveTeacherSettings) -> AsyncIterator[StandInTeacher]:
         yield teacher
 
     return connect
@@ -141,7 +144,7 @@ def connect_to(teacher: StandInTeacher) -> Callable[[TeacherSettings], Any]:
 
 def distribution(prefix: list[int]) -> NDArray[np.float64]:
     """Log-probabilities [V] after `prefix`."""
-    logits = np.random.default_rng(draw(*prefix)).normal(size=VOCABULARY_SIZE) * 3
+    logits = np.random.default_rng(hash63(*prefix)).normal(size=VOCABULARY_SIZE) * 3
     return logits - np.log(np.exp(logits).sum())
 
 
@@ -152,7 +155,7 @@ def _write(sequence: DistillSequence) -> tuple[list[int], str]:
     while len(written) < options.max_tokens:
         logprobs = distribution(sequence.prompt_token_ids + written)
         if options.temperature:
-            logprobs = logprobs + np.random.default_rng(draw(options.seed or 0, *written)).gumbel(size=len(logprobs))
+            logprobs = logprobs + np.random.default_rng(hash63(options.seed or 0, *written)).gumbel(size=len(logprobs))
         written.append(int(logprobs.argmax()))
         if options.stop_token_ids and written[-1] % 4 == 0:  # a turn ends after each token with one chance in four
             return written, "stop"

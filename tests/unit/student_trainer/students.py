@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from student_trainer.learning.settings import StudentSettings
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import Learner
+from student_trainer.persistence.async_saver import prune
 from student_trainer.persistence.checkpoint import State, snapshot
-from student_trainer.persistence.saver import prune
 from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
+from student_trainer.student_settings import StudentSettings
 from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, make_settings
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 
-from common.client import TeacherUnavailable
 from common.errors import UserError
+from common.teacher_client.failures import TeacherUnavailable
 from common.toolbench.rows import write_rows
 from student_trainer import loop
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import Metrics, read_metrics
-from student_trainer.settings import TeacherSettings, TrainSettings
+from student_trainer.persistence.summary import is_finished
+from student_trainer.settings import LiveTeacherSettings, TrainSettings
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
 from tests.unit.student_trainer.students import ALONE, SFT, short_run, storage_at
@@ -30,7 +30,7 @@ def run(settings: TrainSettings, revision: str = "r1") -> list[Metrics]:
 
 
 def student_hash(settings: TrainSettings) -> str:
-    (weights,) = run_folder.student_of(settings.run_folder, settings.student).glob("*.safetensors")
+    (weights,) = settings.files.student(settings.student.is_whole).glob("*.safetensors")
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
@@ -78,18 +78,19 @@ def test_micro_batches_change_nothing(tmp_path: Path):
             assert one[name] == pytest.approx(packed[name], rel=1e-5)
 
 
-def test_steps_whose_prompts_were_all_set_aside_change_nothing(tmp_path: Path):
+def test_a_run_whose_prompts_were_all_set_aside_exports_no_student(tmp_path: Path):
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "max_length": 128}
     settings = short_run(tmp_path, data=data)
     run_folder.prepare(settings)
     teacher = StandInTeacher(refuse=lambda sequence: 422 if sequence.id.startswith("row-") else None)
-    train(settings, ALONE, connect_to(teacher))
+    with pytest.raises(UserError, match=r"none of 20 prompts could be used, so nothing was learnt: 20 times"):
+        train(settings, ALONE, connect_to(teacher))
     lines = read_metrics(settings.run_folder)
     assert [line["progress/quarantined"] for line in lines if "progress/used" in line] == [4] * 5
     assert not any("train/loss" in line or "validation/loss" in line for line in lines)
     assert "is left to validate on" in (settings.run_folder / "log.txt").read_text()
-    learnt = load_file(settings.run_folder / "adapter" / "adapter_model.safetensors")
-    assert not any(weights.any() for name, weights in learnt.items() if "lora_B" in name)
+    assert not (settings.run_folder / "adapter").exists()
+    assert not list((settings.run_folder / "checkpoints").glob("step-5"))
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
@@ -102,7 +103,7 @@ def test_a_run_after_its_last_step_needs_no_teacher(tmp_path: Path):
     settings = short_run(tmp_path, max_steps=1)
     run(settings)
 
-    def refuse(teacher: TeacherSettings) -> Any:
+    def refuse(teacher: LiveTeacherSettings) -> Any:
         raise TeacherUnavailable("down")
 
     train(settings, ALONE, refuse)
@@ -113,7 +114,12 @@ def test_a_run_after_its_last_step_needs_no_teacher(tmp_path: Path):
         train(settings, ALONE, refuse)
     in_the_way.unlink()
     train(settings, ALONE, refuse)
-    assert run_folder.is_finished(settings.run_folder, settings.student)
+    assert is_finished(settings.run_folder, settings.student)
+    written = settings.files.summary.read_text()
+    settings.files.summary.write_text(written[:-20])  # torn
+    assert not is_finished(settings.run_folder, settings.student)
+    train(settings, ALONE, refuse)
+    assert settings.files.summary.read_text() == written
 
 
 def test_other_data_behind_the_same_path_are_refused(tmp_path: Path):

@@ -7,11 +7,11 @@ from pathlib import Path
 from common.api import DistillSequence
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
-from student_trainer.examples import plan_steps
-from student_trainer.live.stream import PromptStream
-from student_trainer.persistence.ledger import QUARANTINE, USED, append, entries_of
+from student_trainer.data.plan import plan_steps
+from student_trainer.data.prompt_stream import PromptStream
+from student_trainer.persistence.ledger import append, entries_of
 from student_trainer.settings import TrainSettings
-from tests.unit.student_trainer.live.test_sources import opened
+from tests.unit.student_trainer.pipeline.test_example_source import opened
 from tests.unit.student_trainer.stand_in import StandInTeacher
 
 QUERIES = "StableToolBench/solvable_queries/test_instruction"
@@ -34,7 +34,7 @@ def test_each_of_the_641_queries_is_used_or_set_aside_once_per_epoch(shared_data
     teacher = StandInTeacher(refuse=refuse_one_in_fifty, max_length=9000)
     for rank in range(2):
         consume(settings, teacher, rank, world=2)
-    used, set_aside = read_ids(settings.run_folder / USED), read_ids(settings.run_folder / QUARANTINE)
+    used, set_aside = read_ids(settings.run_folder / "used.jsonl"), read_ids(settings.run_folder / "quarantine.jsonl")
     assert used + set_aside == Counter({(id, epoch): 1 for id in asked for epoch in range(2)})
     assert min(used.total(), set_aside.total()) > 100
 

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from student_trainer import loop
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row

@@ -7,11 +7,10 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from teacher_server.engine import Engine
-from teacher_server.routes import create_app
+from teacher_server.engine.protocol import Engine
 from teacher_server.settings import LimitSettings
+from tests.service import TOKEN, make_service
 
-TOKEN = "a-token"
 SCORE = {"id": "s", "prompt_token_ids": [3, 4], "completion_token_ids": [5, 6, 7]}
 WRITE = {"id": "w", "prompt_token_ids": [3, 4], "generate": {"max_tokens": 5, "temperature": 0}}
 
@@ -21,7 +20,7 @@ def body(*sequences: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def make_app(engine: Engine, **limits: int) -> FastAPI:
-    return create_app(engine, LimitSettings(**limits), TOKEN)
+    return make_service(engine, LimitSettings(**limits))
 
 
 def connect(app: FastAPI, token: str | None = TOKEN) -> httpx.AsyncClient:

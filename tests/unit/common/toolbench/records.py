@@ -13,9 +13,10 @@ SYSTEM = (
     "At each step think, with a function call to actually excute your step.\nYou have access of the tools:\n1.a: None\n"
 )
 FUNCTION = {"name": "look_for_a", "description": "", "parameters": {"type": "object", "properties": {}, "required": []}}
+PROMPT = f"{SYSTEM}\nSpecifically, you have access to the following APIs: {[FUNCTION]}"
 
 
-def conversation(query: str, steps: int, system: str = "SYSTEM") -> list[Record]:
+def conversation(query: str, steps: int, system: str = PROMPT) -> list[Record]:
     """The toolllama records of one trace: record n has n assistant turns."""
     turns = [{"from": "system", "value": system}, {"from": "user", "value": f"\n{query}\nBegin!\n"}]
     records = []

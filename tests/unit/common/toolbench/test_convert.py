@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.toolbench.__main__ import main
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
-from tests.unit.common.toolbench.records import call, conversation, query_record, skipped, tree
+from tests.unit.common.toolbench.records import PROMPT, call, conversation, query_record, skipped, tree
 
 FINISH = call("Finish", '{"return_type": "give_answer", "final_answer": "x"}', "done")
 
@@ -56,6 +56,22 @@ def test_a_folder_of_queries_labelled_by_name(tmp_path: Path):
     assert {row.group for row in read_rows(tmp_path / "named")} == {"test"}
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("records", [conversation("ä", 2), [query_record(1), query_record(2)], [tree(FINISH)]])
+def test_kinds_are_told_in_every_layout_and_encoding(tmp_path: Path, records: list[Any], encoding: str, suffix: str):
+    lines = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    text = lines if suffix == "jsonl" or "win" in records[0] else json.dumps(records)
+    (tmp_path / "in").mkdir()
+    (tmp_path / f"in/a.{suffix}").write_bytes(text.encode(encoding))
+    assert convert(tmp_path / "in", tmp_path / "out").rows == len(records)
+
+
+def test_a_broken_first_record_hides_no_kind(tmp_path: Path):
+    file = write(tmp_path / "a.json", [{"score": float("nan")} | conversation("a", 1)[0], *conversation("b", 2)])
+    assert convert(file, tmp_path / "out", skip_bad=True).as_dict()["skipped"] == {"not_a_number": 1}
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -63,6 +79,8 @@ def test_a_folder_of_queries_labelled_by_name(tmp_path: Path):
         ({"a.json": {"588": 0}}, r"a\.json holds neither conversations, queries nor an answer tree"),
         ({"a.json": []}, r"a\.json holds neither"),
         ({}, "no readable JSON at"),
+        ({"a.json": [query_record(1)], "a.jsonl": query_record(2)}, "2 files named a, whose rows would share ids"),
+        ({"a.json": float("nan")}, r"no readable JSON at .*a\.json: the record holds NaN, which isn't JSON"),
         ({"a.json": tree(FINISH, valid=False)}, r"gave no row; left out: \{'not_valid': 1\}"),
         ({"a.json": [{"conversations": []}]}, r"a\.json, row 1: the field 'id' is missing; .*--skip-bad"),
     ],
@@ -99,7 +117,7 @@ print(peak() - before)
 def test_memory_does_not_grow_with_the_file(tmp_path: Path):
     warm = write(tmp_path / "warm.json", conversation("a", 3))
     large = tmp_path / "large.json"
-    record = json.dumps(conversation("a", 2, system="x" * 9_000)[1])
+    record = json.dumps(conversation("a", 2, system="x" * 9_000 + PROMPT)[1])
     with large.open("w") as file:
         file.write("[" + ",\n".join(record.replace("a", f"{n}a", 1) for n in range(6_500)) + "]")
     assert large.stat().st_size > 60_000_000
@@ -124,3 +142,9 @@ except SystemExit:
 def test_help_loads_nothing_heavy():
     shown = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_giving_up_is_kept_by_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = write(tmp_path / "1.json", tree(call("Finish", '{"return_type": "give_up_and_restart"}')))
+    assert main(["convert", str(file), str(tmp_path / "out"), "--give-up", "keep"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1

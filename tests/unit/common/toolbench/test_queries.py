@@ -44,6 +44,19 @@ def test_bad_records_are_named(tmp_path: Path, record: Any, message: str):
         list(read_queries(file, quarantine(tmp_path)))
 
 
+def test_two_apis_of_one_name_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    def api(tool: str, name: str) -> dict[str, Any]:
+        return query_record(0)["api_list"][0] | {"tool_name": tool, "api_name": name}
+
+    twins = [api("t" * 70, "one"), api("t" * 70, "two"), api("Other", "one"), api("Other", "one")]
+    records = [query_record(1, api_list=twins), query_record(2, api_list=twins)]
+    assert len(list(read_queries(source(tmp_path / "q.json", records), quarantine(tmp_path)))) == 2
+    [line] = caplog.messages
+    assert "row 1: 'one' of 'ttt" in line
+    assert "and 'two' of 'ttt" in line
+    assert line.endswith(f"are both offered as {'t' * 64}; a call names both")
+
+
 def test_every_solvable_query_converts(shared_data: Path, tmp_path: Path):
     files = sorted((shared_data / "StableToolBench/solvable_queries/test_instruction").glob("*.json"))
     sources = [source(tmp_path / file.name, None) for file in files]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.toolbench.react import ParseError, Step, parse_step, render_step
+from common.toolbench.react import ParseError, Step, parse_step, render_step, unix_labels
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -16,7 +16,7 @@ def test_the_exact_string():
 
 @given(words, st.text("abc_", min_size=1), words)
 def test_round_trip(thought: str, action: str, action_input: str):
-    step = Step(thought, action, action_input)
+    step = Step(thought.rstrip("\r"), action, action_input)
     assert parse_step(render_step(step)) == step
     assert parse_step(render_step(step).lstrip()) == step
 
@@ -24,6 +24,13 @@ def test_round_trip(thought: str, action: str, action_input: str):
 def test_a_thought_may_speak_of_actions():
     step = Step("It failed.\n\nAction: Call the 'Finish' function.", "Finish", "{}")
     assert parse_step(render_step(step)) == step
+
+
+def test_windows_line_ends_before_labels_are_no_part_of_a_step():
+    step = Step("two\r\nlines", "Finish", '{"a":\r\n1}')
+    text = "\r\nThought: two\r\nlines\r\nAction: Finish\r\nAction Input: " + step.action_input
+    assert parse_step(text) == step
+    assert unix_labels(text) == render_step(step)
 
 
 @pytest.mark.parametrize(

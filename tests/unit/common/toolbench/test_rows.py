@@ -8,7 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.errors import UserError
-from common.toolbench.rows import PromptRow, Turn, check_role, read_rows, row_from_dict, shards, write_rows
+from common.toolbench.rows import (
+    ROW_SCHEMA,
+    PromptRow,
+    Turn,
+    check_role,
+    read_row_group,
+    read_rows,
+    row_from_dict,
+    row_to_dict,
+    shards,
+    write_rows,
+)
 
 Numbered = Callable[[int], PromptRow]
 
@@ -55,6 +66,38 @@ def test_foreign_parquet_is_named(tmp_path: Path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(UserError, match="not a readable Parquet file"):
         list(read_rows(tmp_path))
+
+
+def as_other_tools(kind: pa.DataType, string: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, as_other_tools(field.type, string)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.large_list(as_other_tools(kind.value_type, string))
+    return string if pa.types.is_string(kind) else pa.int64()
+
+
+@pytest.mark.parametrize("string", [pa.string(), pa.large_string()], ids=str)
+def test_shards_of_other_tools_are_read_beside_ours(tmp_path: Path, numbered_row: Numbered, string: pa.DataType):
+    rows = [numbered_row(n) for n in range(3)]
+    write_rows(tmp_path, rows)
+    table = pq.read_table(tmp_path).select(reversed(ROW_SCHEMA.names))
+    schema = pa.schema([pa.field(field.name, as_other_tools(field.type, string)) for field in table.schema])
+    pq.write_table(table.cast(schema), tmp_path / "part-1.parquet")
+    assert list(read_rows(tmp_path)) == rows * 2
+    assert all(read_row_group(file, 0).schema.equals(ROW_SCHEMA) for file in shards(tmp_path))
+
+
+@pytest.mark.parametrize("changes", [{"turns": "text"}, {"id": None}, {"step": "first"}])
+def test_columns_of_another_kind_are_named(tmp_path: Path, row: PromptRow, changes: dict[str, object]):
+    pq.write_table(pa.Table.from_pylist([row_to_dict(row) | changes]), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet is not a readable Parquet file of rows"):
+        list(read_rows(tmp_path))
+
+
+def test_a_turn_without_text_is_named(row: PromptRow):
+    turns = [{"role": "user", "content": None}]
+    with pytest.raises(UserError, match="the row trace-0/2 has a turn without text"):
+        row_from_dict(row_to_dict(row) | {"turns": turns})
 
 
 @pytest.mark.parametrize("role", ["human", "gpt", "User", "", None])

@@ -7,8 +7,9 @@ import pytest
 
 from common.errors import UserError
 from common.toolbench.rows import Turn
+from common.toolbench.system_prompt import offered_functions
 from common.toolbench.toolllama import read_toolllama
-from tests.unit.common.toolbench.records import conversation, quarantine, skipped, source
+from tests.unit.common.toolbench.records import PROMPT, conversation, quarantine, skipped, source
 
 GOOD = conversation("how?", 1)[0]
 
@@ -19,7 +20,7 @@ def test_one_row_per_step(tmp_path: Path):
     assert rows[1].query == "how?"
     assert rows[1].completion == "\nThought: 2\nAction: look\nAction Input: {}"
     assert rows[1].turns == (
-        Turn("system", "SYSTEM"),
+        Turn("system", PROMPT),
         Turn("user", "\nhow?\nBegin!\n"),
         Turn("assistant", "\nThought: 1\nAction: look\nAction Input: {}"),
         Turn("function", "seen 1"),
@@ -54,6 +55,8 @@ BAD = [
     ({"conversations": GOOD["conversations"][2:]}, "no_target", "doesn't end with an assistant turn after others"),
     ({"conversations": "text"}, "wrong_type", "'conversations' holds a string, expected a list"),
     ({"id": "how?"}, "bad_id", "expected 'Step N: <query>'"),
+    ({"conversations": turns_with(2, value="half \ud83d")}, "bad_text", r"\[2\].value' holds half a character"),
+    ({"conversations": turns_with(0, value="You are helpful.")}, "unreadable_apis", "no readable list of APIs"),
 ]  # fmt: skip
 
 
@@ -69,11 +72,19 @@ def test_a_bad_row_is_named_with_its_field(tmp_path: Path, changes: dict[str, An
     assert (line["reason"], line["record"]) == (reason, GOOD | changes)
 
 
-def test_json_broken_midway_says_how_far_it_came(tmp_path: Path):
-    file = source(tmp_path / "t.json", [GOOD] * 3)
-    file.path.write_text(file.path.read_text()[:-30])
-    with pytest.raises(UserError, match=r"t\.json, row 3: broken JSON after 2 rows"):
-        list(read_toolllama(file, quarantine(tmp_path)))
-    aside = quarantine(tmp_path, skip_bad=True)
-    assert len(list(read_toolllama(file, aside))) == 2
-    assert aside.counts["broken_json"] == 1
+@pytest.mark.parametrize(
+    "said", ["", " \n", "I can't help with that.", "\nThought: done", "\nThought: x\nAction Input: {}"]
+)
+def test_a_last_turn_without_an_action_is_left_out_by_reason(tmp_path: Path, said: str):
+    records = [GOOD | {"conversations": turns_with(2, value=said)}, GOOD]
+    aside = quarantine(tmp_path)
+    assert len(list(read_toolllama(source(tmp_path / "t.json", records), aside))) == 1
+    assert dict(aside.counts) == {"ends_without_action": 1}
+
+
+def test_windows_line_ends_give_the_same_rows(tmp_path: Path):
+    windows = [turn | {"value": turn["value"].replace("\n", "\r\n")} for turn in GOOD["conversations"]]
+    records = [GOOD, GOOD | {"conversations": windows}]
+    unix, same = read_toolllama(source(tmp_path / "t.json", records), quarantine(tmp_path))
+    assert same.completion == unix.completion
+    assert offered_functions(same.turns[0].content) == offered_functions(unix.turns[0].content)

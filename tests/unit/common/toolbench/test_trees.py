@@ -20,9 +20,11 @@ FINISH = call("Finish", '{\n  "return_type": "give_answer",\n  "final_answer": "
 GIVE_UP = call("Finish", '{\n  "return_type": "give_up_and_restart"\n}', "I can't")
 
 
-def read(folder: Path, record: Any, skip_bad: bool = False) -> tuple[list[PromptRow], dict[str, int]]:
+def read(
+    folder: Path, record: Any, skip_bad: bool = False, keep_give_up: bool = False
+) -> tuple[list[PromptRow], dict[str, int]]:
     aside = quarantine(folder, skip_bad)
-    return list(read_tree(source(folder / "7_DFS.json", record), aside)), dict(aside.counts)
+    return list(read_tree(source(folder / "7_DFS.json", record), aside, keep_give_up)), dict(aside.counts)
 
 
 def test_content_beside_a_function_call_is_its_thought(tmp_path: Path):
@@ -75,6 +77,59 @@ def test_a_path_that_ends_in_text_loses_that_message_alone(tmp_path: Path):
     assert (len(rows), counts) == (1, {"ends_without_action": 1})
 
 
+def today(*calls: dict[str, Any], content: str | None = None) -> dict[str, Any]:
+    """A message as StableToolBench writes it."""
+    tool_calls = [{"id": "call_0", "type": "function", "function": each["function_call"]} for each in calls]
+    return {"role": "assistant", "content": content, "refusal": None, "function_call": None, "tool_calls": tool_calls}
+
+
+def test_todays_trees_give_the_same_rows(tmp_path: Path):
+    rows, _ = read(tmp_path, tree(call(content="I look"), SEEN, FINISH))
+    path = (today(call(), content="I look"), SEEN | {"role": "tool", "tool_call_id": "call_0"}, today(FINISH))
+    record = tree(*path)
+    record["answer_generation"]["function"] = [{"type": "function", "function": FUNCTION}]
+    assert read(tmp_path, record) == (rows, {})
+
+
+def test_each_parallel_call_is_a_step(tmp_path: Path):
+    """Such a message's path is recorded once per call; the second's observation is in the path that follows."""
+    both = today(call(arguments='{"a": 1}'), call(arguments='{"a": 2}'), content="I look twice")
+    record = tree(both, SEEN | {"content": "one"}, SEEN | {"content": "two"}, today(FINISH))
+    paths = record["answer_generation"]["train_messages"]
+    record["answer_generation"]["train_messages"] = [paths[0], paths[0], paths[1]]
+    rows, counts = read(tmp_path, record)
+    steps = [parse_step(row.completion or "") for row in rows]
+    assert [(step.thought, step.action_input[:8]) for step in steps[:2]] == [
+        ("I look twice", '{"a": 1}'),
+        ("", '{"a": 2}'),
+    ]
+    assert [turn.content for turn in rows[2].turns[2:]] == [rows[0].completion, "one", rows[1].completion, "two"]
+    assert [rows[1].turns, counts] == [rows[2].turns[:4], {}]
+
+
+def test_a_call_behind_one_without_observation_is_counted(tmp_path: Path):
+    rows, counts = read(tmp_path, tree(call(), SEEN, today(call(), FINISH)))
+    assert (len(rows), counts) == (2, {"no_observation": 1})
+
+
+def test_what_gives_up_is_kept_when_asked_for(tmp_path: Path):
+    for end in (GIVE_UP, today(GIVE_UP)):
+        rows, counts = read(tmp_path, tree(call(), SEEN, end), keep_give_up=True)
+        assert (len(rows), counts) == (2, {})
+        assert read(tmp_path, tree(call(), SEEN, end)) == ([], {"give_up": 1})
+
+
+def test_missing_numbers_of_an_api_are_none(tmp_path: Path):
+    [row], _ = read(tmp_path, offering(FUNCTION | {"example_value": float("nan")}))
+    assert offered_functions(row.turns[0].content) == [FUNCTION | {"example_value": None}]
+
+
+def offering(function: dict[str, Any]) -> dict[str, Any]:
+    record = tree(FINISH)
+    record["answer_generation"]["function"] = [function]
+    return record
+
+
 NO_ARGUMENTS = {"role": "assistant", "function_call": {"name": "f"}}
 
 
@@ -88,6 +143,8 @@ NO_ARGUMENTS = {"role": "assistant", "function_call": {"name": "f"}}
         (tree({"role": "user", "content": "half \ud83d"}, FINISH), "bad_text", "half a character"),
         (tree({"role": "function", "content": None}, FINISH), "wrong_type", r"\[2\].content' holds None"),
         ({"answer_generation": {"valid_data": True, "query": "q", "function": []}}, "missing_field", "train_messages"),
+        (offering({}), "missing_field", r"function\[0\].name' is missing"),
+        (offering({"name": "f", "parameters": 1}), "unreadable_apis", "f.parameters' holds a whole number"),
     ],
 )  # fmt: skip
 def test_broken_trees_are_named_with_their_field(tmp_path: Path, record: Any, reason: str, message: str):

@@ -13,15 +13,15 @@ from common.errors import UserError
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.__main__ import main
-from student_trainer.examples import Example, StepExamples, StepPlan
-from student_trainer.learning.failed_step import folder_of, read_failed
+from student_trainer.commands.replay import replay
+from student_trainer.data.plan import Example, Key, StepExamples, StepPlan
+from student_trainer.distributed.process_group import World
+from student_trainer.learning.nonfinite_dump import folder_of, read_failed
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
-from student_trainer.replay import replay
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
 from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, short_run, storage_at
@@ -34,11 +34,18 @@ def example(name: str, writer: Any = "teacher", logprob: float = -1.0) -> Exampl
     ids = np.array([7, 8, 9], np.int32)
     each = np.full(3, logprob, np.float32)
     answer = TeacherAnswer(name, "m", "r", "scored", None, ids, each, ids[:, None], each[:, None], each)
-    return Example(Sequence(name, (5, len(name)), (7, 8, 9), writer, "stop"), answer, 0, 0)
+    return Example(Sequence(name, (5, len(name)), (7, 8, 9), writer, "stop"), answer, Key(0, 0))
 
 
 def step_of(*examples: Example) -> StepExamples:
-    return StepExamples(StepPlan(4, 0, range(len(examples))), list(examples), [], 0.0, 0.0, 0.0)
+    return StepExamples(
+        plan=StepPlan(4, 0, range(len(examples))),
+        examples=list(examples),
+        unused=[],
+        began=0.0,
+        waited_s=0.0,
+        stream_s=0.0,
+    )
 
 
 def prepared(tmp_path: Path, **changes: Any) -> TrainSettings:
@@ -79,7 +86,7 @@ def test_a_loss_that_is_not_finite_leaves_the_student_alone_and_can_be_seen_agai
 
 
 def test_a_replayed_step_is_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """With its weights, its draws of dropout, its shares of the mean."""
+    """With its weights, its draws of dropout, its scale of the loss."""
     settings = prepared(tmp_path)
     learner = make_learner(settings, 10, ALONE)
     train_step(learner, step_of(example("a"), example("b")), settings, ALONE)

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
-from student_trainer.learning.loss import Shares
-from student_trainer.learning.settings import LossSettings
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train
+from student_trainer.loss.targets import LossScale
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
+from student_trainer.student_settings import LossSettings
 from tests.unit.student_trainer.learning.test_student import CPU, SEQUENCES, batch_of
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import make_row
 from tests.unit.student_trainer.students import ALONE, SFT, save_student, short_run, student_settings
 
 BATCH = batch_of(SEQUENCES)
-SHARES = Shares(0, 1 / len(BATCH.rows))
+SCALE = LossScale(0, 1 / len(BATCH.targets.token_ids))
 WHOLE: dict[str, Any] = {"lora": None}
 
 
@@ -41,7 +41,7 @@ def make_student(tmp_path: Path, tied: bool = False, seed: int = 0, **changes: A
 def loss_and_gradients(student: Student) -> tuple[float, dict[str, Tensor]]:
     """With the same draws of dropout each time."""
     torch.manual_seed(0)
-    loss = student(BATCH, LossSettings(), SHARES).loss
+    loss = student(BATCH, LossSettings(), SCALE).loss
     names = list(student.weights())
     return loss.item(), dict(zip(names, torch.autograd.grad(loss, student.trainable()), strict=True))
 
@@ -51,7 +51,7 @@ def test_every_weight_gets_the_plain_models_gradient(tmp_path: Path, tied: bool)
     """Also one that is both embedding and head, and when activations are computed anew."""
     students = [make_student(tmp_path, tied, gradient_checkpointing=again, **WHOLE) for again in (False, True)]
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / f"student-{tied}")
-    logits = plain(BATCH.input_ids, attention_mask=BATCH.attention_mask).logits.flatten(0, 1)[BATCH.rows]
+    logits = plain(BATCH.input_ids, attention_mask=BATCH.attention_mask).logits.flatten(0, 1)[BATCH.hidden_indices]
     nn.functional.cross_entropy(logits, BATCH.targets.token_ids).backward()
     expected = {name: each.grad for name, each in plain.named_parameters()}
     assert ("lm_head.weight" in expected) != tied

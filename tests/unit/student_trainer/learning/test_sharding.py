@@ -8,11 +8,11 @@ import torch
 from pydantic import ValidationError
 from torch.distributed.tensor import DTensor
 
+from student_trainer.distributed.process_group import World
 from student_trainer.learning.step import Learner, make_learner
 from student_trainer.persistence import checkpoint
 from student_trainer.persistence.checkpoint import State
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, save, short_run, storage_at, student_settings
 

@@ -8,11 +8,12 @@ from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
 from common.sequences import Sequence
-from student_trainer.examples import Example
-from student_trainer.learning.batch import Batch, micro_batches
-from student_trainer.learning.loss import Shares
-from student_trainer.learning.settings import LossSettings
+from student_trainer.batching.batch import Batch, Collator
+from student_trainer.data.plan import Example, Key
 from student_trainer.learning.student import Student, load_student
+from student_trainer.loss.targets import LossScale
+from student_trainer.student_settings import LossSettings
+from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE
 from tests.unit.student_trainer.students import student_settings
 
 CPU = torch.device("cpu")
@@ -23,18 +24,18 @@ SEQUENCES = [
 
 
 def batch_of(sequences: list[Sequence]) -> Batch:
-    (batch,) = micro_batches([Example(each, None, 0, 0) for each in sequences], 9, False, CPU)
+    examples = [Example(each, None, Key(0, 0)) for each in sequences]
+    (batch,) = Collator(VOCABULARY_SIZE, False, CPU, size=9).micro_batches(examples)
     return batch
 
 
 def gradients(student: Student, batch: Batch) -> list[torch.Tensor]:
-    shares = Shares(0, 1 / len(batch.rows))
-    loss = student(batch, LossSettings(), shares).loss
+    loss = student(batch, LossSettings(), LossScale(0, 1 / len(batch.targets.token_ids))).loss
     return list(torch.autograd.grad(loss, student.trainable()))
 
 
 def test_head_of_hidden_is_the_plain_models_logits(tmp_path: Path):
-    """A fresh adapter changes nothing, so each completion's rows must be the base model's on that sequence alone."""
+    """A fresh adapter changes nothing, so each completion's logits must be the base model's on that sequence alone."""
     student = load_student(student_settings(tmp_path / "student"), CPU, seed=0)
     batch = batch_of(SEQUENCES)
     head = student.head()
@@ -51,10 +52,10 @@ def test_padding_and_order_in_the_batch_change_no_gradient(tmp_path: Path):
     student = load_student(student_settings(tmp_path / "student"), CPU, seed=0)
     together, swapped = gradients(student, batch_of(SEQUENCES)), gradients(student, batch_of(SEQUENCES[::-1]))
     apart = [gradients(student, batch_of([sequence])) for sequence in SEQUENCES]
-    shares = [len(sequence.completion_ids) / 7 for sequence in SEQUENCES]
+    weights = [len(sequence.completion_ids) / 7 for sequence in SEQUENCES]
     for both, other, one, two in zip(together, swapped, *apart, strict=True):
         torch.testing.assert_close(both, other, rtol=0, atol=1e-6)
-        torch.testing.assert_close(both, shares[0] * one + shares[1] * two, rtol=0, atol=1e-6)
+        torch.testing.assert_close(both, weights[0] * one + weights[1] * two, rtol=0, atol=1e-6)
 
 
 def test_only_adapters_learn_and_a_seed_draws_them(tmp_path: Path):

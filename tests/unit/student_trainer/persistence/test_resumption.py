@@ -18,15 +18,14 @@ from common.api import DistillRequest
 from common.errors import UserError
 from common.wire import TeacherAnswer
 from student_trainer import loop
-from student_trainer.live.stream import PromptStream
+from student_trainer.data.prompt_stream import PromptStream
+from student_trainer.distributed.process_group import World
 from student_trainer.loop import train
-from student_trainer.persistence import lines, run_folder, storage
+from student_trainer.persistence import run_folder, storage
 from student_trainer.persistence.checkpoint import Snapshot
-from student_trainer.persistence.ledger import USED
-from student_trainer.persistence.run_folder import read_metrics, stop_of
+from student_trainer.persistence.run_folder import read_metrics
 from student_trainer.persistence.run_lock import locked
 from student_trainer.settings import TrainSettings
-from student_trainer.world import World
 from tests.unit.student_trainer.interruptions import interrupted_at
 from tests.unit.student_trainer.pair import run_pair
 from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to
@@ -42,7 +41,7 @@ def start(settings: TrainSettings, world: World = ALONE, teacher: StandInTeacher
     train(settings, world, connect_to(teacher or StandInTeacher()))
 
 
-def ids(settings: TrainSettings, file: str = USED) -> list[str]:
+def ids(settings: TrainSettings, file: str = "used.jsonl") -> list[str]:
     path = settings.run_folder / file
     return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -53,7 +52,7 @@ ENDS = [
     pytest.param(loop, "train_step", 4, STORE, id="between checkpoints"),
     pytest.param(loop, "_write_down", 4, None, id="before a checkpoint's step is written down"),
     pytest.param(Snapshot, "write", 2, None, id="before the second checkpoint is written"),
-    pytest.param(lines, "replace", 2, None, id="before the second checkpoint is the latest"),
+    pytest.param(storage, "write_atomically", 2, None, id="before the second checkpoint is the latest"),
     pytest.param(storage, "copy_files", 8, STORE, id="before the manifest of the second is in its store"),
     pytest.param(loop, "write_student", 1, STORE, id="before the student is written"),
 ]
@@ -152,7 +151,7 @@ def test_workers_end_together_after_a_checkpoint_of_the_last_whole_step(tmp_path
     order = ids_in_order(tmp_path)
     settings = short_run(tmp_path, workers=WORKERS | {"count": 2})
     run_folder.prepare(settings)
-    run_pair(falter, settings, order[3 * 4 + 3], stop_of(settings.run_folder) if asked else None)
+    run_pair(falter, settings, order[3 * 4 + 3], settings.files.stop if asked else None)
     done = [line["progress/step"] for line in read_metrics(settings.run_folder)]
     assert done == list(range(1, len(done) + 1))
     assert storage_at(settings.run_folder).latest() == (f"step-{len(done)}" if done else None)
@@ -165,7 +164,7 @@ def test_workers_end_together_after_a_checkpoint_of_the_last_whole_step(tmp_path
 
 def ids_in_order(folder: Path) -> list[str]:
     settings = short_run(folder)
-    return [row.id for _, row in PromptStream(settings.data.train, settings.shuffle_seed).rows(0, range(ROWS))]
+    return [PromptStream(settings.data.train, settings.shuffle_seed).row(0, index).id for index in range(ROWS)]
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "optimizer.pt"])
@@ -198,12 +197,12 @@ def test_one_run_at_a_time_writes_to_a_run_folder(tmp_path: Path, monkeypatch: p
     run_folder.prepare(settings)
     monkeypatch.setattr(run_folder, "locked", partial(locked, patience_s=0))
     with locked(settings.run_folder):
-        stop_of(settings.run_folder).touch()
+        settings.files.stop.touch()
         with pytest.raises(UserError, match=rf"another run writes to .* \(process {os.getpid()} on .*\); wait for"):
             run_folder.prepare(settings)
-        assert stop_of(settings.run_folder).exists()
+        assert settings.files.stop.exists()
     run_folder.prepare(settings)
-    assert not stop_of(settings.run_folder).exists()
+    assert not settings.files.stop.exists()
 
 
 def test_another_runs_checkpoints_are_not_taken_over(tmp_path: Path):

@@ -1,0 +1,1 @@
+"""The demos: everything in one command, from data to a table."""

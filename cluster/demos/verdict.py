@@ -1,0 +1,44 @@
+"""Whether the tool world's teacher and students differ as they should."""
+
+from cluster.demos.findings import Finding
+from eval.judging.judge import Judgement
+
+UNTRAINED, FINE_TUNED, DISTILLED, TEACHER = "untrained student", "FT student", "KD student", "teacher"
+SEEN, UNSEEN_TOOL = "seen", "unseen_tool"
+
+
+def findings(judgements: list[Judgement]) -> list[Finding]:
+    """The expectations of the demo, each with its figures."""
+    by_place = {(judgement.group, judgement.model): judgement for judgement in judgements}
+
+    def valid(model: str, group: str = SEEN) -> float:
+        return by_place[group, model].valid
+
+    def loss(model: str, group: str = SEEN) -> float:
+        return by_place[group, model].loss
+
+    return [
+        Finding(f"the untrained student can't write a call: {valid(UNTRAINED):.0%} valid", valid(UNTRAINED) < 0.1),
+        *(
+            Finding(
+                f"the {model} learnt to: {valid(model):.0%} valid, loss {loss(UNTRAINED):.2f} → {loss(model):.2f}",
+                valid(model) > valid(UNTRAINED) + 0.3 and loss(model) < loss(UNTRAINED) / 2,
+            )
+            for model in (FINE_TUNED, DISTILLED)
+        ),
+        Finding(
+            f"the teacher knows more than its students: loss {loss(TEACHER):.3f} against "
+            f"{loss(DISTILLED):.3f} (KD) and {loss(FINE_TUNED):.3f} (FT)",
+            loss(TEACHER) < min(loss(DISTILLED), loss(FINE_TUNED)),
+        ),
+        Finding(
+            f"on unseen tools the distilled student writes more valid calls: {valid(DISTILLED, UNSEEN_TOOL):.0%} (KD) "
+            f"against {valid(FINE_TUNED, UNSEEN_TOOL):.0%} (FT)",
+            valid(DISTILLED, UNSEEN_TOOL) > valid(FINE_TUNED, UNSEEN_TOOL),
+        ),
+        Finding(
+            f"on unseen tools the recorded traces surprise it less: loss {loss(DISTILLED, UNSEEN_TOOL):.3f} (KD) "
+            f"against {loss(FINE_TUNED, UNSEEN_TOOL):.3f} (FT)",
+            loss(DISTILLED, UNSEEN_TOOL) < loss(FINE_TUNED, UNSEEN_TOOL),
+        ),
+    ]

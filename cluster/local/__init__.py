@@ -1,0 +1,1 @@
+"""A Ray cluster on this machine: its nodes, its supervisor, and what it is asked to do."""

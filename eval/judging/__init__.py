@@ -1,0 +1,1 @@
+"""Judging served models on recorded and on written completions."""

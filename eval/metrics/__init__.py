@@ -1,0 +1,1 @@
+"""What is measured on answers: pure functions, without a teacher."""

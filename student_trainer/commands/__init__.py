@@ -1,0 +1,1 @@
+"""What `python -m student_trainer` can do, a module each."""

@@ -1,0 +1,1 @@
+"""The record of the teacher's answers: written as they come, compacted, replayed."""

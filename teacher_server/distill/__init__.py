@@ -1,0 +1,1 @@
+"""The distillation API: answers with their distribution, as an Arrow stream."""

@@ -1,0 +1,1 @@
+"""The teacher as a Ray Serve application: settings to replicas, and the HTTP API around an engine."""

@@ -1,0 +1,1 @@
+"""The engine: vLLM in the replica's process, with scoring, generation and adapters. Nothing else imports vllm."""

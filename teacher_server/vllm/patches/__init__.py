@@ -1,0 +1,1 @@
+"""What replaces parts of vLLM, and the check that this vLLM still has them as they were."""
