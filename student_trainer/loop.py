@@ -25,9 +25,8 @@ from common.render import Renderer, load_renderer
 from common.teacher_client.pool import Connect, connect_http
 from student_trainer.data.plan import Example, StepExamples, StepPlan, next_index, plan_steps, total_steps
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.consensus import gather_together, run_together
+from student_trainer.distributed.consensus import StopAsked, gather_together, run_together
 from student_trainer.distributed.process_group import World, make_deterministic
-from student_trainer.distributed.stop import StopAsked
 from student_trainer.learning.checks import warn_of_approximation
 from student_trainer.learning.step import Learner, make_learner, train_step
 from student_trainer.learning.validation import held_out_rows, validate

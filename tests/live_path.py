@@ -53,11 +53,9 @@ class Walk:
         if event == "call":
             self.files[str(file.relative_to(ROOT))] = None
             self._note(frame.f_locals.values())
+            self._on_its_way = name != LAST
         elif event == "return":
             self._note([result])
-            if name == LAST:
-                self._on_its_way = False
-                sys.setprofile(None)
 
     def _note(self, values: Any) -> None:
         for value in values:

@@ -62,13 +62,12 @@ class Endpoints:
 
         Waits while none is well. Raises UserError: patience ended, or a teacher came up that doesn't fit.
         """
-        while True:
-            await self.outage.wait()
-            if self._error is not None:
-                raise self._error
+        while self._error is None:
             now = _now()
             if well := [endpoint for endpoint in self._all if not endpoint.breaker.is_open]:
                 return min(well, key=lambda e: (failures.get(e, 0), e.rests_until > now, e.in_flight, e.asked))
+            await self.outage.wait()
+        raise self._error
 
     def has_other(self, failures: Mapping[Endpoint, int]) -> bool:
         """Whether an endpoint outside `failures` can be asked at once."""
@@ -100,7 +99,7 @@ class Endpoints:
             endpoint.breaker.answered()
             raise
         endpoint.breaker.answered()
-        self.outage.answered()
+        self.outage.silent_since = None
         return answers
 
     async def _look_again(self, endpoint: Endpoint, model: str, answers: list[TeacherAnswer]) -> None:
@@ -128,7 +127,7 @@ class Endpoints:
         endpoint.breaker.close(_now())
         self.outage.end(endpoint.url)
         if answers:
-            self.outage.answered()
+            self.outage.silent_since = None
 
     async def _answers(self, endpoint: Endpoint) -> bool:
         """Whether it answers what it answered before: False where it is only too busy.

@@ -26,7 +26,8 @@ class Outage:
         self._patience_s, self._troubles = patience_s, troubles
         self._over = asyncio.Event()
         self._over.set()
-        self._silent_since: float | None = None
+        self.silent_since: float | None = None
+        """When the outages began after which no request was answered; whoever sees one answered sets it to None."""
 
     @property
     def seconds(self) -> float:
@@ -44,7 +45,7 @@ class Outage:
             return False
         now = self._clock()
         self._lasted = self.seconds, now
-        self._silent_since = now if self._silent_since is None else self._silent_since
+        self.silent_since = now if self.silent_since is None else self.silent_since
         self._over.clear()
         return True
 
@@ -77,13 +78,9 @@ class Outage:
             self._lasted = self.seconds, None
             self._over.set()
 
-    def answered(self) -> None:
-        """A request was answered: the next outage is a new one."""
-        self._silent_since = None
-
     def _patience_left(self) -> float:
-        return self._patience_s if self._silent_since is None else self._silent_since + self._patience_s - self._clock()
+        return self._patience_s if self.silent_since is None else self.silent_since + self._patience_s - self._clock()
 
     def _so_far(self, word: str = "for") -> str:
-        passed = 0.0 if self._silent_since is None else self._clock() - self._silent_since
+        passed = 0.0 if self.silent_since is None else self._clock() - self.silent_since
         return f" {word} {passed:.0f} s" if passed >= 1 else ""

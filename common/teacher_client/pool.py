@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from functools import partial
+from functools import cached_property, partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -177,8 +177,13 @@ class _Persistent:
     def __init__(self, attempts: float) -> None:
         self.asked: Counter[Endpoint] = Counter()
         """Who was asked how often."""
-        self.attempts, self.failed, self.backoff = attempts, 0, Backoff()
+        self.attempts, self.failed = attempts, 0
         self.busy_since: float | None = None
+
+    @cached_property
+    def backoff(self) -> Backoff:
+        """Its pauses."""
+        return Backoff()
 
     @property
     def is_suspect(self) -> bool:

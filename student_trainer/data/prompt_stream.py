@@ -8,6 +8,7 @@ Shuffled by traces, it is the traces of a window that are permuted; only the end
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.toolbench.rows import ROW_SCHEMA, PromptRow, read_row_group, row_from_dict, shards
-from student_trainer.data.hashed_random import hash63
 
+HASHES = 2**63
 WINDOW = 8
 """Row groups shuffled together."""
 
@@ -119,3 +120,9 @@ def _whole_traces(table: pa.Table, *key: int) -> NDArray[np.int64]:
 
 def _permutation(size: int, *key: int | str) -> NDArray[np.int64]:
     return np.random.Generator(np.random.PCG64(hash63(*key))).permutation(size)
+
+
+def hash63(*key: int | str) -> int:
+    """An integer in [0, HASHES) that follows from `key` alone, whatever the order of calls or the number of workers."""
+    digest = blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % HASHES

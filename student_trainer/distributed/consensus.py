@@ -1,22 +1,30 @@
 """What workers do together: all of them go on, or none, so that none waits for another that has left.
 
 A worker that fails to get its examples, or sees that a stop was asked for, would leave the others waiting in the sums
-of the step. So all meet before each step; what one of them met with, all of them raise.
+of the step. So all meet before each step; what one of them met with, all of them raise. A stop is asked for by the file
+`stop` of the run folder. Every worker looks for it while it waits, since one that waits for answers holds up others.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from common.errors import UserError
 from student_trainer.distributed.process_group import World
-from student_trainer.distributed.stop import StopAsked
 
+LOOK_EVERY_S = 0.5
 Own = TypeVar("Own")
 Shared = TypeVar("Shared")
+P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
+
+
+class StopAsked(Exception):
+    """Somebody asked the run to stop; it goes on from there when it is started again."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +70,22 @@ def gather_together(
     if any(each.stop for each in messages):
         raise StopAsked
     return done[0], [item for each in messages for item in each.shared]
+
+
+async def unless_stopped(
+    stop: Path, work: Callable[P, Coroutine[Any, Any, Own]], *arguments: P.args, **named: P.kwargs
+) -> Own:
+    """What `work` returns; it is given up once the file `stop` is there.
+
+    Raises StopAsked, and whatever `work` does.
+    """
+    task = asyncio.create_task(work(*arguments, **named))
+    try:
+        while not task.done():
+            if stop.exists():
+                raise StopAsked
+            await asyncio.wait([task], timeout=LOOK_EVERY_S)
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from student_trainer.settings import TrainSettings
+
 Item = TypeVar("Item")
 
 
@@ -81,3 +83,8 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     random.seed(state)
     np.random.seed(state)
     torch.manual_seed(state)
+
+
+def is_sharded(settings: TrainSettings, world: World) -> bool:
+    """Whether the student is sharded; one worker has nobody to share with."""
+    return settings.workers.parallelism == "fsdp" and world.size > 1

@@ -1,4 +1,4 @@
-"""Checks before time is lost: every example teaches something, every parameter learns, every number is finite.
+"""Checks before time is lost: every parameter learns, every number is finite.
 
 All workers find the same and raise the same, so none is left waiting for the others.
 """
@@ -8,10 +8,8 @@ import math
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.batching.targets import weights_of
-from student_trainer.data.plan import Example
 from student_trainer.distributed.process_group import World
-from student_trainer.learning.measure import alpha_of, distils
+from student_trainer.learning.measure import listed
 from student_trainer.learning.nonfinite_dump import StepPart, folder_of, write_failed
 from student_trainer.learning.student import Student
 from student_trainer.settings import TrainSettings
@@ -19,27 +17,12 @@ from student_trainer.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 
-def check_masks(examples: list[Example], settings: TrainSettings, world: World) -> None:
-    """Raise UserError naming the examples of all workers of which no token carries loss."""
-    idle = [example.sequence.id for example in examples if not _teaches(example, settings)]
-    if world.sums({"idle": len(idle)})["idle"]:
-        raise UserError(
-            f"no token of {_listed(world.joined(idle))} carries loss: with loss.alpha {alpha_of(settings):g} "
-            "nothing of what its writer wrote is learnt; change loss.alpha or completion.writer"
-        )
-
-
-def _teaches(example: Example, settings: TrainSettings) -> bool:
-    weights, alpha = weights_of([example], distils(settings)), alpha_of(settings)
-    return alpha * weights.distill + (1 - alpha) * weights.instruct > 0
-
-
 def check_gradients(student: Student, settings: TrainSettings) -> None:
     """Raise UserError naming parameters that should learn and have no gradient; a gradient of zeros is one."""
     idle = [name for name, each in student.named_parameters() if each.requires_grad and each.grad is None]
     if idle:
         fix = "set student.lora" if settings.student.lora is None else "check student.lora.target_modules"
-        raise UserError(f"no gradient reaches {_listed(idle)}: the loss doesn't depend on them; {fix}")
+        raise UserError(f"no gradient reaches {listed(idle)}: the loss doesn't depend on them; {fix}")
 
 
 def check_finite(
@@ -59,10 +42,6 @@ def check_finite(
         f"{', '.join(world.joined(part.ids))}. `python -m student_trainer replay {folder}` shows which. Leave those "
         "out, lower optimizer.learning_rate, or set student.dtype: float32"
     )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" ({len(names)} in all)" if len(names) > 3 else "")
 
 
 def warn_of_approximation(settings: TrainSettings, vocabulary_size: int) -> None:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from student_trainer.batching.batch import Batch, Collator
 from student_trainer.batching.targets import weights_of
 from student_trainer.data.plan import Example
-from student_trainer.distributed.process_group import World
-from student_trainer.learning.sharding import is_sharded
+from student_trainer.distributed.process_group import World, is_sharded
 from student_trainer.loss.fused import INSTRUCT_METRICS
 from student_trainer.loss.targets import Weights
 from student_trainer.settings import TrainSettings
@@ -41,6 +41,26 @@ def distils(settings: TrainSettings) -> bool:
 def alpha_of(settings: TrainSettings) -> float:
     """Share of the distillation term; without a teacher there is none."""
     return settings.loss.alpha if distils(settings) else 0.0
+
+
+def check_masks(examples: list[Example], settings: TrainSettings, world: World) -> None:
+    """Raise UserError naming the examples of all workers of which no token carries loss."""
+    idle = [example.sequence.id for example in examples if not _teaches(example, settings)]
+    if world.sums({"idle": len(idle)})["idle"]:
+        raise UserError(
+            f"no token of {listed(world.joined(idle))} carries loss: with loss.alpha {alpha_of(settings):g} "
+            "nothing of what its writer wrote is learnt; change loss.alpha or completion.writer"
+        )
+
+
+def _teaches(example: Example, settings: TrainSettings) -> bool:
+    weights, alpha = weights_of([example], distils(settings)), alpha_of(settings)
+    return alpha * weights.distill + (1 - alpha) * weights.instruct > 0
+
+
+def listed(names: list[str]) -> str:
+    """The first of `names`, and how many there are."""
+    return ", ".join(names[:3]) + (f" ({len(names)} in all)" if len(names) > 3 else "")
 
 
 def means(sums: list[dict[str, Tensor]], weights: Weights, alpha: float, world: World) -> dict[str, float]:

@@ -25,14 +25,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from common.errors import UserError
 from student_trainer.distributed.process_group import World
-from student_trainer.settings import TrainSettings
 
 _swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
-
-
-def is_sharded(settings: TrainSettings, world: World) -> bool:
-    """Whether the student is sharded; one worker has nobody to share with."""
-    return settings.workers.parallelism == "fsdp" and world.size > 1
 
 
 def loading_device(world: World) -> torch.device:

@@ -1,5 +1,6 @@
 """One optimizer step: the weights of its positions, micro-batches, gradient, update, metrics."""
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -11,14 +12,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from student_trainer.batching.batch import Batch
 from student_trainer.data.plan import StepExamples
-from student_trainer.distributed.process_group import World, seed_step
+from student_trainer.distributed.process_group import World, is_sharded, seed_step
 from student_trainer.learning.attention import check_packable
-from student_trainer.learning.checks import check_finite, check_gradients, check_masks
-from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights
+from student_trainer.learning.checks import check_finite, check_gradients
+from student_trainer.learning.measure import alpha_of, batches_of, check_masks, means, shared_weights
 from student_trainer.learning.nonfinite_dump import StepPart
 from student_trainer.learning.optimizer import make_optimizer, make_schedule
-from student_trainer.learning.sharding import clip_gradients, is_sharded, loading_device, shard
-from student_trainer.learning.step_times import StepClock, counts_of, times_of
+from student_trainer.learning.sharding import clip_gradients, loading_device, shard
+from student_trainer.learning.step_times import counts_of, times_of
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loss.fused import LossSums
 from student_trainer.loss.targets import LossScale, loss_scale
@@ -65,16 +66,15 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
     Raises UserError on every worker, with the student unchanged, when the loss or its gradient is not finite, an
     example carries no loss, or a parameter has no gradient.
     """
-    clock = StepClock()
     seed_step(settings.seed, step.plan.step, world.rank)
     check_masks(step.examples, settings, world)
     weights = shared_weights(step.examples, settings, world)
-    clock.meet()
+    met = time.perf_counter()  # who waited for its own examples has been waited for by the others
     scale = loss_scale(weights, alpha_of(settings))
     batches = batches_of(step.examples, learner.student.vocabulary_size, settings, world)
     sums = _accumulate_gradient(learner, batches, scale, settings, world)
     metrics = means(sums, weights, alpha_of(settings), world)
-    clock.compute()
+    computed = time.perf_counter()
     grad_norm = clip_gradients(learner.student.trainable(), settings.optimizer.max_grad_norm)
     check_gradients(learner.student, settings)
     part = StepPart(step.plan.step, world.rank, scale, [example.sequence.id for example in step.examples], batches)
@@ -90,7 +90,7 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
         "optim/learning_rate": learning_rate,
         "optim/grad_norm": grad_norm,
         **_usage(step, batches, world),
-        **times_of(step, clock, world),
+        **times_of(step, met, computed, world),
     }
 
 

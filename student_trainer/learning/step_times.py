@@ -12,24 +12,10 @@ from student_trainer.data.plan import PrefetchStats, StepExamples
 from student_trainer.distributed.process_group import World
 
 
-class StepClock:
-    """Notes when a worker passes the parts of a step."""
-
-    def __init__(self) -> None:
-        self.met = self.computed = 0.0
-
-    def meet(self) -> None:
-        """All workers have their examples: who waited for its own has been waited for by the others."""
-        self.met = time.perf_counter()
-
-    def compute(self) -> None:
-        """Forward and backward passes are over."""
-        self.computed = time.perf_counter()
-
-
-def times_of(step: StepExamples, clock: StepClock, world: World) -> dict[str, float]:
+def times_of(step: StepExamples, met: float, computed: float, world: World) -> dict[str, float]:
     """`time/` and `pipeline/` of the step that ends now: the largest of all workers'.
 
+    All workers had their examples at `met`, and this one its gradient at `computed`, by `time.perf_counter`.
     `time/outage_s` is what the step would have been spared if each had waited as long as some teacher was well.
     """
     now = time.perf_counter()
@@ -39,8 +25,8 @@ def times_of(step: StepExamples, clock: StepClock, world: World) -> dict[str, fl
             "time/waited_s": step.waited_s,
             "waited_else": max(0.0, step.waited_s - (step.teacher.outage_s if step.teacher else 0.0)),
             "time/stream_s": step.stream_s,
-            "time/compute_s": clock.computed - clock.met,
-            "time/optimizer_s": now - clock.computed,
+            "time/compute_s": computed - met,
+            "time/optimizer_s": now - computed,
             **(_depths(step.prefetch) if step.prefetch else {}),
         }
     )

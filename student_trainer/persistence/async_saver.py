@@ -11,8 +11,8 @@ from types import TracebackType
 
 from common import files
 from common.errors import UserError
+from student_trainer.distributed.consensus import StopAsked
 from student_trainer.distributed.process_group import World
-from student_trainer.distributed.stop import StopAsked
 from student_trainer.learning.step import Learner
 from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import Snapshot, State, snapshot

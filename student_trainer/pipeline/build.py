@@ -8,11 +8,12 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from common.errors import UserError
 from common.render import Renderer
+from common.run_folder import RunFolder
 from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
 from common.unusable_rows import UnusableRow
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.stop import unless_stopped
+from student_trainer.distributed.consensus import unless_stopped
 from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder, Stopwatch
 from student_trainer.pipeline.example_source import ExampleSource
 from student_trainer.pipeline.prefetch_limits import PrefetchLimits
@@ -74,7 +75,7 @@ def _meet(
     """The live teacher, once it passed the handshake; StopAsked while it is waited for."""
     opening = open_pool(teacher, handshake.check, connect)
     pool: TeacherPool = stack.enter_context(portal.wrap_async_context_manager(opening))
-    portal.call(unless_stopped, settings.run_folder, handshake.meet, pool)
+    portal.call(unless_stopped, RunFolder(settings.run_folder).stop, handshake.meet, pool)
     return pool
 
 

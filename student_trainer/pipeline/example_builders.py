@@ -13,8 +13,8 @@ from common.teacher_client.requests import to_score, to_write
 from common.toolbench.rows import PromptRow
 from common.unusable_rows import UnusableRow
 from common.wire import TeacherAnswer
-from student_trainer.data.hashed_random import HASHES, hash63
 from student_trainer.data.plan import Example, Key, Unused
+from student_trainer.data.prompt_stream import HASHES, hash63
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from anyio.from_thread import BlockingPortal
 
+from common.run_folder import RunFolder
 from common.teacher_client.pool import Counts, TeacherPool
 from common.toolbench.rows import PromptRow
 from student_trainer.data.plan import (
@@ -28,7 +29,7 @@ from student_trainer.data.plan import (
     Unused,
 )
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.stop import unless_stopped
+from student_trainer.distributed.consensus import unless_stopped
 from student_trainer.pipeline.adaptive_window import StepSeen
 from student_trainer.pipeline.example_builders import Builder, Stopwatch
 from student_trainer.pipeline.prefetch import OrderedPrefetcher
@@ -83,7 +84,7 @@ class ExampleSource:
         self._distils = settings.teacher is not None
         self._stream, self._builder, self._reading, self._teacher = stream, builder, reading, teacher
         self._limits, self._portal, self._stack = limits, portal, stack
-        self._run_folder = settings.run_folder
+        self._stop = RunFolder(settings.run_folder).stop
         self._step = 0  # the one that takes, or whose examples are in use
         self._asked: dict[int, _Asked] = {}
         self._prefetcher: OrderedPrefetcher[_Item, Outcome] | None = None
@@ -105,7 +106,7 @@ class ExampleSource:
         Rows that don't fit, that the teacher refuses, or whose completion was cut by length, are left out and logged.
         """
         examples = []
-        for outcome in self._portal.call(unless_stopped, self._run_folder, self._answer_all, rows):
+        for outcome in self._portal.call(unless_stopped, self._stop, self._answer_all, rows):
             if isinstance(outcome, Example):
                 examples.append(outcome)
             else:
@@ -119,7 +120,7 @@ class ExampleSource:
 
     def _take(self, prefetcher: OrderedPrefetcher[_Item, Outcome], plan: StepPlan) -> StepExamples:
         began = time.perf_counter()
-        outcomes, prefetch = self._portal.call(unless_stopped, self._run_folder, self._outcomes, prefetcher, plan)
+        outcomes, prefetch = self._portal.call(unless_stopped, self._stop, self._outcomes, prefetcher, plan)
         waited_s, read_s = time.perf_counter() - began, self._reading.seconds
         stream_s, self._read_s = read_s - self._read_s, read_s
         examples = [outcome for outcome in outcomes if isinstance(outcome, Example)]

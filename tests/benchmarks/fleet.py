@@ -37,7 +37,8 @@ from common.render import load_renderer, load_tokenizer
 from student_trainer.data.plan import plan_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.process_group import World
-from student_trainer.learning.step_times import StepClock, times_of
+from student_trainer.learning.step_times import times_of
+from student_trainer.pipeline.adaptive_window import StepSeen
 from student_trainer.pipeline.build import open_source
 from student_trainer.settings import TrainSettings
 from tests.benchmarks.epoch import describe_epoch
@@ -150,7 +151,7 @@ def train(folder: Path, url: str, rank: int, trainers: int, watch: Watch) -> Tra
                 positions += sum(len(example.sequence.completion_ids) for example in examples.examples)
             if watch.ended.wait(STEP_S):
                 break
-            source.see(times_of(examples, StepClock(), alone))
+            source.observe(StepSeen.of(times_of(examples, 0.0, 0.0, alone)))
     return Trained(began, waited, positions)
 
 

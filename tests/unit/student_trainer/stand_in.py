@@ -16,7 +16,7 @@ from common.render import tokenizer_fingerprint
 from common.teacher_client.failures import TeacherRefused
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from common.wire import SCHEMA_VERSION, TeacherAnswer, failed
-from student_trainer.data.hashed_random import hash63
+from student_trainer.data.prompt_stream import hash63
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
 
 TOP_K = 8

@@ -10,7 +10,7 @@ import torch
 
 from student_trainer.data.plan import StepExamples, StepPlan, TeacherStats
 from student_trainer.distributed.process_group import World
-from student_trainer.learning.step_times import StepClock, times_of
+from student_trainer.learning.step_times import times_of
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder, summary
 from student_trainer.persistence.run_folder import read_metrics
@@ -91,7 +91,7 @@ def test_an_outage_is_what_no_teacher_more_would_have_spared(
             stream_s=0.0,
             teacher=teacher,
         )
-        times = times_of(step, StepClock(), Others(0, len(workers), torch.device("cpu")))
+        times = times_of(step, 0.0, 0.0, Others(0, len(workers), torch.device("cpu")))
     assert (times["time/waited_s"], times["time/outage_s"]) == (waited, outage)
 
 
