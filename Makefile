@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # cpu or gpu: which build of vLLM and torch to install; what .venv has already, unless said.
 BUILD ?= $(or $(firstword $(shell cat .venv/installed 2>/dev/null)),cpu)
 
-.PHONY: setup demo demo-toolbench test test-faults lint bench clean
+.PHONY: setup demo demo-smollm2 demo-toolbench test test-faults lint bench clean
 
 setup:
 	@sh requirements/setup.sh $(BUILD)
@@ -11,6 +11,10 @@ setup:
 # The whole experiment on a generated tool world: teacher, live distillation, comparison.
 demo: setup
 	@$(PYTHON) -m cluster demo cluster/configs/demo.yaml
+
+# A real pretrained model, SmolLM2, made an expert and distilled live.
+demo-smollm2: setup
+	@$(PYTHON) -m cluster demo-smollm2 cluster/configs/demo-smollm2.yaml
 
 # The same pipeline on real ToolBench files: make demo-toolbench TOOLBENCH=folder
 demo-toolbench: setup

@@ -6,7 +6,7 @@ are what users, tools and models said, in which "</s>" is four characters and no
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 from transformers import PreTrainedTokenizerFast
@@ -16,6 +16,10 @@ from common.toolbench.rows import Role, Turn
 
 TEMPLATE_DATE = "26 Jul 2024"
 """Llama's templates print the day: a fixed one, their own default, keeps strings equal from day to day."""
+
+
+class TemplateMisfit(UserError):
+    """Turns that a chat template refuses, or words in a way that training and generation can't share."""
 
 
 class Segment(NamedTuple):
@@ -52,8 +56,9 @@ class ToolBenchLayout:
 class ChatLayout:
     """The tokenizer's chat template; function turns take a role that it renders: `tool`, else `ipython`, else `user`.
 
-    Templates may strip a turn or write it as JSON. Every rendering is checked to be made of the template's own words
-    and the turns in one of these three forms, so that nothing else is lost unseen.
+    Templates may strip a turn on either side or write it as JSON. Every rendering is checked to be made of the
+    template's own words and the turns in one of these forms, so that nothing else is lost unseen: methods raise
+    TemplateMisfit where one isn't.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -69,14 +74,14 @@ class ChatLayout:
     def completion(self, turns: Sequence[Turn], text: str) -> Completion:
         """What the template adds to `prompt(turns)` for the assistant's `text`, words of its own before it included.
 
-        Raises UserError when the template renders the turns differently once they are answered.
+        Raises TemplateMisfit, also when the template renders the turns differently once they are answered.
         """
         prompt = "".join(segment.text for segment in self.prompt(turns))
         answered = self._segments([*self._messages(turns), {"role": "assistant", "content": text}], open_turn=False)
         *history, content, end = answered
         before = "".join(segment.text for segment in history)
         if not before.startswith(prompt):
-            raise UserError(
+            raise TemplateMisfit(
                 "the chat template renders a prompt differently once it is answered, so that training and generation "
                 "would differ; use template: toolbench or a simpler chat template"
             )
@@ -90,7 +95,7 @@ class ChatLayout:
         ]
         try:
             return role == "user" or "observation" in self._render(messages, open_turn=True)
-        except UserError:
+        except TemplateMisfit:
             return False
 
     def _messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
@@ -120,7 +125,9 @@ class ChatLayout:
             ValueError,
         ) as error:  # templates compute
             roles = ", ".join(message["role"] for message in messages)
-            raise UserError(f"the chat template refuses turns of {roles}: {error}; use template: toolbench") from None
+            raise TemplateMisfit(
+                f"the chat template refuses turns of {roles}: {error}; use template: toolbench"
+            ) from None
 
     def _segments(self, messages: list[dict[str, str]], open_turn: bool) -> list[Segment]:
         """The rendering, cut where contents begin and end: found by rendering once more with marks in their place."""
@@ -131,19 +138,38 @@ class ChatLayout:
         for message, mark in zip(messages, marks, strict=True):
             words, found, rest = rest.partition(mark)
             if not found or not text.startswith(words, position):
-                raise UserError(f"the chat template drops or rewords a {message['role']} turn; use template: toolbench")
+                raise TemplateMisfit(
+                    f"the chat template drops or rewords a {message['role']} turn; use template: toolbench"
+                )
             position += len(words)
             content = _form_at(text, position, message["content"], rest.partition("\ue000")[0])
             if content is None:
-                raise UserError(f"the chat template alters a {message['role']} turn's text; use template: toolbench")
+                raise TemplateMisfit(
+                    f"the chat template alters a {message['role']} turn's text; use template: toolbench"
+                )
             position += len(content)
             segments += [Segment(words, True), Segment(content, False)]
         if text[position:] != rest:
-            raise UserError("the chat template's last words depend on what the turns say; use template: toolbench")
+            raise TemplateMisfit("the chat template's last words depend on what the turns say; use template: toolbench")
         return [*segments, Segment(rest, True)]
 
 
 def _form_at(text: str, position: int, content: str, words_after: str) -> str | None:
     """The form of `content` that stands in `text` at `position` with `words_after` behind it."""
-    forms: tuple[Any, ...] = (content, content.strip(), json.dumps(content, ensure_ascii=False)[1:-1])
-    return next((form for form in forms if text.startswith(form + words_after, position)), None)
+    stripped = _stripped_at(text, position, content, words_after)
+    quoted = json.dumps(content, ensure_ascii=False)[1:-1]
+    return quoted if stripped is None and text.startswith(quoted + words_after, position) else stripped
+
+
+def _stripped_at(text: str, position: int, content: str, words_after: str) -> str | None:
+    """`content` less white space on either side, as little as lets it stand there."""
+    core = content.strip()
+    before, _, after = content.partition(core) if core else ("", "", content)
+    start = position
+    while core and text[start : start + 1].isspace():
+        start += 1
+    if not (before.endswith(text[position:start]) and text.startswith(core, start)):
+        return None
+    end = start + len(core)
+    kept = (length for length in range(len(after), -1, -1) if text.startswith(after[:length] + words_after, end))
+    return next((text[position : end + length] for length in kept), None)

@@ -14,16 +14,14 @@ from typing import Literal, get_args
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from common.end_tokens import end_token_ids
 from common.errors import UserError
 from common.layouts import ChatLayout, Segment, ToolBenchLayout
 from common.sequences import Sequence
 from common.toolbench.rows import PromptRow, Turn
+from common.unusable_rows import DoesNotFit, naming
 
 Template = Literal["toolbench", "chat"]
-
-
-class DoesNotFit(UserError):
-    """A row longer than the longest sequence: to be set aside by name, since cutting it would lose the API list."""
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
@@ -36,6 +34,11 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"no fast tokenizer at {path} ({reason}); expected a folder with tokenizer.json") from None
+
+
+def load_renderer(path: str, template: Template, max_length: int | None) -> "Renderer":
+    """The renderer of the model in a folder or of a hub name: its tokenizer, and all its ends of sequence."""
+    return Renderer(load_tokenizer(path), template, max_length, end_token_ids(path))
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -81,29 +84,28 @@ def terminators(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 class Renderer:
     """Renders rows with one tokenizer and one template.
 
-    `max_length` bounds P + T in tokens; None sets no bound. Raises UserError when the tokenizer has no end-of-sequence
-    token, or no chat template that can be used.
+    `max_length` bounds P + T in tokens; None sets no bound. `end_ids` are ends of sequence that the model has besides
+    the tokenizer's. Raises UserError when the tokenizer has none, or no chat template that can be used.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, template: Template, max_length: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        template: Template,
+        max_length: int | None,
+        end_ids: Iterable[int] = (),
+    ) -> None:
         self.template = template
-        self._terminator = terminator(tokenizer, template)
+        self.terminator = terminator(tokenizer, template)
+        """The id that ends an assistant turn."""
+        self.stop_token_ids = sorted({self.terminator, int(tokenizer.eos_token_id), *end_ids})
+        """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
         self._tokenizer = tokenizer
         self._trusted, self._untrusted = _backend(tokenizer, False), _backend(tokenizer, True)
         self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
         self._start = [tokenizer.bos_token_id] if starts_with_bos else []
-
-    @property
-    def stop_token_ids(self) -> list[int]:
-        """Ids that end a completion: the template's end of turn and the tokenizer's end of sequence."""
-        return sorted({self._terminator, self._tokenizer.eos_token_id})
-
-    @property
-    def terminator(self) -> int:
-        """The id that ends an assistant turn."""
-        return self._terminator
 
     @property
     def chat_template_fingerprint(self) -> str | None:
@@ -118,11 +120,16 @@ class Renderer:
     def prompt_ids(self, row: PromptRow) -> list[int]:
         """The P ids up to where the completion begins.
 
-        Raises DoesNotFit when they leave no room for a single token of completion.
+        Raises UnusableRow: DoesNotFit when they leave no room for a single token of completion, DoesNotRender.
         """
-        ids = self._start + self._encode(self._layout.prompt(row.turns))
+        with naming(row):
+            ids = self.turn_ids(row.turns)
         self._check_fit(row, len(ids), 1)
         return ids
+
+    def turn_ids(self, turns: tuple[Turn, ...]) -> list[int]:
+        """Ids of `turns` up to where the next assistant turn begins. Raises TemplateMisfit."""
+        return self._start + self._encode(self._layout.prompt(turns))
 
     def completion_ids(self, text: str) -> list[int]:
         """The T ids of an assistant turn's `text`, its terminator last."""
@@ -131,11 +138,14 @@ class Renderer:
     def sequence(self, row: PromptRow) -> Sequence:
         """The row as training sees it: its prompt and its recorded completion.
 
-        Raises DoesNotFit when P + T exceeds the longest sequence, UserError when nothing was recorded.
+        Raises UnusableRow: DoesNotFit when P + T exceeds the longest sequence, DoesNotRender; UserError when nothing
+        was recorded.
         """
         if row.completion is None:
             raise UserError(f"row {row.id} has no recorded completion; train on it with completions of the teacher")
-        prompt, completion = self.prompt_ids(row), self._completion_ids(row.turns, row.completion)
+        prompt = self.prompt_ids(row)
+        with naming(row):
+            completion = self._completion_ids(row.turns, row.completion)
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
 
@@ -148,8 +158,8 @@ class Renderer:
 
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         turn, end = self._layout.completion(turns, text)
-        closing = [*self._encode(end), self._terminator]
-        return self._encode(turn) + closing[: closing.index(self._terminator) + 1]
+        closing = [*self._encode(end), self.terminator]
+        return self._encode(turn) + closing[: closing.index(self.terminator) + 1]
 
     def _encode(self, segments: Iterable[Segment]) -> list[int]:
         ids: list[int] = []

@@ -17,6 +17,7 @@ COMMANDS = {
         "compute a step again whose loss was not finite, micro-batch by micro-batch",
     ),
     "pretrain": ("student_trainer.commands.pretrain:main", "make a small base model for tests and the demo"),
+    "fetch": ("student_trainer.commands.fetch:main", "get a small pretrained model, where no model hub is needed"),
 }
 
 

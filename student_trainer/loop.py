@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from safetensors import SafetensorError
 
 from common.errors import UserError
-from common.render import Renderer, load_tokenizer
+from common.render import Renderer, load_renderer
 from common.teacher_client.pool import Connect, connect_http
 from student_trainer.data.plan import Example, StepExamples, StepPlan, next_index, plan_steps, total_steps
 from student_trainer.data.prompt_stream import PromptStream
@@ -104,7 +104,7 @@ def train(settings: TrainSettings, world: World, connect: Connect = connect_http
 
 
 def _prepare(settings: TrainSettings, world: World) -> Run:
-    renderer = Renderer(load_tokenizer(settings.student.model), settings.data.template, settings.data.max_length)
+    renderer = load_renderer(settings.student.model, settings.data.template, settings.data.max_length)
     stream = PromptStream(settings.data.train, settings.shuffle_seed, settings.shuffle)
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)
     learner = make_learner(settings, last_step, world)

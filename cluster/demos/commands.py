@@ -1,6 +1,6 @@
-"""`python -m cluster demo | demo-toolbench`: parse first, import heavy things after."""
+"""`python -m cluster demo | demo-smollm2 | demo-toolbench`: parse first, import heavy things after."""
 
-from cluster.demos.settings import DemoSettings, ToolBenchDemoSettings
+from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
 from common.command_line import settings_of
 
 
@@ -10,6 +10,14 @@ def demo(arguments: list[str]) -> int:
     from cluster.demos.tool_world import run_demo
 
     return run_demo(settings)
+
+
+def demo_smollm2(arguments: list[str]) -> int:
+    """Make an expert of a real pretrained model and distil it live."""
+    settings = settings_of(SmolLM2DemoSettings, "python -m cluster demo-smollm2", demo_smollm2.__doc__, arguments)
+    from cluster.demos.smollm2 import run_smollm2_demo
+
+    return run_smollm2_demo(settings)
 
 
 def demo_toolbench(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cluster.demos.console import StepConsole
-from cluster.demos.settings import DemoSettings, ToolBenchDemoSettings
+from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
 from cluster.local.cluster_info import ClusterInfo
 from cluster.local.environment import REPOSITORY, child_environment
 from cluster.local.ray_cli import deploy, submit_job
@@ -113,7 +113,10 @@ def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
 
 
 def served(
-    run: DemoRun, settings: DemoSettings | ToolBenchDemoSettings, base: Path, trained: Mapping[str, Path]
+    run: DemoRun,
+    settings: DemoSettings | SmolLM2DemoSettings | ToolBenchDemoSettings,
+    base: Path,
+    trained: Mapping[str, Path],
 ) -> TeacherServerSettings:
     """What the application needs that serves the model in `base`, as "base", and the adapters of the `trained` runs."""
     return TeacherServerSettings(

@@ -1,4 +1,4 @@
-"""Settings of the two demos. The runs and the served models are the ones that a user would write by hand."""
+"""Settings of the demos. The runs and the served models are the ones that a user would write by hand."""
 
 from pathlib import Path
 
@@ -30,6 +30,25 @@ class DemoSettings(Settings):
     """Rows judged in each group."""
     max_new_tokens: int = Field(default=128, ge=1)
     """Longest completion that is judged."""
+
+
+class SmolLM2DemoSettings(Settings):
+    """A real pretrained model on the generated world."""
+
+    runs: UserPath = Path("runs")
+    """Folder in which the demo makes a folder of its own."""
+    model: UserPath = Path("runs/smollm2")
+    """Folder of the pretrained model; fetched where it isn't there yet."""
+    world: WorldSettings = WorldSettings()
+    """The generated tool world."""
+    expert: UserPath
+    """YAML of the expert teacher's training."""
+    kd: UserPath
+    """YAML of the live distillation."""
+    engine: EngineSettings
+    """How the teacher runs."""
+    replicas: ReplicaSettings
+    """Where the teacher stands."""
 
 
 class ToolBenchDemoSettings(Settings):

@@ -18,7 +18,7 @@ import yaml
 
 from cluster.demos.findings import print_findings
 from cluster.demos.runner import DemoCluster, DemoRun, application, new_run, overrides, served
-from cluster.demos.settings import DemoSettings
+from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings
 from cluster.demos.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, findings
 from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
@@ -59,7 +59,7 @@ def run_demo(settings: DemoSettings) -> int:
     return 0
 
 
-def make_data(run: DemoRun, settings: DemoSettings) -> None:
+def make_data(run: DemoRun, settings: DemoSettings | SmolLM2DemoSettings) -> None:
     """Generate the world's files and convert those that training and evaluation read."""
     world = run.folder / "world"
     run.command("common.world", world, *overrides(settings.world.model_dump()))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from common.api import DistillRequest, GenerateOptions
 from common.errors import UserError
 from common.format_checks import check_completion
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer
 from common.sequences import Sequence
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
@@ -23,6 +23,7 @@ from common.teacher_client.requests import to_score, to_write
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow
 from common.toolbench.system_prompt import offered_functions
+from common.unusable_rows import UnusableRow
 from common.wire import TeacherAnswer
 from eval.metrics.form import CHECKS, same_action, share
 from eval.metrics.loss import mean_loss
@@ -101,7 +102,7 @@ class Judge:
             try:
                 async with places:
                     return await self._judge_row(row)
-            except (DoesNotFit, PromptFailed, _Unjudgeable) as error:
+            except (UnusableRow, PromptFailed, _Unjudgeable) as error:
                 log.warning("%s on %s leaves out %s: %s", self.name, group, row.id, error)
                 left_out[row.id] = str(error)
                 return None

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from common.render import DoesNotFit, Renderer, load_tokenizer
+from common.render import Renderer, load_renderer
 from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import TeacherPool, open_pool
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, read_rows
+from common.unusable_rows import UnusableRow
 from eval.judging.judge import Judge, Judgement, first_rows
 from eval.metrics.form import CHECKS
 from eval.settings import EvalSettings, ServedModelSettings
@@ -26,7 +27,7 @@ PROBE_PROMPTS = 8
 
 def score(settings: EvalSettings) -> list[Judgement]:
     """Judge every model on every group; the figures so far are in `settings.output` after each."""
-    renderer = Renderer(load_tokenizer(settings.tokenizer), settings.template, settings.max_length)
+    renderer = load_renderer(settings.tokenizer, settings.template, settings.max_length)
     groups = {name: first_rows(read_rows(path), settings.rows, name) for name, path in settings.groups.items()}
     return asyncio.run(_judge_all(settings, renderer, groups))
 
@@ -84,7 +85,7 @@ def _probe_prompts(renderer: Renderer, groups: dict[str, list[PromptRow]]) -> li
     for row in (row for rows in groups.values() for row in rows):
         try:
             prompts.append(renderer.prompt_ids(row))
-        except DoesNotFit:  # the judge names it
+        except UnusableRow:  # the judge names it
             continue
         if len(prompts) == PROBE_PROMPTS:
             break

@@ -8,9 +8,9 @@ from common.sequences import Sequence
 from common.teacher_client.failures import FailureKind
 from common.wire import TeacherAnswer
 
-Kind = FailureKind | Literal["does_not_fit", "cut_by_length", "unknown_token"]
-"""Why a prompt gave no example: the teacher's doing; or too long for the run, a completion without an end, one with a
-token that the student has no row for."""
+Kind = FailureKind | Literal["does_not_fit", "does_not_render", "cut_by_length", "unknown_token"]
+"""Why a prompt gave no example: the teacher's doing; or too long for the run, turns that the chat template rewords, a
+completion without an end, one with a token that the student has no row for."""
 UNANSWERED: tuple[Kind, ...] = ("refused", "bad_answer", "failed")
 ANSWERED: tuple[Kind, ...] = ("cut_by_length", "unknown_token")
 """Kinds of prompts that the teacher answered, to no use."""

@@ -7,10 +7,11 @@ from math import ceil
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer
 from common.run_folder import RunFolder
 from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
+from common.unusable_rows import UnusableRow
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.consensus import unless_stopped
 from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder, Stopwatch
@@ -96,10 +97,10 @@ def _open_record(
 
 
 def _probe_prompts(stream: PromptStream, renderer: Renderer) -> list[list[int]]:
-    """The first PROBE_PROMPTS prompts that fit."""
+    """The first PROBE_PROMPTS prompts that can be rendered."""
     prompts: list[list[int]] = []
     for index in range(len(stream)):
-        with suppress(DoesNotFit):
+        with suppress(UnusableRow):
             prompts.append(renderer.prompt_ids(stream.row(0, index)))
         if len(prompts) == PROBE_PROMPTS:
             break

@@ -6,11 +6,12 @@ from typing import Protocol
 
 from common.api import DistillRequest, GenerateOptions
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer
 from common.sequences import Provenance, Sequence
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.requests import to_score, to_write
 from common.toolbench.rows import PromptRow
+from common.unusable_rows import UnusableRow
 from common.wire import TeacherAnswer
 from student_trainer.data.plan import Example, Key, Unused
 from student_trainer.data.prompt_stream import HASHES, hash63
@@ -54,8 +55,8 @@ class DatasetBuilder:
         try:
             with self._rendering:
                 return Example(self._renderer.sequence(row), None, key)
-        except DoesNotFit as error:
-            return Unused(row.id, key, "does_not_fit", str(error))
+        except UnusableRow as error:
+            return Unused(row.id, key, error.kind, str(error))
 
 
 class DistillBuilder:
@@ -75,15 +76,15 @@ class DistillBuilder:
         self._answers, self._vocabulary_size, self._rendering = answers, vocabulary_size, rendering
 
     async def build(self, key: Key, row: PromptRow) -> Example | Unused:
-        """`row` as the teacher answered it; Unused where it doesn't fit, failed, or was cut by length.
+        """`row` as the teacher answered it; Unused where it can't be rendered, failed, or was cut by length.
 
         Raises UserError too when the dataset should have written a completion that the row lacks.
         """
         try:
             with self._rendering:
                 request = self._to_score(row) if self._writer(key) == "dataset" else self._to_write(key, row)
-        except DoesNotFit as error:
-            return Unused(row.id, key, "does_not_fit", str(error))
+        except UnusableRow as error:
+            return Unused(row.id, key, error.kind, str(error))
         try:
             answer = await self._answers.get(key, request)
         except PromptFailed as failure:

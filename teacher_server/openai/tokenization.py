@@ -11,7 +11,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from common.errors import UserError
 from common.render import Renderer
-from common.toolbench.rows import PromptRow, Turn
+from common.toolbench.rows import Turn
 from teacher_server.http.errors import ApiError
 
 BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
@@ -46,9 +46,8 @@ class TextTokenizer:
         Special tokens in what the turns say are plain characters. Raises ApiError (422) when the model has no chat
         template, or one that can't render these turns.
         """
-        row = PromptRow("chat", "", tuple(turns), None, "", 1, "")
         try:
-            return self._chat.prompt_ids(row)
+            return self._chat.turn_ids(tuple(turns))
         except UserError as error:
             said = str(error).rpartition("; ")[0] or str(error)
             raise ApiError(

@@ -33,7 +33,7 @@ import torch
 
 from cluster.local.nodes import free_ports
 from cluster.local.processes import die_with_parent
-from common.render import Renderer, load_tokenizer
+from common.render import load_renderer, load_tokenizer
 from student_trainer.data.plan import plan_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.process_group import World
@@ -135,7 +135,7 @@ def figures_of(trained: list[Trained], cpu_s: float, replicas: int, seconds: flo
 def train(folder: Path, url: str, rank: int, trainers: int, watch: Watch) -> Trained:
     """One trainer: what its loop does with a source, but for the step, which is slept through."""
     settings = settings_of(folder, url, rank, trainers)
-    renderer = Renderer(load_tokenizer(settings.student.model), settings.data.template, settings.data.max_length)
+    renderer = load_renderer(settings.student.model, settings.data.template, settings.data.max_length)
     stream = PromptStream(settings.data.train, settings.shuffle_seed)
     plans = plan_steps(len(stream), settings.batch_size, settings.epochs, None, rank, trainers)
     began: list[float] = []

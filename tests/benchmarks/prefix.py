@@ -21,11 +21,12 @@ from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
 from common.api import DistillRequest, DistillSequence
 from common.errors import UserError
-from common.render import DoesNotFit, Renderer
+from common.render import Renderer
 from common.sequences import Sequence
 from common.teacher_client.calls import TeacherCalls
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
+from common.unusable_rows import DoesNotFit
 from common.wire import TeacherAnswer
 from student_trainer.pretraining.settings import TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer

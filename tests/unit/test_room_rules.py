@@ -17,6 +17,7 @@ FLOORS = {
         "world",
         "teacher_client",
         "format_checks render",
+        "unusable_rows end_tokens",
         "layouts",
         "toolbench command_line",
         "settings files wire sequences",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.demos.settings import DemoSettings, ToolBenchDemoSettings
+from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, tuple[type[Settings], ...]] = {
     "student_trainer": (TrainSettings, PretrainSettings),
     "eval": (EvalSettings,),
-    "cluster": (ClusterSettings, DemoSettings, ToolBenchDemoSettings),
+    "cluster": (ClusterSettings, DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings),
 }
 GIVEN_BY_THE_USER = {"demo-toolbench": ["--toolbench", "ToolBench"]}
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from common.errors import UserError
 from common.render import Renderer
 from common.toolbench.rows import PromptRow, Turn
+from common.unusable_rows import DoesNotRender
 
 LLAMA_3 = (
     "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
@@ -94,6 +95,36 @@ def test_neighbouring_user_turns_are_joined_where_a_template_asks_for_turns(
 ):
     text = tokenizer.decode(chat(tokenizer, ALTERNATING).sequence(row).prompt_ids)
     assert text.endswith(f"[user]{row.turns[3].content}\n{row.turns[4].content}[/]")
+
+
+@pytest.mark.parametrize("text", ["\n\n said \n", "said", " \n ", ""])
+@pytest.mark.parametrize("form", ["lstrip()", "rstrip()", "strip()", "lstrip('\\n')", "rstrip('\\n')", "strip('\\n')"])
+def test_white_space_that_a_template_strips_from_a_turn_is_missing_and_nothing_else(
+    tokenizer: PreTrainedTokenizerFast, row: PromptRow, form: str, text: str
+):
+    renderer = chat(tokenizer, CHATML.replace("m.content", f"m.content.{form}"))
+    said = replace(row, turns=tuple(replace(turn, content=text) for turn in row.turns[:4]), completion=text)
+    sequence = renderer.sequence(said)
+    rendered = full_rendering(tokenizer, said, "tool")
+    assert tokenizer.decode([*sequence.prompt_ids, *sequence.completion_ids]) == rendered.removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (CHATML.replace("m.content", "m.content.split('</think>')[-1]"), "alters a assistant turn's text"),
+        (ALTERNATING, "refuses turns of .*: alternate"),
+    ],
+)
+def test_a_row_that_the_template_rewords_or_refuses_is_named_and_others_are_rendered(
+    tokenizer: PreTrainedTokenizerFast, row: PromptRow, template: str, message: str
+):
+    renderer = chat(tokenizer, template)
+    odd = replace(row, turns=(*row.turns, *[Turn("assistant", "hm</think>so")] * 2))
+    for render in (renderer.sequence, renderer.prompt_ids):
+        with pytest.raises(DoesNotRender, match=f"^row trace-0/2: the chat template {message}"):
+            render(odd)
+    assert renderer.sequence(row)
 
 
 @pytest.mark.parametrize(

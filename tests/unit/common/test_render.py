@@ -1,5 +1,7 @@
 """The renderer: exact strings, the completion alone as target, special tokens only where the template puts them."""
 
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,14 +16,15 @@ from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
 from common.render import (
-    DoesNotFit,
     Renderer,
     chat_template_fingerprint,
+    load_renderer,
     load_tokenizer,
     terminators,
     tokenizer_fingerprint,
 )
 from common.toolbench.rows import PromptRow, Turn
+from common.unusable_rows import DoesNotFit
 from tests.unit.common.conftest import SPECIAL
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from([*SPECIAL, "\n", " "])
@@ -78,6 +81,28 @@ def test_any_text_comes_back_and_makes_no_special_token(renderer: Renderer, cont
     assert renderer.text(sequence.prompt_ids) == expected_prompt(row)
     assert renderer.text(sequence.completion_ids) == completion
     assert not {*sequence.prompt_ids, *sequence.completion_ids[:-1]} & set(range(len(SPECIAL)))
+
+
+@pytest.mark.parametrize(
+    ("files", "ends"),
+    [
+        ({}, {1}),
+        ({"config.json": 2}, {1, 2}),
+        ({"config.json": [1, 3]}, {1, 3}),
+        ({"config.json": 3, "generation_config.json": [1, 2]}, {1, 2}),
+        ({"config.json": 3, "generation_config.json": None}, {1}),
+    ],
+)
+def test_all_ends_of_a_model_end_a_completion(
+    tokenizer_folder: Path, tmp_path: Path, files: dict[str, object], ends: set[int]
+):
+    shutil.copytree(tokenizer_folder, tmp_path, dirs_exist_ok=True)
+    for name, eos in files.items():
+        (tmp_path / name).write_text(json.dumps({"eos_token_id": eos}))
+    renderer = load_renderer(str(tmp_path), "toolbench", None)
+    ids = renderer.completion_ids("Action: x")[:-1]
+    assert set(renderer.stop_token_ids) == ends
+    assert {end for end in (1, 2, 3) if renderer.text([*ids, end]) == "Action: x"} == ends
 
 
 def test_a_cut_completion_keeps_its_last_token(renderer: Renderer):

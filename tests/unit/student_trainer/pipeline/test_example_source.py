@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from common.api import DistillRequest
 from common.errors import UserError
-from common.render import Renderer
+from common.render import Renderer, chat_template_fingerprint, terminators
 from common.teacher_client.failures import TeacherRefused
 from common.wire import TeacherAnswer
 from student_trainer.data.plan import Key, StepExamples, TeacherStats, Unused, plan_steps
@@ -199,6 +200,23 @@ def test_prompts_that_cannot_be_answered_are_quarantined_with_their_reason(tmp_p
     assert [sum(each.asked for each in stats(steps)), sum(len(each.unanswered) for each in stats(steps))] == [7, 2]
     assert teacher.asked("row-4") == 1
     assert all(prompt.key.index in step.plan.indices for step in steps for prompt in step.unused)
+
+
+@pytest.mark.parametrize("mode", [SFT, {}, {"completion": TEACHER_WRITES}], ids=["sft", "scored", "written"])
+def test_a_row_that_the_chat_template_rewords_is_quarantined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
+):
+    """The others are learnt from, whoever writes the completion."""
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1].lstrip() }}\n{% endfor %}"
+    monkeypatch.setattr(TOKENIZER, "chat_template", template + "{% if add_generation_prompt %}assistant: {% endif %}")
+    rows = [make_row(number) for number in range(4)] + [make_row(4, query="a</think>b")]
+    settings = make_settings(tmp_path, rows, **mode)
+    chat = settings.model_copy(update={"data": settings.data.model_copy(update={"template": "chat"})})
+    card = {"terminators": terminators(TOKENIZER), "chat_template_fingerprint": chat_template_fingerprint(TOKENIZER)}
+    steps = take(chat, StandInTeacher(**card))
+    (prompt,) = [prompt for prompt in unused(steps) if prompt.kind == "does_not_render"]
+    assert prompt.id == "row-4"
+    assert prompt.reason.startswith("row row-4: the chat template alters a user turn's text")
 
 
 def test_bad_answers_are_asked_again_and_quarantined_in_the_end(tmp_path: Path):
