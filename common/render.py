@@ -6,8 +6,8 @@ between prompt and completion never merges, and only trusted segments may hold s
 
 import hashlib
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
-from common.layouts import ChatLayout, Segment, ToolBenchLayout
+from common.layouts import ChatLayout, Segment, TemplateMisfit, ToolBenchLayout
 from common.sequences import Sequence
 from common.toolbench.rows import PromptRow, Turn
-from common.unusable_rows import DoesNotFit, naming
+from common.unusable_rows import DoesNotFit, DoesNotRender
 
 Template = Literal["toolbench", "chat"]
 
@@ -122,7 +122,7 @@ class Renderer:
 
         Raises UnusableRow: DoesNotFit when they leave no room for a single token of completion, DoesNotRender.
         """
-        with naming(row):
+        with _naming(row):
             ids = self.turn_ids(row.turns)
         self._check_fit(row, len(ids), 1)
         return ids
@@ -144,7 +144,7 @@ class Renderer:
         if row.completion is None:
             raise UserError(f"row {row.id} has no recorded completion; train on it with completions of the teacher")
         prompt = self.prompt_ids(row)
-        with naming(row):
+        with _naming(row):
             completion = self._completion_ids(row.turns, row.completion)
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
@@ -196,3 +196,12 @@ def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) ->
     backend.no_truncation()
     backend.encode_special_tokens = ignore_special_tokens
     return backend
+
+
+@contextmanager
+def _naming(row: PromptRow) -> Iterator[None]:
+    """Raises DoesNotRender with the row's id where the block raises TemplateMisfit."""
+    try:
+        yield
+    except TemplateMisfit as error:
+        raise DoesNotRender(f"row {row.id}: {error}") from None

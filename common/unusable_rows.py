@@ -1,12 +1,8 @@
 """Rows that can't be rendered while others can: set aside by name, where they would end a run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar, Literal
 
 from common.errors import UserError
-from common.layouts import TemplateMisfit
-from common.toolbench.rows import PromptRow
 
 
 class UnusableRow(UserError):
@@ -25,12 +21,3 @@ class DoesNotRender(UnusableRow):
     """A row whose turns the chat template refuses or rewords."""
 
     kind = "does_not_render"
-
-
-@contextmanager
-def naming(row: PromptRow) -> Iterator[None]:
-    """Raises DoesNotRender with the row's id where the block raises TemplateMisfit."""
-    try:
-        yield
-    except TemplateMisfit as error:
-        raise DoesNotRender(f"row {row.id}: {error}") from None

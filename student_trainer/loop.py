@@ -7,10 +7,10 @@
    measured and used; now and then measure again and begin to write a checkpoint.
 5. Write the finished student and the run's summary.
 
-Every worker runs this; they meet in `run_together`, in the sums of `World` and in DDP's or FSDP's passes, and rank 0
-writes the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole step
-and end; where the teacher left too many prompts without an answer they don't, so that these are asked again, nor where
-a step is not finite: the update before it may be what broke the student.
+Every worker runs this; they meet in `run_together`, in the sums of the process group and in DDP's or FSDP's passes, and
+rank 0 writes the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole
+step and end. They write none where the teacher left too many prompts without an answer, so that these are asked again,
+nor where a step is not finite: the update before it may be what broke the student.
 """
 
 import logging
@@ -26,7 +26,7 @@ from common.teacher_client.pool import Connect, connect_http
 from student_trainer.data.plan import Example, StepExamples, StepPlan, next_index, plan_steps, total_steps
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.consensus import StopAsked, gather_together, run_together
-from student_trainer.distributed.process_group import World, make_deterministic
+from student_trainer.distributed.process_group import ProcessGroup, make_deterministic
 from student_trainer.learning.checks import warn_of_approximation
 from student_trainer.learning.step import Learner, make_learner, train_step
 from student_trainer.learning.validation import held_out_rows, validate
@@ -55,7 +55,7 @@ class Run:
     """What a worker holds while it trains."""
 
     settings: TrainSettings
-    world: World
+    world: ProcessGroup
     renderer: Renderer
     stream: PromptStream
     learner: Learner
@@ -78,7 +78,7 @@ class Run:
         return step == self.last_step or (every is not None and step % every == 0)
 
 
-def train(settings: TrainSettings, world: World, connect: Connect = connect_http) -> None:
+def train(settings: TrainSettings, world: ProcessGroup, connect: Connect = connect_http) -> None:
     """Train to the last step, or until a stop is asked for. `connect` opens the teacher's client.
 
     Raises UserError for whatever the user can mend: on every worker the same, where it comes up while they train.
@@ -103,7 +103,7 @@ def train(settings: TrainSettings, world: World, connect: Connect = connect_http
             _finish(run)
 
 
-def _prepare(settings: TrainSettings, world: World) -> Run:
+def _prepare(settings: TrainSettings, world: ProcessGroup) -> Run:
     renderer = load_renderer(settings.student.model, settings.data.template, settings.data.max_length)
     stream = PromptStream(settings.data.train, settings.shuffle_seed, settings.shuffle)
     last_step = total_steps(len(stream), settings.batch_size, settings.epochs, settings.max_steps)

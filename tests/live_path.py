@@ -1,7 +1,7 @@
 """One prompt's way from the data to the loss: which files it enters, and which classes carry it.
 
 `python -m tests.live_path` prints both. A run of one step on one row, with the stand-in teacher in place of the HTTP
-client, is profiled in every thread, from the row's reading to the loss.
+client, is profiled: each thread from where it meets the prompt, up to the loss.
 """
 
 import sys
@@ -26,8 +26,10 @@ from tests.unit.student_trainer.students import ALONE, short_run
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("common", "student_trainer")
-FIRST, LAST = "_build", "loss_sums"
-"""Where a prompt's way begins and ends: it is read and its example built; the loss of its micro-batch is computed."""
+BEGINS = {("call", "_build"), ("return", "_take")}
+"""Where a thread meets the prompt: one reads it and builds its example, the other is handed the step that it is in."""
+ENDS = "loss_sums"
+"""Where its way ends: the loss of its micro-batch is computed."""
 ROW = make_row(0, completion="Thought: yes", query="is this the way of a prompt?")
 
 
@@ -39,21 +41,24 @@ class Walk:
     """Token ids by which its data are known."""
     files: dict[str, None] = field(default_factory=dict)
     carriers: dict[str, None] = field(default_factory=dict)
-    _on_its_way: bool = False
+    _threads: set[int] = field(default_factory=set)
+    """Those that have met the prompt."""
+    _ended: bool = False
 
     def profile(self, frame: FrameType, event: str, result: Any) -> None:
         """What `sys.setprofile` calls."""
         file = Path(frame.f_code.co_filename)
-        if not file.is_relative_to(ROOT) or file.relative_to(ROOT).parts[0] not in FOLDERS:
+        if self._ended or not file.is_relative_to(ROOT) or file.relative_to(ROOT).parts[0] not in FOLDERS:
             return
-        name = frame.f_code.co_name
-        self._on_its_way = self._on_its_way or (event == "call" and name == FIRST)
-        if not self._on_its_way:
+        name, thread = frame.f_code.co_name, threading.get_ident()
+        if (event, name) in BEGINS:
+            self._threads.add(thread)
+        if thread not in self._threads:
             return
         if event == "call":
             self.files[str(file.relative_to(ROOT))] = None
             self._note(frame.f_locals.values())
-            self._on_its_way = name != LAST
+            self._ended = name == ENDS
         elif event == "return":
             self._note([result])
 

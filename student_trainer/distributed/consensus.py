@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from common.errors import UserError
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 
 LOOK_EVERY_S = 0.5
 Own = TypeVar("Own")
@@ -36,7 +36,7 @@ class _Message(Generic[Shared]):
     stop: bool = False
 
 
-def run_together(world: World, work: Callable[[], Own]) -> Own:
+def run_together(world: ProcessGroup, work: Callable[[], Own]) -> Own:
     """This worker's `work()`, once all workers have done theirs.
 
     Every worker must call it at the same place. Raises on all of them UserError, that of the first rank that has one,
@@ -46,7 +46,7 @@ def run_together(world: World, work: Callable[[], Own]) -> Own:
 
 
 def gather_together(
-    world: World, work: Callable[[], Own], share: Callable[[Own], list[Shared]]
+    world: ProcessGroup, work: Callable[[], Own], share: Callable[[Own], list[Shared]]
 ) -> tuple[Own, list[Shared]]:
     """This worker's `work()`, and what all workers `share` of theirs, in the order of ranks.
 

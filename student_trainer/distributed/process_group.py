@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This worker among `size` workers."""
 
     rank: int
@@ -85,6 +85,6 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(state)
 
 
-def is_sharded(settings: TrainSettings, world: World) -> bool:
+def is_sharded(settings: TrainSettings, world: ProcessGroup) -> bool:
     """Whether the student is sharded; one worker has nobody to share with."""
     return settings.workers.parallelism == "fsdp" and world.size > 1

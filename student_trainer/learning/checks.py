@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from common.errors import UserError
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.measure import listed
 from student_trainer.learning.nonfinite_dump import StepPart, folder_of, write_failed
 from student_trainer.learning.student import Student
@@ -26,7 +26,7 @@ def check_gradients(student: Student, settings: TrainSettings) -> None:
 
 
 def check_finite(
-    loss: float, grad_norm: float, student: Student, part: StepPart, run_folder: Path, world: World
+    loss: float, grad_norm: float, student: Student, part: StepPart, run_folder: Path, world: ProcessGroup
 ) -> None:
     """Raise UserError naming the step and its sequences when `loss` or `grad_norm`, those of all workers, isn't finite.
 

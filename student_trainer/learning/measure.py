@@ -7,20 +7,22 @@ from common.errors import UserError
 from student_trainer.batching.batch import Batch, Collator
 from student_trainer.batching.targets import weights_of
 from student_trainer.data.plan import Example
-from student_trainer.distributed.process_group import World, is_sharded
+from student_trainer.distributed.process_group import ProcessGroup, is_sharded
 from student_trainer.loss.fused import INSTRUCT_METRICS
 from student_trainer.loss.targets import Weights
 from student_trainer.settings import TrainSettings
 
 
-def shared_weights(examples: list[Example], settings: TrainSettings, world: World) -> Weights:
+def shared_weights(examples: list[Example], settings: TrainSettings, world: ProcessGroup) -> Weights:
     """The weights of all workers' examples together: what the loss is divided by."""
     own = weights_of(examples, distils(settings))
     shared = world.sums({"distill": own.distill, "instruct": own.instruct})
     return Weights(**shared)
 
 
-def batches_of(examples: list[Example], vocabulary_size: int, settings: TrainSettings, world: World) -> list[Batch]:
+def batches_of(
+    examples: list[Example], vocabulary_size: int, settings: TrainSettings, world: ProcessGroup
+) -> list[Batch]:
     """This worker's micro-batches, cut as `settings` say; at least one.
 
     `vocabulary_size` is the student's. A sharded student gets as many as the busiest worker has: micro-batches of no
@@ -43,7 +45,7 @@ def alpha_of(settings: TrainSettings) -> float:
     return settings.loss.alpha if distils(settings) else 0.0
 
 
-def check_masks(examples: list[Example], settings: TrainSettings, world: World) -> None:
+def check_masks(examples: list[Example], settings: TrainSettings, world: ProcessGroup) -> None:
     """Raise UserError naming the examples of all workers of which no token carries loss."""
     idle = [example.sequence.id for example in examples if not _teaches(example, settings)]
     if world.sums({"idle": len(idle)})["idle"]:
@@ -63,7 +65,7 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" ({len(names)} in all)" if len(names) > 3 else "")
 
 
-def means(sums: list[dict[str, Tensor]], weights: Weights, alpha: float, world: World) -> dict[str, float]:
+def means(sums: list[dict[str, Tensor]], weights: Weights, alpha: float, world: ProcessGroup) -> dict[str, float]:
     """Mean per position of the loss, its terms (`distill` holds the factor T^2) and its metrics, over all workers.
 
     `sums` are the metrics of each micro-batch. What has no weight anywhere is left out, and so is the loss where no

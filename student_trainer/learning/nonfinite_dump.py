@@ -16,7 +16,7 @@ import torch
 
 from common.run_folder import RunFolder
 from student_trainer.batching.batch import Batch
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.sharding import gathered
 from student_trainer.learning.student import Student
 from student_trainer.loss.targets import LossScale, Targets, TeacherTopK
@@ -37,7 +37,7 @@ def folder_of(run_folder: Path, step: int) -> Path:
     return RunFolder(run_folder).not_finite / f"step-{step}"
 
 
-def write_failed(folder: Path, student: Student, part: StepPart, world: World) -> None:
+def write_failed(folder: Path, student: Student, part: StepPart, world: ProcessGroup) -> None:
     """Write the student and this worker's part; every worker must call it, and all is there when it returns."""
     weights = gathered(student.weights(), world)
     if world.leads:

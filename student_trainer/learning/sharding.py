@@ -24,17 +24,17 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from common.errors import UserError
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 
 _swap: Callable[[Tensor, Tensor], None] = torch.utils.swap_tensors
 
 
-def loading_device(world: World) -> torch.device:
+def loading_device(world: ProcessGroup) -> torch.device:
     """Where this worker loads a student for `shard`: in host memory on rank 0, nowhere on the others."""
     return torch.device("cpu" if world.leads else "meta")
 
 
-def shard(student: nn.Module, dtype: torch.dtype, world: World) -> None:
+def shard(student: nn.Module, dtype: torch.dtype, world: ProcessGroup) -> None:
     """Shard `student`, loaded on `loading_device`, over all workers' devices; its values are those of rank 0.
 
     Layers are gathered in `dtype`, that of their products, whatever the shards are kept in. The rest is gathered as it
@@ -49,7 +49,7 @@ def shard(student: nn.Module, dtype: torch.dtype, world: World) -> None:
     fully_shard(student, mesh=mesh, mp_policy=as_it_is)
 
 
-def _spread(module: nn.Module, world: World) -> None:
+def _spread(module: nn.Module, world: ProcessGroup) -> None:
     """Bring what isn't sharded yet to the device, with rank 0's values. Parameters stay the same: some are tied."""
     whole = [parameter for parameter in module.parameters() if not isinstance(parameter, DTensor)]
     for parameter in whole:
@@ -61,7 +61,7 @@ def _spread(module: nn.Module, world: World) -> None:
     world.share(whole)
 
 
-def gathered(state: Any, world: World) -> Any:
+def gathered(state: Any, world: ProcessGroup) -> Any:
     """`state`, of dicts, lists and tensors, with whole tensors in host memory on rank 0, and None for them elsewhere.
 
     Every worker must call it. A tensor at a time is whole on each device; rank 0's host holds all of them.

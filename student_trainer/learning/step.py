@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from student_trainer.batching.batch import Batch
 from student_trainer.data.plan import StepExamples
-from student_trainer.distributed.process_group import World, is_sharded, seed_step
+from student_trainer.distributed.process_group import ProcessGroup, is_sharded, seed_step
 from student_trainer.learning.attention import check_packable
 from student_trainer.learning.checks import check_finite, check_gradients
 from student_trainer.learning.measure import alpha_of, batches_of, check_masks, means, shared_weights
@@ -36,7 +36,7 @@ class Learner:
     schedule: LRScheduler
 
 
-def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
+def make_learner(settings: TrainSettings, steps: int, world: ProcessGroup) -> Learner:
     """A fresh student and optimizer for a run of `steps`, the same on every worker.
 
     Raises UserError when the student can't be loaded, or trained as `settings` say.
@@ -55,7 +55,7 @@ def make_learner(settings: TrainSettings, steps: int, world: World) -> Learner:
     return Learner(student, module, optimizer, make_schedule(optimizer, settings.optimizer, steps))
 
 
-def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: World) -> dict[str, float]:
+def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, world: ProcessGroup) -> dict[str, float]:
     """Update the student on `step`, this worker's share of it; returns the metrics of all workers together.
 
     1. Sum the weights of all workers' positions: what the loss is divided by is known before any forward pass.
@@ -95,7 +95,7 @@ def train_step(learner: Learner, step: StepExamples, settings: TrainSettings, wo
 
 
 def _accumulate_gradient(
-    learner: Learner, batches: list[Batch], scale: LossScale, settings: TrainSettings, world: World
+    learner: Learner, batches: list[Batch], scale: LossScale, settings: TrainSettings, world: ProcessGroup
 ) -> list[dict[str, Tensor]]:
     """Forward and backward of each micro-batch; returns their metrics, of which none keeps its activations.
 
@@ -118,7 +118,7 @@ def _exchanging(module: nn.Module, yes: bool) -> AbstractContextManager[None]:
     return module.no_sync()
 
 
-def _usage(step: StepExamples, batches: list[Batch], world: World) -> dict[str, float]:
+def _usage(step: StepExamples, batches: list[Batch], world: ProcessGroup) -> dict[str, float]:
     """What the step took: counts over all workers."""
     sequences = [example.sequence for example in step.examples]
     return world.sums(

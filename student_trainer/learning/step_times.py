@@ -9,10 +9,10 @@ Nothing waits for the device to be measured.
 import time
 
 from student_trainer.data.plan import PrefetchStats, StepExamples
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 
 
-def times_of(step: StepExamples, met: float, computed: float, world: World) -> dict[str, float]:
+def times_of(step: StepExamples, met: float, computed: float, world: ProcessGroup) -> dict[str, float]:
     """`time/` and `pipeline/` of the step that ends now: the largest of all workers'.
 
     All workers had their examples at `met`, and this one its gradient at `computed`, by `time.perf_counter`.

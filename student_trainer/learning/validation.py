@@ -8,7 +8,7 @@ import torch
 
 from common.toolbench.rows import PromptRow, read_rows
 from student_trainer.data.plan import Example
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.measure import alpha_of, batches_of, means, shared_weights
 from student_trainer.learning.student import Student
 from student_trainer.loss.targets import loss_scale
@@ -17,7 +17,7 @@ from student_trainer.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 
-def held_out_rows(settings: TrainSettings, world: World) -> Iterator[tuple[int, PromptRow]]:
+def held_out_rows(settings: TrainSettings, world: ProcessGroup) -> Iterator[tuple[int, PromptRow]]:
     """This worker's share of the slice, as (index, row)."""
     if settings.data.validation is None:
         return iter(())
@@ -26,7 +26,9 @@ def held_out_rows(settings: TrainSettings, world: World) -> Iterator[tuple[int, 
 
 
 @torch.no_grad()
-def validate(student: Student, examples: list[Example], settings: TrainSettings, world: World) -> dict[str, float]:
+def validate(
+    student: Student, examples: list[Example], settings: TrainSettings, world: ProcessGroup
+) -> dict[str, float]:
     """Measure the student on all workers' `examples` together; returns nothing when there are none."""
     weights = shared_weights(examples, settings, world)
     if not weights.distill and not weights.instruct:

@@ -12,7 +12,7 @@ from types import TracebackType
 from common import files
 from common.errors import UserError
 from student_trainer.distributed.consensus import StopAsked
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import Learner
 from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import Snapshot, State, snapshot
@@ -29,7 +29,7 @@ class Saver:
     checkpoint, begun or resumed from.
     """
 
-    def __init__(self, settings: TrainSettings, storage: Storage, world: World, saved: int) -> None:
+    def __init__(self, settings: TrainSettings, storage: Storage, world: ProcessGroup, saved: int) -> None:
         self._settings, self._storage, self._world, self.saved = settings, storage, world, saved
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None

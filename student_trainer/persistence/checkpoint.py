@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from common.errors import UserError
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.sharding import gathered, shard_like
 from student_trainer.learning.step import Learner
 from student_trainer.learning.student import Student
@@ -79,7 +79,7 @@ class Snapshot:
         return _nbytes(self.weights) + _nbytes(self.states)
 
 
-def snapshot(learner: Learner, state: State, world: World) -> Snapshot:
+def snapshot(learner: Learner, state: State, world: ProcessGroup) -> Snapshot:
     """What the checkpoint of `state` holds. Every worker must call it; it is whole on rank 0 alone."""
     states = {"optimizer": learner.optimizer.state_dict(), "schedule": learner.schedule.state_dict()}
     weights = gathered(learner.student.weights(), world)

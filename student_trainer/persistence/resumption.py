@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from student_trainer.distributed.consensus import gather_together, run_together
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import Learner
 from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import State, hash_of, load
@@ -21,7 +21,7 @@ from student_trainer.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 
-def resume(storage: Storage, learner: Learner, world: World) -> State | None:
+def resume(storage: Storage, learner: Learner, world: ProcessGroup) -> State | None:
     """Put `learner` into the state of the newest intact checkpoint; None where there is no checkpoint at all.
 
     Every worker must call it; rank 0 chooses. Those passed over are named in the log. Raises UserError on all of them

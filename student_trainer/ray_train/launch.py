@@ -151,11 +151,11 @@ def _fit(settings: TrainSettings, signals: Signals) -> None:
 
 def _work(values: dict[str, Any]) -> None:
     """One worker's part, in a process of its own."""
-    from student_trainer.distributed.process_group import World
+    from student_trainer.distributed.process_group import ProcessGroup
     from student_trainer.loop import train
 
     context = ray.train.get_context()
-    world = World(context.get_world_rank(), context.get_world_size(), get_device())
+    world = ProcessGroup(context.get_world_rank(), context.get_world_size(), get_device())
     try:
         train(TrainSettings.model_validate(values), world)
     except UserError as error:

@@ -36,7 +36,7 @@ from cluster.local.processes import die_with_parent
 from common.render import load_renderer, load_tokenizer
 from student_trainer.data.plan import plan_steps
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step_times import times_of
 from student_trainer.pipeline.adaptive_window import StepSeen
 from student_trainer.pipeline.build import open_source
@@ -141,7 +141,7 @@ def train(folder: Path, url: str, rank: int, trainers: int, watch: Watch) -> Tra
     began: list[float] = []
     waited: list[float] = []
     positions = 0
-    alone = World(0, 1, torch.device("cpu"))
+    alone = ProcessGroup(0, 1, torch.device("cpu"))
     with open_source(settings, stream, renderer, VOCABULARY_SIZE, rank, trainers) as source:
         watch.begin.wait()
         for examples in source.steps(plans):

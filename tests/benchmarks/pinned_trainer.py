@@ -22,7 +22,7 @@ from common.api import DistillRequest, TeacherCard
 from common.teacher_client.pool import connect_http
 from common.teacher_client.protocol import Teacher
 from student_trainer import loop
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import train_step
 from student_trainer.persistence import run_folder
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
@@ -88,7 +88,7 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
 
     run_folder.prepare(settings)
     with patch.object(loop, "train_step", timed):
-        loop.train(settings, World(0, 1, torch.device("cpu")), connect)
+        loop.train(settings, ProcessGroup(0, 1, torch.device("cpu")), connect)
     steps = [end - begin for begin, end in pairwise(ends)]
     return {"step": steps, "waited": waits[1:]}
 

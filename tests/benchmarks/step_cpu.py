@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from common.sequences import Sequence
 from common.wire import TeacherAnswer
 from student_trainer.data.plan import Example, Key, StepExamples, StepPlan
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import LoraSettings
@@ -121,7 +121,7 @@ def our_step(model: Path, examples: list[Example], folder: Path) -> Step:
             "batch_size": SEQUENCES, "micro_batch_size": SEQUENCES, "seed": SEED,
         }
     )  # fmt: skip
-    world = World(0, 1, torch.device("cpu"))
+    world = ProcessGroup(0, 1, torch.device("cpu"))
     learner = make_learner(settings, 1000, world)
     step = StepExamples(
         plan=StepPlan(1, 0, range(SEQUENCES)), examples=examples, unused=[], began=0.0, waited_s=0.0, stream_s=0.0

@@ -26,7 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from common.settings import load
 from student_trainer.data.plan import StepExamples, StepPlan
-from student_trainer.distributed.process_group import World, make_deterministic
+from student_trainer.distributed.process_group import ProcessGroup, make_deterministic
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.settings import TrainSettings
 from tests.benchmarks.loss_gpu import in_any_order, synchronised
@@ -114,7 +114,7 @@ def measure_step(
 ) -> dict[str, float]:
     """Tokens a second, the peak of memory and the fraction of `ceiling`; what the time is spent on is printed."""
     gc.collect()  # the student measured before
-    world = World(0, 1, device)
+    world = ProcessGroup(0, 1, device)
     learner = make_learner(settings, 1000, world)
     config = learner.student.base.config
     assert settings.teacher

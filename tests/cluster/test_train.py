@@ -20,7 +20,7 @@ from cluster.local.ray_cli import submit_job
 from cluster.local.settings import ClusterSettings, PoolSettings
 from common.settings import load
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
@@ -77,7 +77,7 @@ def test_two_workers_on_ray_match_one_without_it(cluster: ClusterInfo, config: P
     assert any(line.startswith("step 5/5  loss ") for line in lines)
     settings = load(TrainSettings, config, ["--run_folder", str(config.parent / "one")])
     run_folder.prepare(settings)
-    train(settings, World(0, 1, torch.device("cpu")))
+    train(settings, ProcessGroup(0, 1, torch.device("cpu")))
     alone, together = (read_metrics(config.parent / run) for run in ("one", "two"))
     assert [line["progress/step"] for line in alone] == [0, 1, 2, 3, 4, 5]
     for one, two in zip(alone, together, strict=True):

@@ -14,7 +14,7 @@ from cluster.demos.runner import overrides
 from cluster.local.cluster_info import ClusterInfo
 from cluster.local.ray_cli import submit_job
 from common.settings import load
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.loop import train
 from student_trainer.persistence.run_folder import newest_step, prepare
 from student_trainer.settings import TrainSettings
@@ -112,4 +112,4 @@ def train_here(config: Path, folder: Path, settings: Mapping[str, object]) -> No
     """Train in this process, as one worker does: for what needs no Ray around the trainer."""
     values = load(TrainSettings, config, overrides({"run_folder": folder, **settings}))
     prepare(values)
-    train(values, World(0, 1, torch.device("cpu")))
+    train(values, ProcessGroup(0, 1, torch.device("cpu")))

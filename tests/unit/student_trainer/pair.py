@@ -9,12 +9,12 @@ from typing import Concatenate, ParamSpec
 import torch
 from torch import distributed, multiprocessing
 
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 
 P = ParamSpec("P")
 
 
-def run_pair(work: Callable[Concatenate[World, P], None], *arguments: P.args, **_: P.kwargs) -> None:
+def run_pair(work: Callable[Concatenate[ProcessGroup, P], None], *arguments: P.args, **_: P.kwargs) -> None:
     """Run `work` as both workers of a world of two; raises what one of them raised."""
     with TemporaryDirectory() as folder:
         multiprocessing.start_processes(
@@ -27,6 +27,6 @@ def _work(rank: int, work: Callable[..., None], meeting: Path, arguments: tuple[
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
     try:
-        work(World(rank, 2, torch.device("cpu")), *arguments)
+        work(ProcessGroup(rank, 2, torch.device("cpu")), *arguments)
     finally:
         distributed.destroy_process_group()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import Learner
 from student_trainer.persistence.async_saver import prune
 from student_trainer.persistence.checkpoint import State, snapshot
@@ -15,7 +15,7 @@ from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
 from tests.unit.student_trainer.stand_in import TOKENIZER, VOCABULARY_SIZE, make_settings
 
-ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+ALONE = ProcessGroup(rank=0, size=1, device=torch.device("cpu"))
 SFT = {"mode": "sft", "teacher": None}
 WORKERS = {"count": 1, "gpus": 0, "threads": 1, "pool": None}
 
@@ -40,7 +40,7 @@ def student_settings(folder: Path, **changes: Any) -> StudentSettings:
 
 
 def save(
-    storage: Storage, learner: Learner, state: State, world: World = ALONE, keep: int = 9, keep_best: int = 0
+    storage: Storage, learner: Learner, state: State, world: ProcessGroup = ALONE, keep: int = 9, keep_best: int = 0
 ) -> None:
     """Write a checkpoint at once; every worker must call it."""
     taken = snapshot(learner, state, world)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from student_trainer import loop
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.run_folder import read_metrics
@@ -22,7 +22,7 @@ ROWS = 9
 """With batches of 4 the third step has a single row: one worker has nothing. Of three held-out rows one has two."""
 
 
-def train_in_turns(world: World, turns: list[TrainSettings]) -> None:
+def train_in_turns(world: ProcessGroup, turns: list[TrainSettings]) -> None:
     """A step with each of `turns`, the last of which goes on to the end."""
     for settings in turns[:-1]:
         with interrupted_at(loop, "train_step", 2):

@@ -15,7 +15,7 @@ from common.wire import TeacherAnswer
 from student_trainer.__main__ import main
 from student_trainer.commands.replay import replay
 from student_trainer.data.plan import Example, Key, StepExamples, StepPlan
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.nonfinite_dump import folder_of, read_failed
 from student_trainer.learning.step import make_learner, train_step
 from student_trainer.learning.student import Student, load_student
@@ -107,7 +107,7 @@ def test_numbers_that_grow_out_of_bounds_stop_a_run(tmp_path: Path):
     assert not any(math.isfinite(each.loss) for each in replay(folder_of(settings.run_folder, 2), CPU))
 
 
-def step_and_say(world: World, settings: TrainSettings, shares: list[Example]) -> None:
+def step_and_say(world: ProcessGroup, settings: TrainSettings, shares: list[Example]) -> None:
     """One of two workers; what it says when it stops goes to a file."""
     with pytest.raises(UserError) as stopped:
         train_step(make_learner(settings, 10, world), step_of(shares[world.rank]), settings, world)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.student import Student, load_student
 from student_trainer.loop import train
 from student_trainer.loss.targets import LossScale
@@ -59,7 +59,7 @@ def test_every_weight_gets_the_plain_models_gradient(tmp_path: Path, tied: bool)
         torch.testing.assert_close(loss_and_gradients(student)[1], expected)
 
 
-def train_whole(world: World, settings: TrainSettings) -> None:
+def train_whole(world: ProcessGroup, settings: TrainSettings) -> None:
     train(settings, world)
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch.distributed.tensor import DTensor
 
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import Learner, make_learner
 from student_trainer.persistence import checkpoint
 from student_trainer.persistence.checkpoint import State
@@ -19,7 +19,7 @@ from tests.unit.student_trainer.students import ALONE, SFT, WORKERS, save, short
 FSDP = WORKERS | {"parallelism": "fsdp"}
 
 
-def check_parts(world: World, settings: TrainSettings) -> None:
+def check_parts(world: ProcessGroup, settings: TrainSettings) -> None:
     student = make_learner(settings, 10, world).student
     parameters = list(student.parameters())
     assert all(isinstance(parameter, DTensor) for parameter in parameters)
@@ -44,7 +44,7 @@ def move(learner: Learner) -> None:
     learner.schedule.step()
 
 
-def pass_on(world: World, settings: TrainSettings, source: Path | None, folder: Path) -> None:
+def pass_on(world: ProcessGroup, settings: TrainSettings, source: Path | None, folder: Path) -> None:
     """Go on from `source`, if any; write the checkpoint of step 1, as found, and of step 2, a step later."""
     learner = make_learner(settings, 10, world)
     if source:

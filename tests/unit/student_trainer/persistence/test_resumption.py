@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.wire import TeacherAnswer
 from student_trainer import loop
 from student_trainer.data.prompt_stream import PromptStream
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder, storage
 from student_trainer.persistence.checkpoint import Snapshot
@@ -36,7 +36,7 @@ STEPS, ROWS = 5, 20
 DROPOUT = {"rank": 4, "dropout": 0.3}
 
 
-def start(settings: TrainSettings, world: World = ALONE, teacher: StandInTeacher | None = None) -> None:
+def start(settings: TrainSettings, world: ProcessGroup = ALONE, teacher: StandInTeacher | None = None) -> None:
     run_folder.prepare(settings)
     train(settings, world, connect_to(teacher or StandInTeacher()))
 
@@ -132,7 +132,7 @@ class Faltering(StandInTeacher):
         return await super().distill(request)
 
 
-def falter(world: World, settings: TrainSettings, id: str, stop: Path | None) -> None:
+def falter(world: ProcessGroup, settings: TrainSettings, id: str, stop: Path | None) -> None:
     """Both workers must end: with the same error, or quietly."""
     if stop:
         train(settings, world, connect_to(Faltering(id, stop)))
@@ -141,7 +141,7 @@ def falter(world: World, settings: TrainSettings, id: str, stop: Path | None) ->
             train(settings, world, connect_to(Faltering(id, stop)))
 
 
-def go_on(world: World, settings: TrainSettings) -> None:
+def go_on(world: ProcessGroup, settings: TrainSettings) -> None:
     train(settings, world, connect_to(StandInTeacher()))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from student_trainer.data.plan import StepExamples, StepPlan, TeacherStats
-from student_trainer.distributed.process_group import World
+from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step_times import times_of
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder, summary
@@ -73,7 +73,7 @@ def test_an_outage_is_what_no_teacher_more_would_have_spared(
 ):
     met: list[dict[str, float]] = []
 
-    class Others(World):
+    class Others(ProcessGroup):
         """Workers that were here before."""
 
         def maxima(self, values: dict[str, float]) -> dict[str, float]:
