@@ -20,6 +20,7 @@ from student_trainer.commands.fetch import SOURCES, PackageMissing, fetch
 from teacher_server.settings import TeacherServerSettings
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.timeout(900)  # Ray's workers yield to whatever else the machine does
 ROWS = 4
 """Of a step."""
 
