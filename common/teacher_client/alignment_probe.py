@@ -9,14 +9,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from common.api import DistillRequest, GenerateOptions, TeacherCard
+from common.errors import UserError
+from common.render import Renderer
 from common.teacher_client.failures import BadAnswer
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.requests import to_score, to_write
 from common.teacher_client.settings import TeacherClientSettings
 from common.teacher_client.verify import verify
+from common.toolbench.rows import PromptRow
+from common.unusable_rows import UnusableRow
 from common.wire import TeacherAnswer
 
 PROBE_TOKENS = 32
+PROBE_PROMPTS = 8
+"""Most prompts that are probed; the first is enough unless the teacher ends its completion early."""
+PROBE_ATTEMPTS = 3
 TOLERANCES = {"float32": 1e-3}
 """How far logprobs of written and scored tokens may differ, by the teacher's type."""
 TOLERANCE_OF_OTHERS = 0.1
@@ -24,6 +31,22 @@ TOLERANCE_OF_OTHERS = 0.1
 
 class Misaligned(Exception):
     """Written and scored positions disagree."""
+
+
+def probe_prompts(rows: Iterable[PromptRow], renderer: Renderer) -> list[list[int]]:
+    """Ids of the first PROBE_PROMPTS prompts of `rows` that can be rendered; UserError when none can."""
+    prompts: list[list[int]] = []
+    first: UnusableRow | None = None
+    for row in rows:
+        try:
+            prompts.append(renderer.prompt_ids(row))
+        except UnusableRow as error:
+            first = first or error
+        if len(prompts) == PROBE_PROMPTS:
+            break
+    if not prompts:
+        raise UserError(f"no prompt of the data can be used; the first: {first}")
+    return prompts
 
 
 async def probe_alignment(
@@ -61,12 +84,16 @@ async def _probe(teacher: Teacher, settings: TeacherClientSettings, card: Teache
 
 
 async def _ask(teacher: Teacher, card: TeacherCard, request: DistillRequest) -> TeacherAnswer:
-    (answer,) = await teacher.distill(request)
-    try:
-        verify(answer, request, card.vocabulary_size)
-    except BadAnswer as error:
-        raise Misaligned(str(error)) from None
-    return answer
+    """The verified answer. One that is bad may have been torn on its way, so it is asked for PROBE_ATTEMPTS times."""
+    problem = ""
+    for _ in range(PROBE_ATTEMPTS):
+        try:
+            (answer,) = await teacher.distill(request)
+            verify(answer, request, card.vocabulary_size)
+            return answer
+        except BadAnswer as error:
+            problem = str(error)
+    raise Misaligned(problem)
 
 
 def _check_most_likely(task: str, answer: TeacherAnswer, tolerance: float) -> None:

@@ -148,7 +148,7 @@ class Judge:
 
     def _judgement(self, group: str, judged: list[_Judged], left_out: dict[str, str]) -> Judgement:
         loss, tokens = mean_loss(each.scored for each in judged)
-        texts = [self.renderer.text(each.written.token_ids.tolist()) for each in judged]
+        texts = [self.renderer.text(_without_end(each.written)) for each in judged]
         pairs = [(each.task, text) for each, text in zip(judged, texts, strict=True)]
         reports = [check_completion(text, task.offered) for task, text in pairs]
         return Judgement(
@@ -162,6 +162,12 @@ class Judge:
             action_match=share(same_action(task.row.completion or "", text) for task, text in pairs),
             left_out=left_out,
         )
+
+
+def _without_end(written: TeacherAnswer) -> list[int]:
+    """The ids of a completion, without the one that ended it: a model may have ends that no file here names."""
+    ids: list[int] = written.token_ids.tolist()
+    return ids[:-1] if written.finish_reason == "stop" else ids
 
 
 class _Unjudgeable(Exception):

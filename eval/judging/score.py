@@ -12,17 +12,14 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from common.render import Renderer, load_renderer
+from common.teacher_client.alignment_probe import probe_prompts
 from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import TeacherPool, open_pool
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, read_rows
-from common.unusable_rows import UnusableRow
 from eval.judging.judge import Judge, Judgement, first_rows
 from eval.metrics.form import CHECKS
 from eval.settings import EvalSettings, ServedModelSettings
-
-PROBE_PROMPTS = 8
-"""Most prompts that a model's alignment is probed on."""
 
 
 def score(settings: EvalSettings) -> list[Judgement]:
@@ -35,7 +32,7 @@ def score(settings: EvalSettings) -> list[Judgement]:
 async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[str, list[PromptRow]]) -> list[Judgement]:
     judgements: list[Judgement] = []
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    prompts = _probe_prompts(renderer, groups)
+    prompts = probe_prompts((row for rows in groups.values() for row in rows), renderer)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for name, served in settings.models.items():
             asked = _asked(settings, served)
@@ -78,18 +75,6 @@ async def _met(
     async with open_pool(asked, handshake.check) as pool:
         await handshake.meet(pool)
         yield pool
-
-
-def _probe_prompts(renderer: Renderer, groups: dict[str, list[PromptRow]]) -> list[list[int]]:
-    prompts: list[list[int]] = []
-    for row in (row for rows in groups.values() for row in rows):
-        try:
-            prompts.append(renderer.prompt_ids(row))
-        except UnusableRow:  # the judge names it
-            continue
-        if len(prompts) == PROBE_PROMPTS:
-            break
-    return prompts
 
 
 def _write(settings: EvalSettings, judgements: list[Judgement]) -> None:

@@ -1,7 +1,7 @@
 """Opening the source that the settings choose: recorded completions alone, the live teacher, its record, or both."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from math import ceil
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -9,9 +9,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from common.errors import UserError
 from common.render import Renderer
 from common.run_folder import RunFolder
+from common.teacher_client.alignment_probe import probe_prompts
 from common.teacher_client.handshake import Handshake, Revisions
 from common.teacher_client.pool import Connect, TeacherPool, connect_http, open_pool
-from common.unusable_rows import UnusableRow
 from student_trainer.data.prompt_stream import PromptStream
 from student_trainer.distributed.consensus import unless_stopped
 from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, DistillBuilder, Stopwatch
@@ -21,9 +21,6 @@ from student_trainer.pipeline.recorded_teacher import RecordedTeacher
 from student_trainer.pipeline.teacher_revision import recall, remember
 from student_trainer.record.store import RecordReader, RecordWriter
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
-
-PROBE_PROMPTS = 8
-"""Most prompts that the alignment is probed on; the first is enough unless the teacher ends its completion early."""
 
 
 @contextmanager
@@ -53,7 +50,7 @@ def open_source(
         if teacher is not None:
             revisions = Revisions(teacher.on_new_revision, recall(settings.run_folder))
             if teacher.source != "record":
-                prompts = _probe_prompts(stream, renderer)
+                prompts = probe_prompts((stream.row(0, index) for index in range(len(stream))), renderer)
                 handshake = Handshake(teacher, renderer, settings.data.max_length, prompts, revisions)
                 pool = _meet(settings, teacher, handshake, connect, portal, stack)
                 if rank == 0 and revisions.first is not None:
@@ -94,16 +91,3 @@ def _open_record(
             "of a finished run, or teacher.source: live"
         )
     return record, writer
-
-
-def _probe_prompts(stream: PromptStream, renderer: Renderer) -> list[list[int]]:
-    """The first PROBE_PROMPTS prompts that can be rendered."""
-    prompts: list[list[int]] = []
-    for index in range(len(stream)):
-        with suppress(UnusableRow):
-            prompts.append(renderer.prompt_ids(stream.row(0, index)))
-        if len(prompts) == PROBE_PROMPTS:
-            break
-    if not prompts:
-        raise UserError("no prompt of data.train fits data.max_length; raise it")
-    return prompts

@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain, repeat, tee
 from typing import NamedTuple
 
@@ -54,8 +54,6 @@ class _Asked:
     """The step under way when the first was asked for."""
     latency_s: float = 0.0
     """The longest so far."""
-    began: float = field(default_factory=time.perf_counter)
-    """When the first was asked for."""
 
 
 class _Item(NamedTuple):
@@ -148,12 +146,9 @@ class ExampleSource:
         self._step = plan.step
         window, in_flight, ready = prefetcher.size, prefetcher.in_flight, prefetcher.ready
         outcomes: list[Outcome] = []
-        saying = asyncio.create_task(self._say_waiting(plan, outcomes))
-        try:
+        with self._saying(f"step {plan.step}", outcomes, len(plan.indices)):
             for _ in plan.indices:
                 outcomes.append(await anext(prefetcher))
-        finally:
-            saying.cancel()
         asked = self._asked.pop(plan.step, _Asked(plan.step))
         stats = PrefetchStats(
             window=window,
@@ -166,16 +161,23 @@ class ExampleSource:
         )
         return outcomes, stats
 
-    async def _say_waiting(self, plan: StepPlan, outcomes: list[Outcome]) -> None:
-        """Log what a step waits for, now and then, while its `outcomes` come in."""
-        for pause_s in chain([FIRST_SAID_S], repeat(SAID_EVERY_S)):
-            await asyncio.sleep(pause_s)
-            waited_s = time.perf_counter() - self._asked[plan.step].began
-            what = "answers of the teacher" if self._teacher else "examples"
-            log.info(
-                "step %d waits for its %s: %d of %d are here, the first was asked for %.0f s ago",
-                plan.step, what, len(outcomes), len(plan.indices), waited_s,
-            )  # fmt: skip
+    @contextmanager
+    def _saying(self, who: str, outcomes: list[Outcome], wanted: int) -> Iterator[None]:
+        """Log now and then what `who` waits for, while its `outcomes` come in."""
+        what = "the teacher" if self._teacher else "its examples"
+
+        async def say() -> None:
+            began = time.perf_counter()
+            for pause_s in chain([FIRST_SAID_S], repeat(SAID_EVERY_S)):
+                await asyncio.sleep(pause_s)
+                waited_s = time.perf_counter() - began
+                log.info("%s waits for %s: %d of %d are here after %.0f s", who, what, len(outcomes), wanted, waited_s)
+
+        task = asyncio.create_task(say())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def _teacher_stats(self, used: int, unused: list[Unused]) -> TeacherStats | None:
         """What became of the plan's prompts at the teacher, live or recorded, and what it met with since the last."""
@@ -208,9 +210,12 @@ class ExampleSource:
         return outcome
 
     async def _answer_all(self, rows: Iterable[tuple[int, PromptRow]]) -> list[Outcome]:
-        items = (_Item(_Asked(0), Key(VALIDATION_EPOCH, index), row) for index, row in rows)
-        prefetcher = await self._prefetch(items)
+        items = [_Item(_Asked(0), Key(VALIDATION_EPOCH, index), row) for index, row in rows]
+        prefetcher, outcomes = await self._prefetch(items), list[Outcome]()
         try:
-            return [outcome async for outcome in prefetcher]
+            with self._saying("validation", outcomes, len(items)):
+                async for outcome in prefetcher:
+                    outcomes.append(outcome)
+            return outcomes
         finally:
             await prefetcher.aclose()

@@ -312,6 +312,18 @@ def test_an_endpoint_whose_answers_are_bad_is_left_alone_like_one_that_is_down()
     run(work())
 
 
+def test_a_teacher_whose_first_answers_are_bad_is_refused_at_once():
+    def spoil(answer: TeacherAnswer) -> TeacherAnswer:
+        return replace(answer, tail_logprob=np.full_like(answer.tail_logprob, np.nan))
+
+    async def meet() -> None:
+        async with asyncio.timeout(60), pool_over({A: Served(spoil=spoil)}):
+            pass
+
+    with pytest.raises(HandshakeError, match=rf"the teacher at {A} is not aligned with its own words: .*NaN"):
+        run(meet())
+
+
 @pytest.mark.parametrize(("bad", "kind"), [(True, "bad_answer"), (False, "failed")])
 def test_a_prompt_that_fails_for_good_says_of_which_kind(bad: bool, kind: str):
     def spoil(answer: TeacherAnswer) -> TeacherAnswer:

@@ -116,9 +116,7 @@ def test_a_long_wait_says_what_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with caplog.at_level(logging.INFO, "student_trainer"):
         take(make_settings(tmp_path), Slow())
     (said,) = (message for message in caplog.messages if "waits for" in message)
-    assert re.fullmatch(
-        r"step 1 waits for its answers of the teacher: [0-3] of 4 are here, the first was asked for 0 s ago", said
-    )
+    assert re.fullmatch(r"step 1 waits for the teacher: [0-3] of 4 are here after 0 s", said)
 
 
 def test_an_abandoned_source_closes(tmp_path: Path):
