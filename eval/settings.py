@@ -28,7 +28,7 @@ class EvalSettings(Settings):
     output: UserPath
     """JSON file that the figures are written to."""
     token_file: UserPath | None = None
-    """File with the bearer token; without it the variable TOOLAGENT_KD_TOKEN is read."""
+    """File with the API key; without it the variable TOOLAGENT_KD_TOKEN is read."""
     template: Literal["toolbench", "chat"] = "toolbench"
     """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
     rows: int = Field(default=200, ge=1)

@@ -31,7 +31,7 @@ class DemoRun:
 
     @property
     def token_file(self) -> Path:
-        """The teacher's bearer token."""
+        """The teacher's API key."""
         return self.folder / "token"
 
     def command(self, *command: str | Path) -> None:
