@@ -11,9 +11,9 @@ def main(arguments: list[str]) -> int:
     """Parse and run; the last line on stdout is the summary as JSON."""
     options = _parser().parse_args(arguments)
 
-    from common.toolbench.columns import parse_columns
     from common.toolbench.convert import convert
-    from common.toolbench.dataset_source import DatasetOptions
+    from common.toolbench.readers.columns import parse_columns
+    from common.toolbench.readers.dataset_source import DatasetOptions
 
     given = options.subset or options.column
     dataset = DatasetOptions(options.subset, parse_columns(options.column)) if given else None

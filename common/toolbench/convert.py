@@ -15,14 +15,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from common.errors import UserError
 from common.files import folder_in_place
 from common.toolbench.card import write_card
-from common.toolbench.dataset_source import PREFIX, DatasetOptions, open_dataset
 from common.toolbench.quarantine import Quarantine
-from common.toolbench.queries import read_queries
 from common.toolbench.react import ParseError, parse_step
+from common.toolbench.readers.dataset_source import PREFIX, DatasetOptions, open_dataset
+from common.toolbench.readers.queries import read_queries
+from common.toolbench.readers.sources import find_files
+from common.toolbench.readers.toolllama import read_toolllama
+from common.toolbench.readers.trees import read_tree
 from common.toolbench.rows import PromptRow, write_rows
-from common.toolbench.sources import find_files
-from common.toolbench.toolllama import read_toolllama
-from common.toolbench.trees import read_tree
 
 RECORD_READERS = {"toolllama": read_toolllama, "queries": read_queries}
 Reader = Callable[[Quarantine], Iterator[PromptRow]]

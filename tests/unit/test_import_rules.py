@@ -99,7 +99,7 @@ def test_a_conversion_of_a_data_set_loads_none_either(tmp_path: Path):
 def test_one_file_imports_datasets():
     paths = [path for folder in MAY_IMPORT for path in modules(folder)]
     importing = [dotted(path) for path in paths if "datasets" in imported(path.read_text("utf-8"))]
-    assert importing == ["common.toolbench.dataset_source"]
+    assert importing == ["common.toolbench.readers.dataset_source"]
 
 
 def test_settings_modules_load_none_either():

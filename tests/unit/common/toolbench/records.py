@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.toolbench.quarantine import Quarantine
-from common.toolbench.sources import SourceFile
+from common.toolbench.readers.sources import SourceFile
 
 Record = dict[str, Any]
 

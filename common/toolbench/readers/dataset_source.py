@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from common.errors import UserError
-from common.toolbench.columns import to_record
 from common.toolbench.fields import BadRecord
 from common.toolbench.quarantine import Quarantine
+from common.toolbench.readers.columns import to_record
+from common.toolbench.readers.sources import KIND_OF_KEY, Kind, kind_of
 from common.toolbench.rows import ROW_SCHEMA
-from common.toolbench.sources import KIND_OF_KEY, Kind, kind_of
 
 PREFIX = "hf:"
 

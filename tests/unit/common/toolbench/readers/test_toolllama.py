@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
+from common.toolbench.readers.toolllama import read_toolllama
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import offered_functions
-from common.toolbench.toolllama import read_toolllama
 from tests.unit.common.toolbench.records import PROMPT, conversation, quarantine, skipped, source
 
 GOOD = conversation("how?", 1)[0]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from common.toolbench import json_records as reader
 from common.toolbench.fields import BadRecord
-from common.toolbench.json_records import json_records
+from common.toolbench.readers import json_records as reader
+from common.toolbench.readers.json_records import json_records
 
 WHOLE = [{"n": n, "text": 'é [{"\\} ☂ 😀' * n} for n in range(5)]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from common.toolbench.queries import read_queries
+from common.toolbench.readers.queries import read_queries
 from common.toolbench.system_prompt import FINISH, offered_functions
 from tests.unit.common.toolbench.records import quarantine, query_record, source
 

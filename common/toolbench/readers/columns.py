@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.toolbench.fields import BadRecord
-from common.toolbench.toolllama import STEP_ID
+from common.toolbench.readers.toolllama import STEP_ID
 
 FIELDS = ("id", "conversations", "from", "value", "query", "query_id", "api_list")
 """What a column, or a key of a turn, can be given for."""

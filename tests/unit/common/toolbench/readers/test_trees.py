@@ -8,10 +8,10 @@ import pytest
 
 from common.errors import UserError
 from common.toolbench.react import parse_step
+from common.toolbench.readers.sources import SourceFile
+from common.toolbench.readers.trees import read_tree
 from common.toolbench.rows import PromptRow, Turn
-from common.toolbench.sources import SourceFile
 from common.toolbench.system_prompt import offered_functions
-from common.toolbench.trees import read_tree
 from tests.unit.common.toolbench.records import FUNCTION, call, quarantine, skipped, source, tree
 
 SEEN = {"role": "function", "name": "look_for_a", "content": "seen"}

@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 
 from common.errors import UserError
 from common.toolbench.fields import BadRecord
-from common.toolbench.json_records import json_records
 from common.toolbench.quarantine import Quarantine
+from common.toolbench.readers.json_records import json_records
 
 Kind = Literal["toolllama", "queries", "trees"]
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from common.toolbench.fields import BadRecord, items, take
 from common.toolbench.functions import plain_function
-from common.toolbench.messages import Message, calls_of, to_turns
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import parse_step
+from common.toolbench.readers.messages import Message, calls_of, to_turns
+from common.toolbench.readers.sources import SourceFile
 from common.toolbench.rows import PromptRow, Turn
-from common.toolbench.sources import SourceFile
 from common.toolbench.system_prompt import complete_system_message, offered_functions
 
 GIVE_UP = re.compile(r'"return_type"\s*:\s*"give_up_and_restart"')

@@ -15,8 +15,8 @@ from typing import Any
 from common.toolbench.fields import BadRecord, items, take
 from common.toolbench.names import function_name
 from common.toolbench.quarantine import Quarantine
+from common.toolbench.readers.sources import Source
 from common.toolbench.rows import PromptRow, Turn
-from common.toolbench.sources import Source
 from common.toolbench.system_prompt import build_system_prompt, offered_functions
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from common.toolbench.fields import BadRecord
-from common.toolbench.messages import to_turns
+from common.toolbench.readers.messages import to_turns
 from common.toolbench.rows import Turn
 
 ASSISTANT: dict[str, Any] = {"role": "assistant", "content": "I look"}

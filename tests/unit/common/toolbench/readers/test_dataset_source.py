@@ -13,7 +13,7 @@ import pytest
 from common.errors import UserError
 from common.toolbench.__main__ import main
 from common.toolbench.convert import convert
-from common.toolbench.dataset_source import DatasetOptions
+from common.toolbench.readers.dataset_source import DatasetOptions
 from common.toolbench.rows import read_rows, row_from_dict
 from tests.unit.common.toolbench.records import Record, conversation, query_record, skipped
 

@@ -15,8 +15,8 @@ from typing import Any
 from common.toolbench.fields import BadRecord, items, take, take_role
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import ParseError, parse_step, unix_labels
+from common.toolbench.readers.sources import Source
 from common.toolbench.rows import PromptRow, Turn
-from common.toolbench.sources import Source
 from common.toolbench.system_prompt import offered_functions
 
 STEP_ID = re.compile(r"Step \d+: (.*)", re.DOTALL)
