@@ -20,12 +20,12 @@ SFT = {"mode": "sft", "teacher": None}
 WORKERS = {"count": 1, "gpus": 0, "threads": 1, "pool": None}
 
 
-def save_student(folder: Path, seed: int = 0, tied: bool = False) -> Path:
-    """A random 2-layer Llama over the stand-in's 257 ids; `tied`: its head is its embeddings."""
+def save_student(folder: Path, seed: int = 0, tied: bool = False, padding: int = 0) -> Path:
+    """A random 2-layer Llama over the stand-in's 257 ids, and so many more; `tied`: its head is its embeddings."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY_SIZE, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=tied,
+        vocab_size=VOCABULARY_SIZE + padding, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=tied,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     TOKENIZER.save_pretrained(folder)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from common.errors import UserError
 from common.teacher_client.failures import TeacherUnavailable
 from common.toolbench.rows import write_rows
+from common.wire import TeacherAnswer
 from student_trainer import loop
 from student_trainer.loop import train
 from student_trainer.persistence import run_folder
@@ -18,8 +20,8 @@ from student_trainer.persistence.run_folder import Metrics, read_metrics
 from student_trainer.persistence.summary import is_finished
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
 from tests.unit.student_trainer.interruptions import interrupted_at
-from tests.unit.student_trainer.stand_in import StandInTeacher, connect_to, make_row
-from tests.unit.student_trainer.students import ALONE, SFT, short_run, storage_at
+from tests.unit.student_trainer.stand_in import VOCABULARY_SIZE, StandInTeacher, connect_to, make_row
+from tests.unit.student_trainer.students import ALONE, SFT, save_student, short_run, storage_at
 
 
 def run(settings: TrainSettings, revision: str = "r1") -> list[Metrics]:
@@ -91,6 +93,43 @@ def test_a_run_whose_prompts_were_all_set_aside_exports_no_student(tmp_path: Pat
     assert "is left to validate on" in (settings.run_folder / "log.txt").read_text()
     assert not (settings.run_folder / "adapter").exists()
     assert not list((settings.run_folder / "checkpoints").glob("step-5"))
+
+
+def beyond(answer: TeacherAnswer) -> TeacherAnswer:
+    """The third likeliest id is one of the rows that only the teacher's output layer has."""
+    ids = answer.topk_ids.copy()
+    ids[:, 2] = VOCABULARY_SIZE + 7
+    return replace(answer, topk_ids=ids)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(64, 0), (0, 64)])
+def test_output_layers_may_be_padded_to_different_sizes(tmp_path: Path, student: int, teacher: int):
+    save_student(tmp_path / "student", padding=student)
+    settings = short_run(tmp_path)
+    run_folder.prepare(settings)
+    spoil = beyond if teacher else lambda answer: answer
+    train(settings, ALONE, connect_to(StandInTeacher(spoil, vocabulary_size=VOCABULARY_SIZE + teacher)))
+    lines = [line for line in read_metrics(settings.run_folder) if "train/loss" in line]
+    assert sum(line["progress/used"] for line in lines) == 20
+    assert lines[-1]["train/kl"] < lines[0]["train/kl"]
+
+
+def test_a_student_is_not_taught_a_token_that_it_has_no_row_for(tmp_path: Path):
+    def write_beyond(answer: TeacherAnswer) -> TeacherAnswer:
+        ids = answer.token_ids.copy()
+        ids[0] = VOCABULARY_SIZE + 7
+        return replace(answer, token_ids=ids) if answer.id == "row-3" else answer
+
+    settings = short_run(
+        tmp_path, completion={"writer": {"teacher": 1.0}, "max_new_tokens": 6, "keep_length_cut": True}
+    )
+    run_folder.prepare(settings)
+    train(settings, ALONE, connect_to(StandInTeacher(write_beyond, vocabulary_size=VOCABULARY_SIZE + 64)))
+    (line,) = settings.files.quarantine.read_text().splitlines()
+    assert json.loads(line)["id"] == "row-3"
+    assert (json.loads(line)["kind"], json.loads(line)["reason"]) == (
+        "unknown_token", "the teacher wrote token 264, the student has rows for 257",
+    )  # fmt: skip
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
