@@ -138,7 +138,7 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monit
     6. begins to write that checkpoint, behind the metrics and the ledger that belong to it.
     """
     settings, world, learner = run.settings, run.world, run.learner
-    limit, watch = QuarantineLimit(settings, whole=done.step == 0), Watch()
+    limit, watch = QuarantineLimit(settings), Watch()
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured, monitors)

@@ -58,7 +58,7 @@ class LiveTeacherSettings(TeacherClientSettings):
     record_folder: UserPath | None = None
     """Record to replay; the run's own by default."""
     window: int | None = Field(default=None, ge=1)
-    """Prompts that a worker has asked about and not used; null sizes it by latency and step time (`window_size.py`)."""
+    """Prompts that a worker has asked about and not used; null sizes it by latency and step time."""
     max_window: int = Field(default=256, ge=1)
     """Most that the window may be, and most answers that a worker holds."""
     quarantine_limit: float = Field(default=0.05, ge=0, le=1)

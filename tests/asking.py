@@ -14,7 +14,7 @@ from common.teacher_client.settings import TeacherClientSettings
 async def asking(url: str, token: str, attempts: int = 6, timeout_s: float = 120) -> AsyncIterator[TeacherPool]:
     """A met teacher, whose card may say anything."""
 
-    def connect(settings: TeacherClientSettings) -> TeacherCalls:
+    def connect(settings: TeacherClientSettings, url: str) -> TeacherCalls:
         return TeacherCalls(url, token, timeout_s)
 
     async def fits(url: str, teacher: Teacher, card: TeacherCard, revision: str | None) -> None:

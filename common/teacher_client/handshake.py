@@ -45,7 +45,7 @@ class Revisions:
         if self._policy == "stop":
             raise UserError(
                 f"got revision {revision} of {model}, the run began with {self.first}; serve that one again, start a "
-                "new run, or learn from both with teacher.on_new_revision: accept"
+                "new run, or take both with on_new_revision: accept"
             )
         log.warning("got revision %s of %s, the run began with %s: accepted", revision, model, self.first)
         self._accepted.append(revision)
@@ -109,7 +109,7 @@ class Handshake:
             if not self._begun and found != revision:
                 raise HandshakeError(
                     f"got revision {revision} of {self._settings.model} from {url} and {found} from {other}, expected "
-                    "the same: serve the same weights at every address of teacher.url"
+                    "the same: serve the same weights at every address of url"
                 )
 
     async def _probe(self, url: str, teacher: Teacher, card: TeacherCard) -> None:
@@ -127,13 +127,13 @@ def _differences(
     """Why a teacher with such a card is of no use; nothing is compared that isn't used."""
     names = [model.name for model in card.models]
     if settings.model not in names:
-        yield f"it serves {', '.join(names)}, expected {settings.model}: set teacher.model to one of them"
+        yield f"it serves {', '.join(names)}, expected {settings.model}: set model to one of them"
     yield from _different_tokens(card, renderer)
     largest_k = min(card.max_top_k, card.vocabulary_size)
     if settings.top_k > largest_k:
-        yield f"it gives at most {largest_k} entries per position, asked are {settings.top_k}: lower teacher.top_k"
+        yield f"it gives at most {largest_k} entries per position, asked are {settings.top_k}: lower top_k"
     if max_length > card.max_length:
-        yield f"it takes at most {card.max_length} tokens, asked are {max_length}: lower data.max_length"
+        yield f"it takes at most {card.max_length} tokens, asked are {max_length}: lower max_length"
     lacking = {"score", "generate"} - set(card.abilities)
     if lacking:
         yield f"it can't {' or '.join(sorted(lacking))}: serve it with both abilities"

@@ -50,20 +50,20 @@ class Outage:
         """
         while (left := self._patience_left()) > 0:
             log.warning(
-                "no teacher answers%s (%s); training pauses, gives up in %.0f s", self._so_far(), self._troubles(), left
+                "no teacher answers%s (%s); waiting, gives up in %.0f s", self._so_far(), self._troubles(), left
             )
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(COUNTDOWN_S, left)):
                     return await self.wait()
         raise TeacherUnavailable(
-            f"no teacher answers{self._so_far()} ({self._troubles()}); once one does, start the run again: it goes on "
-            "from its last checkpoint. teacher.patience_s says how long to wait"
+            f"no teacher answers{self._so_far()} ({self._troubles()}); once one does, start again: training goes "
+            "on from its last checkpoint. patience_s says how long to wait"
         )
 
     def end(self, url: str) -> None:
         """The endpoint at `url` is well again."""
         if not self._over.is_set():
-            log.warning("%s answers again%s; training goes on", url, self._so_far("after"))
+            log.warning("%s answers again%s", url, self._so_far("after"))
             self.let_go()
 
     def let_go(self) -> None:

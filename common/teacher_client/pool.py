@@ -6,16 +6,18 @@ used is a failure like any other.
 """
 
 import asyncio
+import logging
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import cached_property, partial
+from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from common.api import DistillRequest, TeacherCard
-from common.teacher_client.address import check_address
+from common.teacher_client.address import AddressedTeacher
 from common.teacher_client.calls import TeacherCalls
 from common.teacher_client.endpoint import Accept, Endpoint
 from common.teacher_client.endpoints import Check, Endpoints
@@ -41,17 +43,17 @@ ABOUT_THE_PROMPT = (400, 413, 422)
 Counts = dict[str, float]
 """What went wrong and was overcome: `retries` (calls made again), `rejected` (answers that could not be used), `opened`
 (times that an endpoint was left alone), `outage_s` (seconds without any endpoint that was well)."""
-Connect = Callable[[TeacherClientSettings], AbstractAsyncContextManager[Teacher]]
-"""Opens what asks the one endpoint that the settings name, once per call."""
+Connect = Callable[[TeacherClientSettings, str], AbstractAsyncContextManager[Teacher]]
+"""Opens what asks the endpoint at one url of the settings, once per call."""
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def connect_http(settings: TeacherClientSettings) -> AsyncIterator[Teacher]:
-    """What asks the endpoint that the settings name, over HTTP; UserError for an address that is nearly right."""
-    (url,) = settings.urls
-    async with TeacherCalls(url, read_token(settings.token_file), settings.timeout_s) as teacher:
-        await check_address(teacher, settings)
-        yield teacher
+async def connect_http(settings: TeacherClientSettings, url: str) -> AsyncIterator[Teacher]:
+    """What asks the endpoint at `url` over HTTP."""
+    async with TeacherCalls(url, read_token(settings.token_file), settings.timeout_s) as calls:
+        yield AddressedTeacher(calls, settings.model, settings.urls)
 
 
 @asynccontextmanager
@@ -63,10 +65,7 @@ async def open_pool(
     `check` judges its cards, `accept` each of its answers.
     """
     async with AsyncExitStack() as stack:
-        teachers = {
-            url: await stack.enter_async_context(connect(settings.model_copy(update={"url": url})))
-            for url in settings.urls
-        }
+        teachers = {url: await stack.enter_async_context(connect(settings, url)) for url in settings.urls}
         endpoints = Endpoints(teachers, check, accept, settings.patience_s)
         stack.push_async_callback(endpoints.aclose)
         yield TeacherPool(endpoints, settings.attempts, settings.patience_s)
@@ -79,6 +78,7 @@ class TeacherPool:
         self._endpoints, self._attempts, self._patience_s = endpoints, attempts, patience_s
         self._alone = asyncio.Lock()
         self._answered_at = -math.inf
+        self._next_answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._retries = self._rejected = 0
 
     async def meet(self) -> None:
@@ -114,18 +114,24 @@ class TeacherPool:
                 raise
             raise PromptFailed("refused", str(error)) from None
         except CallFailed as error:
-            await self._wait_for_any_answer(_now(), error)
+            await self._wait_for_any_answer(error)
             kind: FailureKind = "bad_answer" if isinstance(error, BadAnswer) else "failed"
             raise PromptFailed(kind, f"no answer in {self._attempts} attempts; the last: {error}") from None
 
-    async def _wait_for_any_answer(self, since: float, failure: CallFailed) -> None:
-        """Return when the teacher answered something after `since`: what it answered before, if nothing else."""
+    async def _wait_for_any_answer(self, failure: CallFailed) -> None:
+        """Return when the teacher answers something: what it answered before, if nothing else sooner."""
         proven = self._endpoints.proven()
         if proven is None:
             raise TeacherUnavailable(f"the teacher answers no request; the last: {failure}")
-        if self._answered_at <= since:
-            with suppress(TeacherRefused):
-                await self._persist(proven, math.inf)
+        asking = asyncio.create_task(self._persist(proven, math.inf))
+        try:
+            anything: list[asyncio.Future[Any]] = [asking, self._next_answer]
+            await asyncio.wait(anything, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                with suppress(TeacherRefused):
+                    asking.result()
+        finally:
+            asking.cancel()
 
     async def _persist(self, request: DistillRequest, attempts: float) -> list[TeacherAnswer]:
         """Raises CallFailed when `attempts` of it failed, TeacherUnavailable when the teacher only says it is busy."""
@@ -145,12 +151,16 @@ class TeacherPool:
             ask.asked[endpoint] += 1
             answers = await self._endpoints.ask(endpoint, request)
         self._answered_at = _now()
+        self._next_answer.set_result(None)
+        self._next_answer = asyncio.get_running_loop().create_future()
         return answers
 
     def _gives_up(self, ask: "_Persistent", state: RetryCallState) -> bool:
         """After so many failures that the prompt may be to blame for; overload and an absent teacher aren't."""
         failure = failure_of(state)
-        self._rejected += isinstance(failure, BadAnswer)
+        if isinstance(failure, BadAnswer):
+            self._rejected += 1
+            log.warning("rejected: %s", failure)
         if not isinstance(failure, Overloaded):
             ask.busy_since = None
             ask.failed += not isinstance(failure, Unreachable)
@@ -159,8 +169,8 @@ class TeacherPool:
         silent_s = _now() - max(ask.busy_since, self._answered_at)
         if silent_s > self._patience_s:
             raise TeacherUnavailable(
-                f"the teacher has too much to do to answer anything for {silent_s:.0f} s ({failure}); start the run "
-                "again when it has less: it goes on from its last checkpoint. teacher.patience_s says how long to wait"
+                f"the teacher has too much to do to answer anything for {silent_s:.0f} s ({failure}); start again when "
+                "it has less: training goes on from its last checkpoint. patience_s says how long to wait"
             )
         return False
 

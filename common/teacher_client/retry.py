@@ -1,4 +1,4 @@
-"""The pauses between the attempts of one request."""
+"""The pauses between the attempts of one request. How many attempts there are, and what counts as one: `pool.py`."""
 
 import random
 

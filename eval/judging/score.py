@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from common.files import write_atomically
 from common.render import Renderer, load_renderer
 from common.teacher_client.alignment_probe import probe_prompts
 from common.teacher_client.handshake import Handshake, Revisions
@@ -79,7 +80,7 @@ async def _met(
 
 def _write(settings: EvalSettings, judgements: list[Judgement]) -> None:
     settings.output.parent.mkdir(parents=True, exist_ok=True)
-    settings.output.write_text(json.dumps([asdict(judgement) for judgement in judgements], indent=1) + "\n")
+    write_atomically(settings.output, json.dumps([asdict(judgement) for judgement in judgements], indent=1) + "\n")
 
 
 def table(judgements: list[Judgement]) -> Table:
@@ -87,11 +88,12 @@ def table(judgements: list[Judgement]) -> Table:
     view = Table(title="Evaluation through the HTTP API")
     for heading in ("group", "model"):
         view.add_column(heading)
-    for heading in ("loss", "perplexity", "parses", "offered API", "JSON", "required", "valid", "same action"):
+    shown = CHECKS | {"action_match": "same action"}
+    for heading in ("loss", "perplexity", *shown.values()):
         view.add_column(heading, justify="right")
     for group in dict.fromkeys(judgement.group for judgement in judgements):
         for found in (judgement for judgement in judgements if judgement.group == group):
-            shares = [getattr(found, check) for check in (*CHECKS, "action_match")]
+            shares = [getattr(found, name) for name in shown]
             view.add_row(
                 group, found.model, f"{found.loss:.3f}", f"{found.perplexity:.2f}", *(f"{x:.0%}" for x in shares)
             )

@@ -4,8 +4,14 @@ from collections.abc import Iterable
 
 from common.toolbench.react import ParseError, parse_step
 
-CHECKS = ("parses", "names_offered_api", "arguments_are_json", "required_present", "valid")
-"""Fields of `common.format_checks.FormReport` that are reported."""
+CHECKS = {
+    "parses": "parses",
+    "names_offered_api": "offered API",
+    "arguments_are_json": "JSON",
+    "required_present": "required",
+    "valid": "valid",
+}
+"""Fields of `common.format_checks.FormatReport` that are reported, each with its heading in tables."""
 
 
 def same_action(recorded: str, written: str) -> bool:

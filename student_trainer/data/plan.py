@@ -79,17 +79,17 @@ class PrefetchStats:
 
 @dataclass(frozen=True)
 class TeacherStats:
-    """One worker's share of a step: prompts that the teacher was asked, and why some of them got no answer."""
+    """One worker's share of a step: what became of the prompts that the teacher was asked, and of the teacher."""
 
     asked: int = 0
-    unanswered: tuple[str, ...] = ()
-    """A reason for each."""
+    unanswered: int = 0
+    """Of them, those that got no answer."""
     counts: dict[str, float] = field(default_factory=dict)
     """What the teacher's client met with and overcame since the step before (`common/teacher_client/pool.py`)."""
 
     def metrics(self) -> dict[str, float]:
         """Figures that add up over workers, by their names in metrics.jsonl. Outages don't: workers have the same."""
-        figures = {"asked": self.asked, "unanswered": len(self.unanswered), **self.counts}
+        figures = {"asked": self.asked, "unanswered": self.unanswered, **self.counts}
         return {f"teacher/{name}": value for name, value in figures.items() if name != "outage_s"}
 
     @property

@@ -16,6 +16,8 @@ from student_trainer.persistence.run_folder import STEP, Metrics, read_metrics
 from student_trainer.student_settings import StudentSettings
 
 EVERY_S = 180.0
+WORTH_A_WORD = 0.1
+"""The share of prompts set aside from which the verdict begins with that."""
 HARDLY = 0.05
 """The share of the time up to which a wait is of no account."""
 MUCH = 0.15
@@ -96,7 +98,16 @@ def verdict(lines: list[Metrics]) -> str:
     outage = (
         f"no teacher answered for {outage_s:.0f} s, {shares.outage:.0%} of the time; else " if outage_s >= 1 else ""
     )
-    return outage + _bound(shares, steps)
+    return _set_aside(steps) + outage + _bound(shares, steps)
+
+
+def _set_aside(steps: list[Metrics]) -> str:
+    """What was set aside, where that is worth a word."""
+    used = sum(line["progress/used"] for line in steps)
+    aside = sum(line["progress/quarantined"] + line["progress/dropped_by_length"] for line in steps)
+    if aside <= WORTH_A_WORD * (used + aside):
+        return ""
+    return f"{aside:.0f} of {used + aside:.0f} prompts were set aside, quarantine.jsonl says why; "
 
 
 def _bound(shares: TimeShares, steps: list[Metrics]) -> str:

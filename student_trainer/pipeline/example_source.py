@@ -183,12 +183,12 @@ class ExampleSource:
         """What became of the plan's prompts at the teacher, live or recorded, and what it met with since the last."""
         if not self._distils:
             return None
-        unanswered = tuple(prompt.reason for prompt in unused if prompt.kind in UNANSWERED)
+        unanswered = sum(prompt.kind in UNANSWERED for prompt in unused)
         answered = used + sum(prompt.kind in ANSWERED for prompt in unused)
         counts, before = self._teacher.counts() if self._teacher else NO_COUNTS, self._counted
         self._counted = counts
         new = {name: count - before[name] for name, count in counts.items()}
-        return TeacherStats(answered + len(unanswered), unanswered, new)
+        return TeacherStats(answered + unanswered, unanswered, new)
 
     async def _prefetch(self, items: Iterable[_Item]) -> OrderedPrefetcher[_Item, Outcome]:
         return OrderedPrefetcher(items, self._build, self._limits.size, self._limits.most)

@@ -4,10 +4,11 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from student_trainer.data.plan import StepExamples
+from student_trainer.data.plan import UNANSWERED, StepExamples
 from student_trainer.settings import TrainSettings
 
 ENOUGH_ASKED = 50
@@ -24,17 +25,18 @@ Join = Callable[[list[str]], list[str]]
 
 
 class QuarantineLimit:
-    """Stops a run that sets too large a share of its prompts aside, counted since it was started.
+    """Stops a run that sets too large a share of its prompts aside.
 
-    `teacher.quarantine_limit` is for those that the teacher left without an answer, `set_aside_limit` for all. A run
-    that was taken `whole`, from its first step to its last, must have used at least one.
+    `teacher.quarantine_limit` is for those that the teacher left without an answer since the run was started,
+    `set_aside_limit` for all of the run's, those of earlier starts in its ledgers included. Make it when the ledgers
+    are cut back to where the run goes on. A run must have used at least one prompt in the end.
     """
 
-    def __init__(self, settings: TrainSettings, whole: bool) -> None:
-        self._whole = whole
+    def __init__(self, settings: TrainSettings) -> None:
         self._teacher_share = settings.teacher.quarantine_limit if settings.teacher else 1.0
         self._share, self._run_folder = settings.set_aside_limit, settings.run_folder
-        self._asked = self._unanswered = self._used = self._set_aside = 0.0
+        self._asked = self._unanswered = 0.0
+        self._used, self._set_aside = float(_lines(settings.files.used)), float(_lines(settings.files.quarantine))
         self._warned = False
         self._teacher_reasons: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
@@ -49,15 +51,12 @@ class QuarantineLimit:
         self._unanswered += metrics.get("teacher/unanswered", 0)
         self._used += metrics["progress/used"]
         self._set_aside += metrics["progress/quarantined"] + metrics["progress/dropped_by_length"]
-        self._teacher_reasons.update(map(_in_general, step.teacher.unanswered if step.teacher else ()))
-        self._reasons.update(_in_general(prompt.reason) for prompt in step.unused)
+        for prompt in step.unused:
+            reason = _in_general(prompt.id, prompt.reason)
+            self._reasons[reason] += 1
+            self._teacher_reasons[reason] += prompt.kind in UNANSWERED
         self._judge_teacher(join)
-        self._judge_all(join)
-        if last and self._whole and not self._used:
-            raise UserError(
-                f"none of {self._set_aside:.0f} prompts could be used, so nothing was learnt: "
-                f"{self._named(self._reasons, join)}"
-            )
+        self._judge_all(last, join)
 
     def _judge_teacher(self, join: Join) -> None:
         if self._asked < ENOUGH_ASKED or self._unanswered < ENOUGH_UNANSWERED:
@@ -69,9 +68,13 @@ class QuarantineLimit:
                 f"{self._named(self._teacher_reasons, join)}; mend the teacher, or raise the limit"
             )
 
-    def _judge_all(self, join: Join) -> None:
+    def _judge_all(self, last: bool, join: Join) -> None:
         seen = self._used + self._set_aside
-        if seen < ENOUGH_ASKED or self._set_aside <= WORTH_A_WARNING * seen:
+        if last and not self._used:
+            raise UserError(
+                f"none of {seen:.0f} prompts could be used, so nothing was learnt: {self._named(self._reasons, join)}"
+            )
+        if (seen < ENOUGH_ASKED and not last) or self._set_aside <= WORTH_A_WARNING * seen:
             return
         said = f"{self._set_aside:.0f} of {seen:.0f} prompts were set aside"
         if self._set_aside > self._share * seen:
@@ -87,9 +90,16 @@ class QuarantineLimit:
         return f"{_commonest(join(list(reasons.elements())))}; quarantine.jsonl in {self._run_folder} names each"
 
 
-def _in_general(reason: str) -> str:
-    """Without numbers, so that reasons that differ in ids and sizes count as one."""
-    return re.sub(r"\d+(\.\d+)?", "…", reason)
+def _in_general(id: str, reason: str) -> str:
+    """Without the row's id and without numbers, so that reasons that differ in those alone count as one."""
+    return re.sub(r"\d+(\.\d+)?", "…", reason.replace(id, "…"))
+
+
+def _lines(file: Path) -> int:
+    if not file.exists():
+        return 0
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)
 
 
 def _commonest(reasons: Iterable[str]) -> str:

@@ -21,11 +21,12 @@ from common import wire
 from common.api import DistillRequest, TeacherCard
 from common.teacher_client.pool import connect_http
 from common.teacher_client.protocol import Teacher
+from common.teacher_client.settings import TeacherClientSettings
 from student_trainer import loop
 from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import train_step
 from student_trainer.persistence import run_folder
-from student_trainer.settings import LiveTeacherSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 from tests.benchmarks.workload import ROW
 
 Steps = dict[str, list[float]]
@@ -78,8 +79,8 @@ def train(settings: TrainSettings, ahead: bool) -> Steps:
         return metrics
 
     @asynccontextmanager
-    async def connect(settings_of_teacher: LiveTeacherSettings) -> AsyncIterator[Teacher]:
-        async with connect_http(settings_of_teacher) as teacher:
+    async def connect(settings_of_teacher: TeacherClientSettings, url: str) -> AsyncIterator[Teacher]:
+        async with connect_http(settings_of_teacher, url) as teacher:
             if ahead:
                 yield teacher
             else:

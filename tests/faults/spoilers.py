@@ -3,7 +3,7 @@
 Legend: T = positions of the completion, k = entries per position, V = vocabulary size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -58,15 +58,15 @@ WAYS: dict[str, Way] = {
 }
 
 
-def spoil_each_once() -> Spoil:
-    """The first answer to each prompt is wrong in the next of the WAYS, later ones are left as they are."""
-    seen: set[str] = set()
+def spoil_once(ids: Sequence[str]) -> Spoil:
+    """The first answer to each of `ids` is wrong in the next of the WAYS, all others are left as they are."""
+    left = set(ids)
 
     def spoil(id: str, response: Response) -> Response:
-        if id in seen:
+        if id not in left:
             return response
-        way = list(WAYS.values())[len(seen) % len(WAYS)]
-        seen.add(id)
+        way = list(WAYS.values())[len(left) % len(WAYS)]
+        left.remove(id)
         (answer,) = wire.decode(bytes(response.body))
         return Response(wire.encode([way(answer)], answer.top_k), media_type=response.media_type)
 

@@ -8,7 +8,7 @@ from tests.faults.conftest import Undisturbed
 from tests.faults.relay import relaying
 from tests.faults.runs import train_here
 from tests.faults.served_teacher import ServedTeacher
-from tests.faults.spoilers import WAYS, spoil_each_once
+from tests.faults.spoilers import WAYS, spoil_once
 
 pytestmark = pytest.mark.timeout(900)
 REASONS = (
@@ -21,15 +21,17 @@ REASONS = (
 )
 
 
-def test_every_first_answer_is_wrong_in_one_of_eight_ways(bigram: ServedTeacher, undisturbed: Undisturbed):
-    run = bigram.folder / "spoiled"
+def test_answers_that_are_wrong_in_one_of_eight_ways(bigram: ServedTeacher, undisturbed: Undisturbed):
+    """Every fourth prompt's first answer, so that the teacher isn't taken for one that always answers so."""
+    run, spoiled = bigram.folder / "spoiled", set(bigram.order[::4])
     with relaying(bigram.url, bigram.order) as relay:
-        relay.spoil = spoil_each_once()
+        relay.spoil = spoil_once(bigram.order[::4])
         train_here(bigram.config, run, {"teacher.url": relay.url})
     check_prompts(bigram.data, run)
     check_same(run, undisturbed(bigram, 1))
-    assert set(relay.asked.values()) == {2}
+    assert {id for id, times in relay.asked.items() if times == 2} == spoiled
+    assert relay.asked.total() == len(bigram.order) + len(spoiled)
     rejected = [line for line in (run / "log.txt").read_text().splitlines() if "rejected" in line]
-    assert len(rejected) == len(bigram.order)
-    assert sum(line["teacher/rejected"] for line in read_metrics(run)) == len(bigram.order)
+    assert len(rejected) == len(spoiled)
+    assert sum(line["teacher/rejected"] for line in read_metrics(run)) == len(spoiled)
     assert all(any(reason in line for line in rejected) for reason in REASONS), rejected[: len(WAYS)]

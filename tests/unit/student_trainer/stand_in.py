@@ -14,10 +14,11 @@ from transformers import PreTrainedTokenizerFast
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
 from common.render import tokenizer_fingerprint
 from common.teacher_client.failures import TeacherRefused
+from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from common.wire import SCHEMA_VERSION, TeacherAnswer, failed
 from student_trainer.data.prompt_stream import hash63
-from student_trainer.settings import LiveTeacherSettings, TrainSettings
+from student_trainer.settings import TrainSettings
 
 TOP_K = 8
 Spoil = Callable[[TeacherAnswer], TeacherAnswer]
@@ -132,11 +133,11 @@ class StandInTeacher:
         )  # fmt: skip
 
 
-def connect_to(teacher: StandInTeacher) -> Callable[[LiveTeacherSettings], Any]:
+def connect_to(teacher: StandInTeacher) -> Callable[[TeacherClientSettings, str], Any]:
     """What `open_source` connects with."""
 
     @asynccontextmanager
-    async def connect(settings: LiveTeacherSettings) -> AsyncIterator[StandInTeacher]:
+    async def connect(settings: TeacherClientSettings, url: str) -> AsyncIterator[StandInTeacher]:
         yield teacher
 
     return connect

@@ -88,8 +88,7 @@ def ask(number: int) -> DistillRequest:
 async def pool_over(served: dict[str, Served], **changes: Any) -> AsyncIterator[TeacherPool]:
     """A pool over the endpoints `served` by url."""
 
-    def connect(settings: TeacherClientSettings) -> AbstractAsyncContextManager[TeacherCalls]:
-        (url,) = settings.urls
+    def connect(settings: TeacherClientSettings, url: str) -> AbstractAsyncContextManager[TeacherCalls]:
         return TeacherCalls(url, "token", transport=httpx.MockTransport(served[url]))
 
     teacher = settings(url=list(served), **changes)

@@ -95,10 +95,8 @@ def test_an_outage_is_counted_down_and_waited_out(met: Fault, said: str, caplog:
     with caplog.at_level(logging.INFO, "student_trainer"):
         run(work())
     lines = [record.getMessage() for record in caplog.records]
-    assert f"no teacher answers (http://a/teacher: {said}); training pauses, gives up in 600 s" in lines
-    assert any(
-        re.match(r"no teacher answers for 30 s \(.*\); training pauses, gives up in 5\d\d s", line) for line in lines
-    )
+    assert f"no teacher answers (http://a/teacher: {said}); waiting, gives up in 600 s" in lines
+    assert any(re.match(r"no teacher answers for 30 s \(.*\); waiting, gives up in 5\d\d s", line) for line in lines)
     assert sum("answers again" in line for line in lines) == 2
     assert len(lines) <= 9  # two beginnings, two ends, a line every 15 s
 

@@ -25,7 +25,8 @@ def line(waited: float, stream: float = 0.0, checkpoint: float = 0.0, asked: boo
     """A step of 10 s."""
     times = {"time/step_s": 10.0, "time/waited_s": waited, "time/stream_s": stream, "time/checkpoint_s": checkpoint}
     ahead = {"pipeline/window": 32.0, "pipeline/window_limit": 256.0} if asked else {}
-    return {"progress/used": 4, **times, **ahead, **more}
+    aside = {"progress/quarantined": 0, "progress/dropped_by_length": 0}
+    return {"progress/used": 4, **aside, **times, **ahead, **more}
 
 
 @pytest.mark.parametrize(

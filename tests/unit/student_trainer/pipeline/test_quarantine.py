@@ -15,12 +15,12 @@ from tests.unit.student_trainer.stand_in import make_settings
 
 def limit(tmp_path: Path, share: float = 1.0, **changes: Any) -> QuarantineLimit:
     teacher = {"url": "http://a", "model": "teacher", "quarantine_limit": share}
-    return QuarantineLimit(make_settings(tmp_path, **{"teacher": teacher} | changes), whole=True)
+    return QuarantineLimit(make_settings(tmp_path, **{"teacher": teacher} | changes))
 
 
 def step(asked: int, *unanswered: str, teacher: bool = True, kind: Kind = "refused") -> StepExamples:
-    unused = [Unused("row", Key(0, 0), kind, reason) for reason in unanswered]
-    stats = TeacherStats(asked, unanswered) if teacher else None
+    unused = [Unused("row-1", Key(0, 0), kind, reason) for reason in unanswered]
+    stats = TeacherStats(asked, len(unanswered)) if teacher else None
     return StepExamples(
         plan=StepPlan(1, 0, range(asked)), examples=[], unused=unused, began=0, waited_s=0, stream_s=0, teacher=stats
     )  # fmt: skip
@@ -98,5 +98,27 @@ def test_a_run_that_used_nothing_does_not_end_well_however_short(tmp_path: Path)
     judge.judge(share, metrics(share), False, alone)
     with pytest.raises(UserError, match=r"none of 8 prompts could be used.*8 times: row …: … tokens, more than …"):
         judge.judge(share, metrics(share), True, alone)
-    resumed = QuarantineLimit(make_settings(tmp_path, **SFT), whole=False)
-    resumed.judge(share, metrics(share), True, alone)  # what was used before isn't known here
+
+
+def test_what_earlier_starts_used_and_set_aside_counts_too(tmp_path: Path):
+    settings, share = make_settings(tmp_path, **SFT), long(4, 4)
+    settings.run_folder.mkdir()
+    settings.files.quarantine.write_text("{}\n" * 4)
+    with pytest.raises(UserError, match="none of 8 prompts could be used"):
+        QuarantineLimit(settings).judge(share, metrics(share), True, alone)
+    settings.files.used.write_text("{}\n" * 92)
+    QuarantineLimit(settings).judge(share, metrics(share), True, alone)
+
+
+def test_a_short_run_is_judged_at_its_end(tmp_path: Path):
+    judge, share = limit(tmp_path, **SFT), long(40, 39)
+    judge.judge(share, metrics(share), False, alone)
+    with pytest.raises(UserError, match="39 of 40 prompts were set aside"):
+        limit(tmp_path, **SFT).judge(share, metrics(share), True, alone)
+
+
+def test_reasons_that_differ_in_the_rows_id_count_as_one(tmp_path: Path):
+    unused = [Unused(id, Key(0, 0), "does_not_fit", f"row {id}: too long") for id in ("Weather in Paris?", "rain")]
+    share = StepExamples(plan=StepPlan(1, 0, range(2)), examples=[], unused=unused, began=0, waited_s=0, stream_s=0)
+    with pytest.raises(UserError, match="2 times: row …: too long"):
+        limit(tmp_path, **SFT).judge(share, metrics(share), True, alone)
