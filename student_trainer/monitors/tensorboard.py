@@ -1,5 +1,6 @@
 """TensorBoard: event files in the run folder, `tensorboard --logdir RUN/tensorboard`."""
 
+import time
 from collections.abc import Mapping
 
 from tensorboardX import SummaryWriter
@@ -24,4 +25,5 @@ class TensorBoard:
 
 def start(settings: TrainSettings, step: int) -> TensorBoard:
     """Go on in the run's folder; what it shows of steps after `step` is dropped by TensorBoard."""
-    return TensorBoard(SummaryWriter(str(settings.files.tensorboard), purge_step=step + 1))
+    suffix = f".{time.time_ns()}"  # names differ by the second: another start within it would overwrite the file
+    return TensorBoard(SummaryWriter(str(settings.files.tensorboard), purge_step=step + 1, filename_suffix=suffix))
