@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ConfigDict
 
 from common.errors import UserError
 from common.settings import Settings, validate
@@ -20,10 +21,28 @@ SETTINGS: dict[str, type[Settings]] = {
 """What `args:` are, by `import_path`."""
 
 
+class ServeApplication(Settings):
+    """What is looked at of an application; Serve knows more keys."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = "default"
+    import_path: str
+    args: dict[str, Any] = {}
+
+
+class ServeConfig(Settings):
+    """What is looked at of a config for `serve deploy`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    applications: list[ServeApplication]
+
+
 def check(path: Path) -> list[str]:
     """A line for each application of the config. Raises UserError, one line for each that can't be deployed."""
     applications = _read_applications(path)
-    names = [application.get("name", "default") for application in applications]
+    names = [application.name for application in applications]
     lines, problems = [], []
     for name, application in zip(names, applications, strict=True):
         try:
@@ -35,11 +54,11 @@ def check(path: Path) -> list[str]:
     return lines
 
 
-def _checked(source: str, application: dict[str, Any], names: list[str]) -> str:
-    model = SETTINGS.get(application.get("import_path", ""))
+def _checked(source: str, application: ServeApplication, names: list[str]) -> str:
+    model = SETTINGS.get(application.import_path)
     if model is None:
         return "not checked, since it is no application of teacher_server"
-    settings = validate(model, application.get("args") or {}, source)
+    settings = validate(model, application.args, source)
     if isinstance(settings, RouterSettings) and (missing := set(settings.applications) - set(names)):
         raise UserError(
             f"{source}: applications: got {', '.join(sorted(missing))}, expected some of {', '.join(names)}, which it "
@@ -48,14 +67,19 @@ def _checked(source: str, application: dict[str, Any], names: list[str]) -> str:
     return "its settings fit together"
 
 
-def _read_applications(path: Path) -> list[dict[str, Any]]:
+def _read_applications(path: Path) -> list[ServeApplication]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"can't read the Serve config {path.absolute()}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    applications = config.get("applications") if isinstance(config, dict) else None
-    if not isinstance(applications, list) or not all(isinstance(each, dict) for each in applications):
-        raise UserError(f"{path} has no list `applications:` of mappings; expected a config for `serve deploy`")
-    return list(applications)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds {type(values).__name__}, expected a config for `serve deploy`, a mapping")
+    applications = validate(ServeConfig, values, str(path)).applications
+    if not applications:
+        raise UserError(
+            f"{path} deploys nothing: got an empty list `applications:`, expected at least one; add a teacher (to take "
+            "away all that runs there is `serve shutdown`)"
+        )
+    return applications

@@ -34,7 +34,7 @@ class AdapterManager:
     async def put(self, alias: str, relative: str) -> ServedModel:
         """Serve the adapter at `relative` under the root as `alias`.
 
-        Raises OutsideRoot, NoFolder, NoRoom, or another UserError when it can't be served.
+        Raises OutsideRoot, NoFolder, NoRoom, Locked, or another UserError when it can't be served.
         """
         path = self._store.locate(relative)
 
@@ -44,7 +44,7 @@ class AdapterManager:
         return await self._registry.put(alias, path, publish)
 
     async def delete(self, alias: str) -> None:
-        """Serve `alias` no longer. Raises UnknownModel."""
+        """Serve `alias` no longer. Raises UnknownModel or Locked."""
         await self._registry.delete(alias, lambda _: self._store.record(alias, None))
 
     async def catch_up(self) -> None:

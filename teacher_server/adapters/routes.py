@@ -10,7 +10,7 @@ from pydantic import Field
 from common.api import Body, ServedModel
 from common.errors import UserError
 from teacher_server.adapters.registry import NoRoom, UnknownModel
-from teacher_server.adapters.store import NoFolder, OutsideRoot
+from teacher_server.adapters.store import Locked, NoFolder, OutsideRoot
 from teacher_server.engine.protocol import Adapters, Engine
 from teacher_server.http.errors import ApiError
 
@@ -21,6 +21,7 @@ _ERRORS: dict[type[UserError], tuple[int, str]] = {
     NoFolder: (404, "path_not_found"),
     UnknownModel: (404, "model_not_found"),
     NoRoom: (409, "no_room"),
+    Locked: (503, "adapters_locked"),
     UserError: (422, "adapter_refused"),
 }
 

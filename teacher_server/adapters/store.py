@@ -7,14 +7,22 @@
 Every replica reads that file, so that one answers like another and a new one like those before it.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os.path import isdir, realpath
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from common.errors import UserError
 from common.files import write_atomically
+
+PATIENCE_S = 5.0
+"""How long a replica, which answers nobody meanwhile, waits for another that writes the file."""
+
+logger = logging.getLogger(__name__)
 
 
 class OutsideRoot(UserError):
@@ -23,6 +31,10 @@ class OutsideRoot(UserError):
 
 class NoFolder(UserError):
     """A path under the root where no folder is."""
+
+
+class Locked(UserError):
+    """The file of aliases, which another process holds."""
 
 
 def check_root(root: Path) -> None:
@@ -84,12 +96,34 @@ class AdapterStore:
             raise UserError(f"{self._file} is damaged: {error.errors()[0]['msg']}; mend or remove it") from None
 
     def record(self, alias: str, stored: StoredAdapter | None) -> None:
-        """Write one alias down for all replicas, at once or not at all. Raises UserError when that's impossible."""
+        """Write one alias down for all replicas, at once or not at all.
+
+        Raises Locked when others keep on writing, or another UserError when the file can't be written.
+        """
         try:
-            with FileLock(self._file.with_suffix(".lock")):  # other replicas write it too
+            with self._locked():
                 values = self.aliases() | {alias: stored}
                 write_atomically(self._file, _ALIASES.dump_json(values, indent=1))
         except OSError as error:
             raise UserError(
                 f"can't write {self._file}: {error.strerror}; the other replicas learn from it what is served"
             ) from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep the other replicas from writing. Where the storage has no locks, that is only said. Raises Locked."""
+        # never a lock by a file's mere existence: it would outlive a killed process
+        lock = FileLock(self._file.with_suffix(".lock"), PATIENCE_S, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise Locked(
+                f"another process has held {lock.lock_file} for {PATIENCE_S:g} s, expected less than one; try again, "
+                "or end what holds it"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            logger.warning("%s can't be locked (%s): change adapters through one replica at a time", self._file, error)
+        try:
+            yield
+        finally:
+            lock.release()

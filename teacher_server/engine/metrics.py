@@ -81,7 +81,7 @@ class Meter:
         self._recorder.record("teacher_streams_cut", 1, model=self._model)
 
 
-class EngineCounters:
+class DeltaCounter:
     """Passes on by how much the engine's own counters grew since the last look."""
 
     def __init__(self, recorder: Recorder) -> None:

@@ -18,7 +18,8 @@ from teacher_server.http.api_keys import open_api_keys
 from teacher_server.router.router import Router
 from teacher_server.router.settings import RouterSettings
 from teacher_server.serve import placement
-from teacher_server.serve.failed_applications import WHY, FailedApplications, ask_controller, wait_for_answer
+from teacher_server.serve.compat import ask_controller
+from teacher_server.serve.failed_applications import WHY, FailedApplications, wait_for_answer
 from teacher_server.serve.relay import ApplicationUnavailable, RelayedRequest, RelayedResponse
 
 

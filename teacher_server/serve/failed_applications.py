@@ -1,7 +1,7 @@
 """Requests to an application that failed to deploy are answered: Serve itself lets them wait for ever.
 
 Its proxies and handles keep a request until a replica can take it. So whoever waits asks Serve's controller now and
-then whether one will come. What is answered in time costs nothing.
+then whether one will come. What is answered in time costs no look.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ray.exceptions import RayError
-from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teacher_server.http.errors import ApiError
+from teacher_server.serve.compat import Details
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +25,13 @@ RETRY_AFTER_S = 5
 WHY = "failed to deploy and has no replica; `serve status` says why"
 """The reason itself names paths and settings, and who asks has shown no API key yet."""
 
-Details = dict[str, Any]
-"""What Serve's controller says, as Ray documents it for `GET /api/serve/applications/`."""
-
 
 class FailedApplications:
     """Which applications failed to deploy and have no replica from before either, as `ask` says."""
 
     def __init__(self, ask: Callable[[], Details]) -> None:
         self._ask = ask
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         self._looked_at = float("-inf")
         self._failed: set[str] = set()
         self._names: dict[str, str] = {}  # by route prefix
@@ -51,18 +48,23 @@ class FailedApplications:
         return bool(prefixes) and self._names[max(prefixes, key=len)] in self._failed
 
     async def _look(self) -> None:
-        async with self._looking:
-            if time.monotonic() - self._looked_at < LOOK_S:
-                return
-            try:
-                applications = (await asyncio.to_thread(self._ask))["applications"]
-            except (RayError, RayServeException) as error:
-                logger.warning("can't ask Serve's controller: %s", error)
-            else:
-                prefixes = {name: each["route_prefix"] for name, each in applications.items()}
-                self._names = {prefix: name for name, prefix in prefixes.items() if prefix}
-                self._failed = {name for name, each in applications.items() if _has_failed(each)}
+        if self._looking is None and time.monotonic() - self._looked_at >= LOOK_S:
+            self._looking = asyncio.create_task(self._ask_controller())
+        if self._looking is not None:
+            await asyncio.shield(self._looking)  # others wait for this look too
+
+    async def _ask_controller(self) -> None:
+        try:
+            applications = (await asyncio.to_thread(self._ask))["applications"]
+        except (RayError, RayServeException) as error:
+            logger.warning("can't ask Serve's controller: %s", error)
+        else:
+            prefixes = {name: each["route_prefix"] for name, each in applications.items()}
+            self._names = {prefix: name for name, prefix in prefixes.items() if prefix}
+            self._failed = {name for name, each in applications.items() if _has_failed(each)}
+        finally:
             self._looked_at = time.monotonic()
+            self._looking = None
 
 
 class AnswerForFailed:
@@ -100,19 +102,24 @@ class AnswerForFailed:
 
 
 async def wait_for_answer(answer: "asyncio.Future[Any]", has_failed: Callable[[], Awaitable[bool]]) -> bool:
-    """Wait until there is an `answer`, or its application `has_failed`. Returns whether there is one."""
-    while not answer.done():
-        await asyncio.wait({answer}, timeout=LOOK_S)
-        if not answer.done() and await has_failed():
-            return answer.done()
-    return True
+    """Wait until there is an `answer`, or its application `has_failed`. Returns whether there is one.
+
+    An answer is never held back while `has_failed` is being found out.
+    """
+    failing = asyncio.ensure_future(_until(has_failed))
+    try:
+        await asyncio.wait({answer, failing}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            failing.result()  # raises what `has_failed` raised
+        return answer.done()
+    finally:
+        failing.cancel()
 
 
-def ask_controller() -> Details:
-    """What the controller says; in whatever process of Serve this runs. Raises RayError or RayServeException."""
-    client = _get_global_client()
-    assert client is not None, "it raises when no controller runs"
-    return client.get_serve_details()
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    await asyncio.sleep(LOOK_S)
+    while not await condition():
+        await asyncio.sleep(LOOK_S)
 
 
 def _has_failed(application: Details) -> bool:

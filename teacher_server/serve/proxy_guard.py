@@ -7,13 +7,17 @@ Serve calls `middlewares` in its proxies when their nodes' environment, at `ray 
 RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=teacher_server.serve.proxy_guard.middlewares
 """
 
+import logging
 from ipaddress import ip_address
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teacher_server.http.errors import ApiError
-from teacher_server.serve.failed_applications import AnswerForFailed, FailedApplications, ask_controller
+from teacher_server.serve import compat
+from teacher_server.serve.failed_applications import AnswerForFailed, FailedApplications
+
+logger = logging.getLogger(__name__)
 
 HEALTH = "/-/healthz"
 
@@ -35,7 +39,9 @@ class CloseServeRoutes:
 
 def middlewares() -> list[Middleware]:
     """What Serve puts around its proxies."""
-    return [Middleware(CloseServeRoutes), Middleware(AnswerForFailed, failed=FailedApplications(ask_controller))]
+    if moved := compat.moved():
+        logger.warning("another Ray than this was tested with; requests may fail: %s", "; ".join(moved))
+    return [Middleware(CloseServeRoutes), Middleware(AnswerForFailed, failed=FailedApplications(compat.ask_controller))]
 
 
 def _is_local(scope: Scope) -> bool:

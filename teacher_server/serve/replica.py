@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from ray import serve
 
 from teacher_server.engine.health import EngineHealth, EngineHung
-from teacher_server.engine.metrics import EngineCounters
+from teacher_server.engine.metrics import DeltaCounter
 from teacher_server.engine.protocol import Engine, EngineUnavailable, warm_up
 from teacher_server.http import access_log
 from teacher_server.http.admission import Admission
@@ -34,7 +34,7 @@ class TeacherReplica:
         self._admission = Admission(settings.limits)
         self._health = EngineHealth(self._engine)
         self._recorder = RayRecorder()
-        self._engine_counters = EngineCounters(self._recorder)
+        self._engine_deltas = DeltaCounter(self._recorder)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once, after the constructor and before the replica is ready."""
@@ -61,7 +61,7 @@ class TeacherReplica:
         requests, sequences = self._admission.in_progress
         self._recorder.record("teacher_requests_in_progress", requests)
         self._recorder.record("teacher_sequences_in_progress", sequences)
-        self._engine_counters.look(self._engine.counters())
+        self._engine_deltas.look(self._engine.counters())
         outcome = "healthy"
         try:
             await self._health.check(self._settings.replicas.health_check_timeout_s)

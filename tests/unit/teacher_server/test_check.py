@@ -1,5 +1,6 @@
 """A Serve config checked before anything starts: every application's settings, in one line each."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,25 @@ def test_applications_of_others_are_passed_over_and_said(tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize("text", [None, "a: [", "[]", "applications: {}", "applications: [1]", "\0"])
+@pytest.mark.parametrize("text", [None, "a: [", "[]", "", "a: 1", "applications: {}", "applications: [1]", "\0"])
 def test_what_is_no_config_is_said(tmp_path: Path, text: str | None):
     file = tmp_path / "serve.yaml"
     if text is not None:
         file.write_text(text)
     with pytest.raises(UserError, match=r"serve\.yaml"):
         check(file)
+
+
+@pytest.mark.parametrize("value", [None, 1, True, [], {"a": 1}])
+@pytest.mark.parametrize("key", ["name", "import_path", "args"])
+def test_a_value_of_another_type_is_named(tmp_path: Path, key: str, value: Any):
+    if (key, type(value)) == ("args", dict):
+        value = "text"
+    file = config(tmp_path, teacher(), teacher() | {key: value})
+    with pytest.raises(UserError, match=re.escape(f"applications.1.{key}: got {value!r}: Input should be a valid")):
+        check(file)
+
+
+def test_a_config_that_deploys_nothing_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"deploys nothing: got an empty list .* expected at least one"):
+        check(config(tmp_path))

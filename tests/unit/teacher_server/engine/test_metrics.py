@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from teacher_server.engine.metrics import METRICS, EngineCounters
+from teacher_server.engine.metrics import METRICS, DeltaCounter
 from teacher_server.http.access_log import CLIENT_WENT_AWAY
 from teacher_server.http.admission import Admission
 from teacher_server.settings import LimitSettings
@@ -119,7 +119,7 @@ async def test_closing_does_not_wait_for_ever():
 
 def test_the_engines_totals_become_growth():
     recorder = MemoryRecorder()
-    counters = EngineCounters(recorder)
+    counters = DeltaCounter(recorder)
     for steps in (3, 3, 10):
         counters.look({"steps": steps})
     assert recorder.values == {("teacher_engine_steps",): 10}

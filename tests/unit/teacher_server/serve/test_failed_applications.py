@@ -1,6 +1,7 @@
 """Who waits for an application that failed to deploy is answered; who waits for another one waits on."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from ray.serve.exceptions import RayServeException
 from starlette.types import Receive, Scope, Send
 
 from teacher_server.serve import failed_applications
-from teacher_server.serve.failed_applications import AnswerForFailed, FailedApplications
+from teacher_server.serve.failed_applications import AnswerForFailed, FailedApplications, wait_for_answer
 from tests.unit.teacher_server.asking import error_of
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +87,30 @@ async def test_an_answer_that_has_begun_is_left_alone():
     answer = await get("/broken", app=slow)
     assert answer is not None
     assert answer.text == "done"
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1])
+async def test_an_answer_is_never_held_back_while_the_controller_is_asked(seconds: float):
+    controller, looks = threading.Event(), []
+
+    def hang() -> dict[str, Any]:
+        looks.append(1)
+        controller.wait(10)
+        return {"applications": APPLICATIONS}
+
+    failed = FailedApplications(hang)
+
+    async def answer() -> bool:
+        begun = asyncio.ensure_future(asyncio.sleep(seconds))
+        return await wait_for_answer(begun, lambda: failed.named("broken"))
+
+    try:
+        async with asyncio.timeout(2):
+            assert await asyncio.gather(*(answer() for _ in range(5))) == [True] * 5
+            assert await answer()  # who comes later asks no second time
+    finally:
+        controller.set()
+    assert len(looks) == (seconds > 0)
 
 
 async def test_by_name_for_who_asks_through_a_handle():
