@@ -24,4 +24,6 @@ class TensorBoard:
 
 def start(settings: TrainSettings, step: int) -> TensorBoard:
     """Go on in the run's folder; what it shows of steps after `step` is dropped by TensorBoard."""
-    return TensorBoard(SummaryWriter(str(settings.files.tensorboard), purge_step=step + 1))
+    # Files are named by the second; what a start in the same second showed of earlier steps must stay.
+    name = f".after-{step:09}"
+    return TensorBoard(SummaryWriter(str(settings.files.tensorboard), purge_step=step + 1, filename_suffix=name))
