@@ -83,18 +83,10 @@ def flat(records: list[str]) -> str:
     return pretty(records, 0)
 
 
-def hugging(records: list[str]) -> str:
-    return "[" + ", ".join(records) + "]\n"
-
-
-def concatenated(records: list[str]) -> str:
-    return "\n".join(records)
-
-
 TURNS = [{"id": f"Step {n}: x", "turns": [{"from": "a", "value": "}, {"}, {"from": "b", "n": n}] * 3} for n in range(5)]
 LAYOUTS = [
     (as_array, None), (one_a_line, None), (compact, None), (as_lines, None), (pretty, 2), (pretty, 4), (pretty, 0),
-    (flat, 0), (hugging, 2), (concatenated, 2),
+    (flat, 0), (compact, 2), (as_lines, 2),
 ]  # fmt: skip
 DAMAGES = [
     ("Step 2: x", 'Step 2" x'),
