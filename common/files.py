@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.errors import UserError
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Give the file `path` new contents, text as UTF-8. Raises OSError, and what was there is then as it was."""
@@ -32,7 +34,11 @@ def file_in_place(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_in_place(path: Path) -> Iterator[Path]:
-    """A new folder that becomes `path`, instead of what is there, when the block ends; not where it raises."""
+    """A new folder that becomes `path`, or what that links to, when the block ends; not where it raises.
+
+    What is there is replaced. Raises UserError, before the block, where it can't be.
+    """
+    path = _replaceable(path)
     draft = _beside(path)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -55,6 +61,18 @@ def flush(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _replaceable(path: Path) -> Path:
+    """The folder that `path` means, links followed; UserError where it can't be replaced."""
+    folder = Path(os.path.realpath(path))
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{path} is there and is no folder; give another output folder, or remove it")
+    if Path.cwd().is_relative_to(folder):
+        raise UserError(f"got {path}, which is or holds the folder that this runs in; give a folder below it")
+    if folder.is_mount():
+        raise UserError(f"got {path}, a mount point, which can't be replaced; give a folder below it")
+    return folder
 
 
 def _beside(path: Path) -> Path:

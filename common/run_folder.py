@@ -26,6 +26,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def wandb_id(self) -> Path:
+        """The id of the run at Weights & Biases, where `monitors` has it."""
+        return self.path / "wandb_id"
+
+    @property
     def log(self) -> Path:
         """What the run had to say."""
         return self.path / "log.txt"

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from hashlib import sha256
+from secrets import token_hex
 
 import wandb
 
+from common.files import write_atomically
+from common.run_folder import RunFolder
 from student_trainer.settings import TrainSettings
 
 STEP = "progress/step"
@@ -30,7 +32,7 @@ def start(settings: TrainSettings, step: int) -> WeightsAndBiases:
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "toolagent-kd"),
         name=folder.name,
-        id=sha256(str(folder).encode()).hexdigest()[:16],
+        id=_run_id(settings.files),
         resume="allow",
         dir=folder,
         config=settings.model_dump(mode="json"),
@@ -38,3 +40,10 @@ def start(settings: TrainSettings, step: int) -> WeightsAndBiases:
     )
     run.define_metric("*", step_metric=STEP)
     return WeightsAndBiases(run)
+
+
+def _run_id(files: RunFolder) -> str:
+    """The id that the folder keeps; a new one where it has none, so that no two folders share a run."""
+    if not files.wandb_id.exists():
+        write_atomically(files.wandb_id, token_hex(8))
+    return files.wandb_id.read_text()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from common.files import file_in_place, folder_in_place, write_atomically
 
 
@@ -61,6 +62,41 @@ def test_what_an_error_left_unfinished_is_removed(
     with pytest.raises(ZeroDivisionError), in_place(tmp_path / "it"):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_leads_to_the_folder_that_is_replaced(there: bool, tmp_path: Path):
+    target = tmp_path / "disk" / "it"
+    (target if there else target.parent).mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    write_folder(link, "new.txt")
+    assert link.is_symlink()
+    assert content(target) == ["new.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["it"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".", "is or holds the folder that this runs in"),
+        ("..", "is or holds the folder that this runs in"),
+        ("here/..", "is or holds the folder that this runs in"),
+        ("/proc", "a mount point"),
+        ("file", "is no folder"),
+        ("loop", "is no folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_replaced_is_refused_before_any_work(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = tmp_path / "here"
+    (here / "here").mkdir(parents=True)
+    (here / "file").touch()
+    (here / "loop").symlink_to(here / "loop")
+    monkeypatch.chdir(here)
+    with pytest.raises(UserError, match=message), folder_in_place(Path(name)):
+        raise AssertionError("the work began")
 
 
 def test_what_a_crash_left_aside_is_no_part_of_the_next(tmp_path: Path):

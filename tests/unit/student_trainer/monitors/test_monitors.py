@@ -1,6 +1,7 @@
 """Dashboards: each must start; one that fails later costs a warning, and never the run or its own metrics."""
 
 import logging
+import shutil
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -159,12 +160,16 @@ def test_weights_and_biases_and_mlflow_are_called_as_their_libraries_are(
         monkeypatch.setitem(sys.modules, name, Library(name))
         monkeypatch.delitem(sys.modules, f"student_trainer.monitors.{name}", raising=False)
     settings = short_run(tmp_path, monitors=["wandb", "mlflow"], **SFT)
-    for _ in range(2):
+    for folder_is_new in (True, False, True):
+        if folder_is_new:
+            shutil.rmtree(settings.run_folder, ignore_errors=True)
+            settings.run_folder.mkdir()
         with open_monitors(settings, 0, leads=True) as monitors:
             monitors.log(3, {"progress/step": 3, "train/loss": 0.5})
-    first, again = (named for name, _, named in calls if name == "init")
+    first, again, new = (named for name, _, named in calls if name == "init")
     assert first == again, "a resumed run is the same run"
+    assert (first | {"id": new["id"]}, first["id"] == new["id"]) == (new, False), "a new folder is another run"
     assert (first["resume"], first["config"]["mode"], first["name"]) == ("allow", "sft", settings.run_folder.name)
     shown = {"progress/step": 3.0, "train/loss": 0.5}
-    assert calls.count(("log", (shown,), {})) == calls.count(("finish", (), {})) == 2
-    assert calls.count(("log_metrics", (shown,), {"step": 3})) == calls.count(("end_run", (), {})) == 2
+    assert calls.count(("log", (shown,), {})) == calls.count(("finish", (), {})) == 3
+    assert calls.count(("log_metrics", (shown,), {"step": 3})) == calls.count(("end_run", (), {})) == 3
