@@ -22,7 +22,7 @@ class TemplateMisfit(UserError):
     """Turns that a chat template refuses, or words in a way that training and generation can't share."""
 
 
-class Segment(NamedTuple):
+class TextSegment(NamedTuple):
     """A piece of the text that is tokenised by itself."""
 
     text: str
@@ -32,25 +32,25 @@ class Segment(NamedTuple):
 class Completion(NamedTuple):
     """What stands behind a prompt: the assistant's turn, and the layout's words that close it."""
 
-    turn: list[Segment]
-    end: list[Segment]
+    turn: list[TextSegment]
+    end: list[TextSegment]
 
 
 class ToolBenchLayout:
     """ToolBench's layout: "System: …\\nUser: …\\nFunction: …\\nAssistant: ", then the completion."""
 
-    def prompt(self, turns: Sequence[Turn]) -> list[Segment]:
+    def prompt(self, turns: Sequence[Turn]) -> list[TextSegment]:
         """Segments up to where the completion of the next assistant turn begins."""
-        segments: list[Segment] = []
+        segments: list[TextSegment] = []
         newline = ""
         for turn in turns:
-            segments += [Segment(f"{newline}{turn.role.capitalize()}: ", True), Segment(turn.content, False)]
+            segments += [TextSegment(f"{newline}{turn.role.capitalize()}: ", True), TextSegment(turn.content, False)]
             newline = "\n"
-        return [*segments, Segment(f"{newline}Assistant: ", True)]
+        return [*segments, TextSegment(f"{newline}Assistant: ", True)]
 
     def completion(self, turns: Sequence[Turn], text: str) -> Completion:
         """The assistant's `text` after `turns`; the tokenizer's end of sequence follows."""
-        return Completion([Segment(text, False)], [])
+        return Completion([TextSegment(text, False)], [])
 
 
 class ChatLayout:
@@ -67,7 +67,7 @@ class ChatLayout:
         self._tokenizer = tokenizer
         self._function_role = next(role for role in ("tool", "ipython", "user") if self._renders(role))
 
-    def prompt(self, turns: Sequence[Turn]) -> list[Segment]:
+    def prompt(self, turns: Sequence[Turn]) -> list[TextSegment]:
         """Segments up to the end of the template's generation prompt."""
         return self._segments(self._messages(turns), open_turn=True)
 
@@ -85,7 +85,7 @@ class ChatLayout:
                 "the chat template renders a prompt differently once it is answered, so that training and generation "
                 "would differ; use template: toolbench or a simpler chat template"
             )
-        return Completion([Segment(before.removeprefix(prompt), True), content], [end])
+        return Completion([TextSegment(before.removeprefix(prompt), True), content], [end])
 
     def _renders(self, role: str) -> bool:
         messages = [
@@ -129,7 +129,7 @@ class ChatLayout:
                 f"the chat template refuses turns of {roles}: {error}; use template: toolbench"
             ) from None
 
-    def _segments(self, messages: list[dict[str, str]], open_turn: bool) -> list[Segment]:
+    def _segments(self, messages: list[dict[str, str]], open_turn: bool) -> list[TextSegment]:
         """The rendering, cut where contents begin and end: found by rendering once more with marks in their place."""
         text = self._render(messages, open_turn)
         marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
@@ -148,10 +148,10 @@ class ChatLayout:
                     f"the chat template alters a {message['role']} turn's text; use template: toolbench"
                 )
             position += len(content)
-            segments += [Segment(words, True), Segment(content, False)]
+            segments += [TextSegment(words, True), TextSegment(content, False)]
         if text[position:] != rest:
             raise TemplateMisfit("the chat template's last words depend on what the turns say; use template: toolbench")
-        return [*segments, Segment(rest, True)]
+        return [*segments, TextSegment(rest, True)]
 
 
 def _form_at(text: str, position: int, content: str, words_after: str) -> str | None:

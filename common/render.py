@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
-from common.layouts import ChatLayout, Segment, TemplateMisfit, ToolBenchLayout
+from common.layouts import ChatLayout, TemplateMisfit, TextSegment, ToolBenchLayout
 from common.sequences import Sequence
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
@@ -161,7 +161,7 @@ class Renderer:
         closing = [*self._encode(end), self.terminator]
         return self._encode(turn) + closing[: closing.index(self.terminator) + 1]
 
-    def _encode(self, segments: Iterable[Segment]) -> list[int]:
+    def _encode(self, segments: Iterable[TextSegment]) -> list[int]:
         ids: list[int] = []
         for segment in segments:
             ids += _encode(self._trusted if segment.trusted else self._untrusted, segment.text)

@@ -4,6 +4,9 @@ Legend: T = positions of the completion, k = entries per position, V = vocabular
 Position t describes P(x_t | x_<t), the distribution from which `token_ids[t]` came: aligned with the targets, nobody
 downstream shifts. A stream holds one record batch per sequence; k and the logprobs' type are fixed per stream and stand
 in its schema.
+
+A field that is added or changed here is followed by `common/teacher_client/verify.py` (what it may never say) and by
+`student_trainer/record/` (how it is stored: `compaction.py` names the columns).
 """
 
 from collections.abc import Iterable, Iterator

@@ -75,6 +75,7 @@ class Handshake:
         self._prompts = list(prompts)
         self._revisions = revisions
         self._begun = False
+        self._said_ends: set[int] = set()
         self._met: dict[str, str] = {}  # url → revision
         self._aligned: set[tuple[str, str]] = set()
 
@@ -96,6 +97,7 @@ class Handshake:
             raise HandshakeError(f"the teacher at {url} doesn't fit this run: {'; '.join(differences)}")
         served = next(model.revision for model in card.models if model.name == self._settings.model)
         self._check_all_the_same(url, served)
+        self._say_other_ends(card)
         for each in (served, revision or served):
             self._revisions.check(each, self._settings.model)
         probed = {(url, served), (url, revision or served)}
@@ -111,6 +113,13 @@ class Handshake:
                     f"got revision {revision} of {self._settings.model} from {url} and {found} from {other}, expected "
                     "the same: serve the same weights at every address of url"
                 )
+
+    def _say_other_ends(self, card: TeacherCard) -> None:
+        """A completion that the teacher ends by an end of its own teaches that one; nothing is wrong with that."""
+        others = sorted(set(card.end_token_ids) - set(self._renderer.stop_token_ids) - self._said_ends)
+        if others:
+            self._said_ends |= set(others)
+            log.warning("the teacher also ends with the tokens %s, which the student's files don't name", others)
 
     async def _probe(self, url: str, teacher: Teacher, card: TeacherCard) -> None:
         try:

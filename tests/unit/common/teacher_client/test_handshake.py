@@ -60,6 +60,11 @@ def test_what_differs_is_named(card: dict[str, Any], named: str):
         greet(StandInTeacher(**card))
 
 
+def test_an_end_that_only_the_teacher_has_is_said(caplog: pytest.LogCaptureFixture):
+    greet(StandInTeacher(end_token_ids=[7, TOKENIZER.eos_token_id]))
+    assert caplog.messages == ["the teacher also ends with the tokens [7], which the student's files don't name"]
+
+
 def test_all_differences_are_named_at_once():
     with pytest.raises(HandshakeError, match=r"serves teacher, expected other.*asked are 65.*asked are 300"):
         greet(StandInTeacher(), max_length=300, model="other", top_k=65)
