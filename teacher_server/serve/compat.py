@@ -3,6 +3,7 @@
 `serve.status()` says neither where an application is served nor takes a timeout; Serve's REST API needs the dashboard.
 """
 
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -24,10 +25,15 @@ def moved(version: str = ray.__version__) -> list[str]:
     wrong = [] if version == TESTED_VERSION else [f"version {version}, tested with {TESTED_VERSION}"]
     for (owner, name), expected in METHODS.items():
         method = getattr(owner, name, None)
-        got = None if method is None else list(signature(method).parameters)
+        got = None if method is None else _parameters(method)
         if got != expected:
             wrong.append(f"{owner.__name__}.{name} takes {got}, expected {expected}")
     return wrong
+
+
+def _parameters(method: Callable[..., Any]) -> list[str]:
+    """Without what Ray itself adds to an actor's methods where it traces them."""
+    return [name for name in signature(method).parameters if not name.startswith("_ray_")]
 
 
 def ask_controller() -> Details:

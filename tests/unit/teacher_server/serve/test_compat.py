@@ -17,6 +17,13 @@ def test_ray_is_the_one_that_this_was_tested_with():
     assert re.findall(r"^ray\S*==([\d.]+)$", required, re.M) == [compat.TESTED_VERSION]
 
 
+def test_what_ray_adds_where_it_traces_is_no_difference(monkeypatch: pytest.MonkeyPatch):
+    def traced(self: object, source: object = None, _ray_trace_ctx: object = None) -> None: ...
+
+    monkeypatch.setattr(ServeController, "get_serve_instance_details", traced)
+    assert compat.moved() == []
+
+
 def test_another_ray_is_named_with_what_moved(monkeypatch: pytest.MonkeyPatch):
     assert compat.moved("9.9.9") == [f"version 9.9.9, tested with {compat.TESTED_VERSION}"]
     monkeypatch.setitem(compat.METHODS, (ServeController, "gone"), ["self"])
