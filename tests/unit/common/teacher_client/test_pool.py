@@ -194,6 +194,26 @@ def test_a_poison_prompt_is_told_from_a_poorly_teacher(others: int, hangs_s: flo
     run(work())
 
 
+def test_any_answer_tells_a_poison_prompt_not_only_that_of_the_proven_one():
+    class Forgetful(Served):
+        """Fails row-0, and hangs when it is asked again what it answered in the handshake."""
+
+        async def __call__(self, request: httpx.Request) -> httpx.Response:
+            if b"probe/" in request.content and len(self.asked) > 3:
+                await asyncio.sleep(1e6)
+            return await super().__call__(request)
+
+    async def work() -> None:
+        async with pool_over({A: Forgetful(only(0))}, patience_s=1e5) as pool, asyncio.timeout(200):
+            await pool.distill(ask(1))  # else the first failure leaves the endpoint alone
+            poison = asyncio.create_task(pool.distill(ask(0)))
+            while not poison.done():
+                await pool.distill(ask(1))
+            assert isinstance(poison.exception(), PromptFailed)
+
+    run(work())
+
+
 def test_a_prompt_that_kills_the_teacher_takes_no_other_with_it():
     class Fragile(Served):
         """Dies of row-0, with all that is under way, and needs 20 s to come up again."""
