@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cluster.demos.console import StepConsole
-from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
+from cluster.demos.settings import LiveDemoSettings
 from cluster.local.cluster_info import ClusterInfo
 from cluster.local.environment import REPOSITORY, child_environment
 from cluster.local.ray_cli import deploy, submit_job
@@ -114,7 +114,7 @@ def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
 
 def served(
     run: DemoRun,
-    settings: DemoSettings | SmolLM2DemoSettings | ToolBenchDemoSettings,
+    settings: LiveDemoSettings,
     base: Path,
     trained: Mapping[str, Path],
 ) -> TeacherServerSettings:
