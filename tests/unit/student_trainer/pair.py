@@ -23,6 +23,7 @@ def run_pair(work: Callable[Concatenate[ProcessGroup, P], None], *arguments: P.a
 
 
 def _work(rank: int, work: Callable[..., None], meeting: Path, arguments: tuple[object, ...]) -> None:
+    torch.set_num_threads(1)  # a fork has none of its parent's OpenMP threads, and would wait for them for ever
     distributed.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
