@@ -14,6 +14,7 @@ from tests.unit.test_import_rules import MAY_IMPORT, ROOT, dotted, imported, mod
 
 FLOORS = {
     "common": [
+        "agents",
         "world",
         "teacher_client",
         "format_checks render",

@@ -1,0 +1,1 @@
+"""Environments: what answers an agent's actions."""
