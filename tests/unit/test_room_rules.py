@@ -22,6 +22,7 @@ FLOORS = {
         "layouts",
         "toolbench command_line",
         "settings files wire sequences",
+        "jsonl",
         "api errors run_folder",
     ],
     "teacher_server": [
