@@ -5,35 +5,17 @@ what the environment answered. A trajectory is an episode's record.
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Literal
 
 from common.sequences import FinishReason, Provenance
 from common.toolbench.rows import Turn
+from common.toolbench.status import Status as Status
 
 StopReason = Literal["finished", "gave_up", "max_steps", "max_tokens", "max_queries", "max_length", "timeout", "exit"]
 """Why an episode ended: by Finish; by a bound on its steps, written tokens, queries of the policy, length of a prompt,
 or seconds; or by a decision to exit early."""
 BOUNDS: tuple[StopReason, ...] = ("max_steps", "max_tokens", "max_queries", "max_length", "timeout")
 """Reasons that cut an episode short."""
-
-
-class Status(IntEnum):
-    """ToolBench's status codes of an observation."""
-
-    OK = 0
-    NO_SUCH_FUNCTION = 1
-    BAD_INPUT = 2
-    FINISHED = 3
-    GAVE_UP = 4
-    TIMEOUT = 5
-    NOT_FOUND = 6
-    UNSUBSCRIBED = 7
-    UNAUTHORISED = 8
-    TOO_MANY_REQUESTS = 9
-    RATE_LIMITED = 10
-    ERROR_IN_MESSAGE = 11
-    SENDING_FAILED = 12
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from random import Random
 
 from common.world import names
 from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
+from common.world.entities import Inventions
 from common.world.prose import passage
 from common.world.tasks import Call, Task, draw_task
 from common.world.tools import SEARCH, Api, Tool, make_tool
-from common.world.traces import function_of, observation, system_prompt
+from common.world.traces import observation, system_prompt
 
 
 def documents(seed: int, count: int) -> Iterator[str]:
@@ -26,10 +27,10 @@ def documents(seed: int, count: int) -> Iterator[str]:
 
 def _annotated_prompt(rng: Random) -> str:
     """A whole prompt, as in a conversation, with notes on its functions, its query and what functions returned."""
-    task = draw_task(rng, _invent_tools(rng))
-    parts = [f"System: {system_prompt(task)}", f"User: \n{task.query}\nBegin!\n"]
+    task = draw_task(rng, _invent_tools(rng), Inventions())
+    parts = [f"System: {system_prompt(task.apis)}", f"User: \n{task.query}\nBegin!\n"]
     shown = rng.randint(0, len(task.calls))
-    parts += [f"Function: {observation(call)}" for call in task.calls[:shown]]
+    parts += [f"Function: {observation(call.response)}" for call in task.calls[:shown]]
     notes = [*_notes_on_functions(task), *_notes_on_calls(task), *_notes_on_results(task.calls[:shown])]
     return "\n".join([*parts, "Notes: ", *rng.sample(notes, min(len(notes), 12))])
 
@@ -38,8 +39,8 @@ def _notes_on_functions(task: Task) -> list[str]:
     notes = []
     for api in task.apis:
         parameters = ", ".join(parameter.name for parameter in (*api.required, *api.optional))
-        notes.append(f"The function that gives the {api.fact} is {function_of(api)}")
-        notes.append(f"{function_of(api)} takes {parameters}")
+        notes.append(f"The function that gives the {api.fact} is {api.function}")
+        notes.append(f"{api.function} takes {parameters}")
     return notes
 
 
@@ -48,8 +49,8 @@ def _notes_on_calls(task: Task) -> list[str]:
     wanted = [call for call in task.calls if call.api.fact != SEARCH]
     notes = ["The user wants the " + " and the ".join(call.api.fact for call in wanted)]
     for call in task.calls:
-        notes.append(f"To help the user, the {call.api.fact} comes from {function_of(call.api)}")
-        notes.append(f"{function_of(call.api)} is asked with {json.dumps(call.arguments)}")
+        notes.append(f"To help the user, the {call.api.fact} comes from {call.api.function}")
+        notes.append(f"{call.api.function} is asked with {json.dumps(call.arguments)}")
     return notes
 
 
@@ -68,7 +69,7 @@ def _api_page(rng: Random) -> str:
     tool = rng.choice(_invent_tools(rng))
     lines = [f"{tool.name} ({tool.domain.category}): {tool.description}"]
     for api in (*tool.apis, *([tool.search] if tool.search else [])):
-        lines += [f"{api.name}: {api.description}. Call it as {function_of(api)}.", *_parameter_lines(api)]
+        lines += [f"{api.name}: {api.description}. Call it as {api.function}.", *_parameter_lines(api)]
     return "\n".join(lines)
 
 
@@ -83,8 +84,8 @@ def _reports(rng: Random) -> str:
     """Queries with what functions returned, and the answers that they allow."""
     lines = []
     for _ in range(3):
-        task = draw_task(rng, _invent_tools(rng))
-        lines += [task.query, *(observation(call) for call in task.calls), task.answer, ""]
+        task = draw_task(rng, _invent_tools(rng), Inventions())
+        lines += [task.query, *(observation(call.response) for call in task.calls), task.answer, ""]
     return "\n".join(lines)
 
 

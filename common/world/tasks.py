@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from random import Random
 
 from common.world import phrasing
-from common.world.names import identifier, proper_name
+from common.world.entities import Fact, Facts, Value
 from common.world.tools import SEARCH, Api, Tool
-
-Value = str | int
 
 
 @dataclass(frozen=True)
@@ -25,25 +23,27 @@ class Task:
     """A query and its solution. `apis` are those on offer, in the prompt's order; only some of them are called."""
 
     query: str
+    asked: tuple[Fact, ...]
     apis: tuple[Api, ...]
     calls: tuple[Call, ...]
     closing_thought: str
     answer: str
 
 
-def draw_task(rng: Random, tools: tuple[Tool, ...]) -> Task:
+def draw_task(rng: Random, tools: tuple[Tool, ...], facts: Facts) -> Task:
     """Draw a task on one of `tools`: one or two facts of a thing, found in one to three calls."""
     tool = rng.choice(tools)
     wanted = _wanted_apis(rng, tool)
     thing = tool.domain.thing
     given_id = tool.search is not None and rng.random() < 0.4
-    subject = identifier(rng) if given_id else proper_name(rng)
-    calls = [] if given_id or tool.search is None else [_search(rng, tool.search, subject)]
-    key = calls[0].response[SEARCH] if calls else subject
-    calls += [_ask(rng, tool, api, subject, key) for api in wanted]
+    name, subject = facts.subject(rng, tool.domain, given_id)
+    calls = [] if given_id or tool.search is None else [_search(rng, tool, tool.search, subject, facts)]
+    key = str(calls[0].response[SEARCH]) if calls else subject
+    calls += [_ask(rng, tool, api, subject, key, facts) for api in wanted]
     found = {call.api.fact: call.response[call.api.fact] for call in calls if call.api.fact != SEARCH}
     return Task(
         query=phrasing.ask(rng, [api.fact for api in wanted], thing, subject),
+        asked=tuple(Fact(thing, name, api.fact) for api in wanted),
         apis=_offer(rng, tool, [call.api for call in calls], tools),
         calls=tuple(calls),
         closing_thought=phrasing.closing_thought(rng),
@@ -57,22 +57,15 @@ def _wanted_apis(rng: Random, tool: Tool) -> list[Api]:
     return [rng.choice(tool.apis)]
 
 
-def _search(rng: Random, api: Api, subject: str) -> Call:
-    thought = phrasing.thought_on_search(rng, api.thing, subject)
-    return Call(thought, api, {api.required[0].name: subject}, {"name": subject, SEARCH: identifier(rng)})
+def _search(rng: Random, tool: Tool, api: Api, name: str, facts: Facts) -> Call:
+    thought = phrasing.thought_on_search(rng, api.thing, name)
+    return Call(thought, api, {api.required[0].name: name}, {"name": name, SEARCH: facts.id_of(rng, tool.domain, name)})
 
 
-def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: Value) -> Call:
-    arguments: dict[str, Value] = {api.required[0].name: key}
-    others = [fact for fact in tool.domain.facts if fact != api.fact]
-    facts = [api.fact, *rng.sample(others, rng.choice((0, 0, 1)))]
-    rng.shuffle(facts)
-    response = {api.required[0].name: key} | {fact: _value(rng) for fact in facts}
-    return Call(phrasing.thought_on_fact(rng, api.fact, subject), api, arguments, response)
-
-
-def _value(rng: Random) -> Value:
-    return rng.randint(2, 9) if rng.random() < 0.3 else proper_name(rng)
+def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: str, facts: Facts) -> Call:
+    asked = api.required[0].name
+    response = {asked: key} | facts.report(rng, tool.domain, key, api.fact)
+    return Call(phrasing.thought_on_fact(rng, api.fact, subject), api, {asked: key}, response)
 
 
 def _offer(rng: Random, tool: Tool, called: list[Api], tools: tuple[Tool, ...]) -> tuple[Api, ...]:

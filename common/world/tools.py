@@ -1,11 +1,14 @@
 """Tools and their APIs, and the split of a world's tools into training, unseen tools and unseen categories."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any
 
+from common.toolbench.names import function_name, identifier
+from common.world import names
 from common.world.domains import DOMAINS, HELD_OUT_DOMAINS, Domain
-from common.world.names import identifier, new_names, proper_name
 from common.world.settings import WorldSettings
 
 SEARCH = "id"
@@ -28,7 +31,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Api:
-    """One API of a tool. It answers `fact` about the thing that its first required parameter names."""
+    """One API of a tool. It answers `fact` about the thing that its first required parameter names, or knows by id."""
 
     category: str
     tool: str
@@ -36,6 +39,7 @@ class Api:
     description: str
     thing: str
     fact: str
+    by_id: bool
     required: tuple[Parameter, ...]
     optional: tuple[Parameter, ...]
 
@@ -50,6 +54,26 @@ class Api:
             "optional_parameters": [parameter.to_record() for parameter in self.optional],
             "method": "GET",
         }
+
+    @cached_property
+    def function(self) -> str:
+        """The name under which a prompt offers it."""
+        return function_name(self.name, self.tool)
+
+    @cached_property
+    def subject(self) -> str:
+        """The parameter, as prompts name it, that says which thing is meant."""
+        return identifier(self.required[0].name)
+
+    @cached_property
+    def required_names(self) -> tuple[str, ...]:
+        """Parameters without which it can't be called, as prompts name them."""
+        return tuple(identifier(parameter.name) for parameter in self.required)
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """All of its parameters by the names that prompts give them."""
+        return {identifier(parameter.name): parameter for parameter in (*self.required, *self.optional)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,12 @@ class Catalogue:
     unseen_tool: tuple[Tool, ...]
     unseen_category: tuple[Tool, ...]
 
+    @property
+    def apis(self) -> Iterator[Api]:
+        """Those of all tools."""
+        for tool in (*self.train, *self.unseen_tool, *self.unseen_category):
+            yield from (*tool.apis, *([tool.search] if tool.search else []))
+
 
 def build_catalogue(settings: WorldSettings) -> Catalogue:
     """Draw the world's tools."""
@@ -78,7 +108,7 @@ def build_catalogue(settings: WorldSettings) -> Catalogue:
     taken: set[str] = set()
 
     def draw(domains: tuple[Domain, ...], count: int) -> tuple[Tool, ...]:
-        return tuple(make_tool(rng, domain, name) for domain in domains for name in new_names(rng, count, taken))
+        return tuple(make_tool(rng, domain, name) for domain in domains for name in names.new_names(rng, count, taken))
 
     return Catalogue(
         train=draw(DOMAINS, settings.tools_per_category),
@@ -98,23 +128,25 @@ def make_tool(rng: Random, domain: Domain, name: str) -> Tool:
 
 def _search_api(rng: Random, domain: Domain, tool: str) -> Api:
     thing = domain.thing
-    by_name = Parameter("name", "STRING", f"Name of the {thing}", proper_name(rng))
-    return Api(domain.category, tool, f"Search {thing}", f"Find the id of a {thing}", thing, SEARCH, (by_name,), ())
+    by_name = Parameter("name", "STRING", f"Name of the {thing}", names.proper_name(rng))
+    return Api(
+        domain.category, tool, f"Search {thing}", f"Find the id of a {thing}", thing, SEARCH, False, (by_name,), ()
+    )
 
 
 def _fact_api(rng: Random, domain: Domain, tool: str, fact: str, by_id: bool) -> Api:
     thing = domain.thing
     subject = (
-        Parameter(f"{thing}_id", "STRING", f"Id of the {thing}", identifier(rng))
+        Parameter(f"{thing}_id", "STRING", f"Id of the {thing}", names.identifier(rng))
         if by_id
-        else Parameter(thing, "STRING", f"Name of the {thing}", proper_name(rng))
+        else Parameter(thing, "STRING", f"Name of the {thing}", names.proper_name(rng))
     )
     name = f"Get {fact}"
     description = rng.choice(("Returns the {} of a {}", "The {} of any {}", "Gives a {} of a {}")).format(fact, thing)
     draw, number = rng.random(), _number(rng)
     required = (subject,)
     optional = (number,) if draw < 0.2 else ()
-    return Api(domain.category, tool, name, description, thing, fact, required, optional)
+    return Api(domain.category, tool, name, description, thing, fact, by_id, required, optional)
 
 
 def _number(rng: Random) -> Parameter:

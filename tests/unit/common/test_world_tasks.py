@@ -9,10 +9,11 @@ import pytest
 
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
+from common.world.entities import Inventions
 from common.world.settings import WorldSettings
 from common.world.tasks import Task, draw_task
 from common.world.tools import SEARCH, build_catalogue
-from common.world.traces import conversations, function_of, query_record
+from common.world.traces import conversations, query_record
 
 TOOLS = build_catalogue(WorldSettings()).train
 
@@ -20,14 +21,14 @@ TOOLS = build_catalogue(WorldSettings()).train
 @pytest.fixture(scope="module")
 def tasks() -> list[Task]:
     rng = Random(5)
-    return [draw_task(rng, TOOLS) for _ in range(300)]
+    return [draw_task(rng, TOOLS, Inventions()) for _ in range(300)]
 
 
 def test_a_solution_takes_one_to_three_calls_of_apis_on_offer(tasks: list[Task]) -> None:
     assert {len(task.calls) for task in tasks} == {1, 2, 3}
     for task in tasks:
         assert 2 <= len(task.apis) <= 4
-        assert len({function_of(api) for api in task.apis}) == len(task.apis)
+        assert len({api.function for api in task.apis}) == len(task.apis)
         assert {call.api for call in task.calls} < set(task.apis)
 
 

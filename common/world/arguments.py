@@ -1,0 +1,39 @@
+"""Arguments of a call, read and checked against an API's parameters."""
+
+import json
+from typing import Any
+
+from common.world.tools import Api, Parameter
+
+SHOWN = 60
+"""Characters of a caller's own words that an error repeats."""
+_TYPES = {"STRING": str, "NUMBER": int}
+
+
+class BadArguments(ValueError):
+    """Arguments that the API doesn't take; the message says why."""
+
+
+def read_arguments(api: Api, text: str) -> dict[str, Any]:
+    """Return the arguments in the JSON text. Raises BadArguments for whatever isn't what the API takes."""
+    try:
+        given = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        raise BadArguments("the input is not JSON") from None
+    if not isinstance(given, dict):
+        raise BadArguments("the input is not a JSON object")
+    parameters = api.parameters
+    for name in api.required_names:
+        if name not in given:
+            raise BadArguments(f"the required parameter {name!r} is missing")
+    for name, value in given.items():
+        if name not in parameters:
+            raise BadArguments(f"there is no parameter {name[:SHOWN]!r}")
+        _check(name, parameters[name], value)
+    return given
+
+
+def _check(name: str, parameter: Parameter, value: Any) -> None:
+    expected = _TYPES[parameter.kind]
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise BadArguments(f"the parameter {name!r} must be of the type {parameter.kind}")
