@@ -135,6 +135,10 @@ class Renderer:
         """The T ids of an assistant turn's `text`, its terminator last."""
         return self._completion_ids((Turn("user", "question"),), text)
 
+    def opening_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
+        """Ids with which the assistant's turn after `turns` begins, where it begins with `text`."""
+        return self._encode(self._layout.completion(turns, text).turn)
+
     def sequence(self, row: PromptRow) -> Sequence:
         """The row as training sees it: its prompt and its recorded completion.
 

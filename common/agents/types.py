@@ -24,6 +24,8 @@ class Task:
 
     id: str
     query: str
+    group: str = ""
+    """A free label, such as the split."""
     data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -104,6 +106,7 @@ class Trajectory:
     """Unique within a set of trajectories."""
     task: str
     query: str
+    group: str
     opening: tuple[Turn, ...]
     """The turns that the environment began with, the system prompt first."""
     steps: tuple[Step, ...]
@@ -117,3 +120,5 @@ class Trajectory:
     """Turns that the policy was asked for."""
     prompt_tokens: int
     completion_tokens: int
+    tree: dict[str, Any] | None = None
+    """A tree search's record in ToolBench's form of answer trees."""

@@ -21,7 +21,7 @@ def read_tasks(folder: Path, split: str) -> list[Task]:
     Their `data` holds the functions on offer, the facts asked for, and the `solution`: turns in ReAct form. Raises
     UserError where `folder` has no such tasks.
     """
-    return [Task(record.pop("id"), record.pop("query"), record) for record in read_task_records(folder, split)]
+    return [Task(record.pop("id"), record.pop("query"), split, record) for record in read_task_records(folder, split)]
 
 
 class ToolWorldEnvironment:
