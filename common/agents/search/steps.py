@@ -1,0 +1,61 @@
+"""What searches share: seeds, prompts, forks that are closed, and how an episode ends."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from itertools import chain
+
+from common.agents.environment import ForkableEnvironment
+from common.agents.types import Status, Step, StopReason
+from common.api import SEEDS
+from common.toolbench.rows import Turn
+
+SPENT: tuple[StopReason, ...] = ("max_queries", "max_tokens", "timeout")
+"""Bounds of a whole episode: behind them nothing more can be tried."""
+
+
+def child_seed(seed: int, *path: int) -> int:
+    """A seed for the place `path` in a search that began with `seed`, whatever was tried elsewhere."""
+    digest = sha256(repr((seed, *path)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % SEEDS
+
+
+def prompt(opening: Sequence[Turn], steps: Sequence[Step], said: Sequence[Turn] = ()) -> tuple[Turn, ...]:
+    """What is before the turn behind `steps`; `said` is what this turn alone is told."""
+    return (*opening, *chain.from_iterable(step.turns for step in steps), *said)
+
+
+@asynccontextmanager
+async def forked(environment: ForkableEnvironment) -> AsyncIterator[ForkableEnvironment]:
+    """A fork of `environment`, closed behind the block."""
+    fork = await environment.fork()
+    try:
+        yield fork
+    finally:
+        await fork.close()
+
+
+def ending(step: Step, done: bool) -> StopReason | None:
+    """How `step` ends its episode; None where it doesn't."""
+    if step.observation.status is Status.GAVE_UP:
+        return "gave_up"
+    return "finished" if done else None
+
+
+def final_answer(step: Step) -> str | None:
+    """The answer that `step` gives by calling Finish, or its arguments where they aren't JSON; else None."""
+    if step.action is None or step.action.name != "Finish":
+        return None
+    try:
+        arguments = json.loads(step.action.arguments, strict=False)
+    except (ValueError, RecursionError):
+        return step.action.arguments
+    answer = arguments.get("final_answer") if isinstance(arguments, dict) else None
+    return answer if isinstance(answer, str) else None
+
+
+def question(opening: Sequence[Turn]) -> str:
+    """What the user asks for in `opening`, without ToolBench's words around it; "" where nobody asks."""
+    asked = next((turn.content for turn in reversed(opening) if turn.role == "user"), "")
+    return asked.strip().removesuffix("Begin!").strip()
