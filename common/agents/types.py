@@ -74,16 +74,15 @@ class Step:
     action: Action | None
     observation: Observation
     said_before: tuple[Turn, ...] = ()
-    """Turns between the last observation and this turn, such as DFSDT's diversity prompt."""
+    """Turns between the last observation and this turn, such as DFSDT's diversity prompt; later prompts lack them."""
+    shown: str | None = None
+    """The turn as later prompts show it, where that isn't its text: DFSDT hides names of functions that don't exist."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The step as history: what was said before it, the agent's turn, the observation."""
-        return (
-            *self.said_before,
-            Turn("assistant", self.written.text),
-            Turn("function", self.observation.text),
-        )
+        """The step in later prompts: the agent's turn and the observation."""
+        text = self.written.text if self.shown is None else self.shown
+        return Turn("assistant", text), Turn("function", self.observation.text)
 
 
 @dataclass(frozen=True)

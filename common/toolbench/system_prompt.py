@@ -83,6 +83,16 @@ def complete_system_message(message: str, functions: Sequence[Record]) -> str:
     return f"{message.replace(CALL_SENTENCE, CALL_SENTENCE + FORMAT_LINES)}{FUNCTIONS_LABEL}{list(functions)}"
 
 
+def split_system_prompt(system_prompt: str) -> tuple[str, list[Record]]:
+    """The message and the functions that `complete_system_message` made it of.
+
+    Raises BadRecord ("unreadable_apis") when there is no readable list.
+    """
+    functions = offered_functions(system_prompt)
+    message, _, _ = system_prompt.partition(FUNCTIONS_LABEL)
+    return message.replace(CALL_SENTENCE + FORMAT_LINES, CALL_SENTENCE), functions
+
+
 def offered_functions(system_prompt: str) -> list[Record]:
     """The functions that a system prompt offers, read back from its list and fit for `format_checks`.
 
