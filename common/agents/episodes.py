@@ -9,13 +9,13 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from common.agents.bounds import BoundedEnvironment, BoundedPolicy, BoundSettings, Deadline
 from common.agents.environment import ForkableEnvironment, InfrastructureFailure
 from common.agents.policy import BoundReached, Policy, Sampling
 from common.agents.search.protocol import Search
+from common.agents.search.steps import final_answer
 from common.agents.types import Outcome, Task, Trajectory
 from common.toolbench.rows import Turn
 
@@ -131,7 +131,7 @@ def _trajectory(
         steps=outcome.steps,
         stop=outcome.stop,
         solved=last.observation.solved if last else None,
-        final_answer=final_answer(outcome),
+        final_answer=final_answer(last) if last and outcome.stop == "finished" else None,
         provenance=policy.provenance,
         seconds=seconds,
         queries=policy.queries,
@@ -139,15 +139,3 @@ def _trajectory(
         completion_tokens=policy.completion_tokens,
         tree=outcome.tree,
     )
-
-
-def final_answer(outcome: Outcome) -> str | None:
-    """What the last step's Finish answers; None where the episode ended otherwise."""
-    action = outcome.steps[-1].action if outcome.steps and outcome.stop == "finished" else None
-    if action is None:
-        return None
-    with suppress(ValueError, RecursionError):
-        arguments = json.loads(action.arguments, strict=False)
-        answer = arguments.get("final_answer") if isinstance(arguments, dict) else None
-        return None if answer is None else str(answer)
-    return None

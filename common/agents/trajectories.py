@@ -38,6 +38,7 @@ _WRITTEN = pa.struct(
 _STEP = pa.struct(
     {
         "said_before": pa.list_(_TURN),
+        "shown": pa.string(),
         "written": _WRITTEN,
         "action": pa.struct({"name": pa.string(), "arguments": pa.string()}),
         "observation": pa.struct({"text": pa.string(), "status": pa.int32(), "solved": pa.bool_()}),

@@ -56,6 +56,23 @@ class ChainSettings(Settings):
     """Turns of each chain."""
 
 
+class DfsdtSettings(Settings):
+    """ToolBench's depth-first search-based decision tree; it writes answer trees."""
+
+    kind: Literal["dfsdt"]
+    """What it is."""
+    children: int = Field(default=2, ge=1)
+    """Turns asked for at each place."""
+    max_depth: int = Field(default=12, ge=1)
+    """Nodes of a path, two or three per call."""
+    max_queries: int = Field(default=200, ge=1)
+    """Turns asked for in all."""
+    answers: int = Field(default=1, ge=1)
+    """Final answers with which the search ends."""
+    ranked: bool = False
+    """Ask the policy itself, in pairs, which child is visited first."""
+
+
 class SamplingSettings(Settings):
     """How turns are drawn."""
 
@@ -81,7 +98,7 @@ class RolloutSettings(Settings):
     """What writes the agent's turns."""
     environment: WorldEnvironmentSettings
     """What answers its actions."""
-    search: ChainSettings = ChainSettings()
+    search: ChainSettings | DfsdtSettings = Field(default=ChainSettings(), discriminator="kind")
     """How turns are spent on a task."""
     sampling: SamplingSettings = SamplingSettings()
     """How turns are drawn."""
