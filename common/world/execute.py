@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.status import Status
 from common.world.arguments import SHOWN, BadArguments, read_arguments
 from common.world.entities import Entity, Fact, Value
@@ -22,7 +22,7 @@ class Response(NamedTuple):
 
 def execute(world: World, name: str, arguments: str) -> Response:
     """Call the function `name` with `arguments`, JSON text as written. Whatever they are, there is an answer."""
-    if name == FINISH:
+    if name == NAME:
         text, status, _ = finish(arguments)
         return Response(text, status)
     api = world.functions.get(name)

@@ -29,11 +29,11 @@ class GroupSummary:
 
 
 def summarize(trajectories: Iterable[Trajectory]) -> list[GroupSummary]:
-    """One summary per group, in the order in which groups first occur."""
+    """One summary per group, by their names."""
     groups: dict[str, list[Trajectory]] = {}
     for trajectory in trajectories:
         groups.setdefault(trajectory.group, []).append(trajectory)
-    return [_summarize(group, episodes) for group, episodes in groups.items()]
+    return [_summarize(group, episodes) for group, episodes in sorted(groups.items())]
 
 
 def _summarize(group: str, episodes: Sequence[Trajectory]) -> GroupSummary:

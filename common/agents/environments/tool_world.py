@@ -5,7 +5,7 @@ from typing import Self
 
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.rows import Turn
 from common.world.checking import solves
 from common.world.entities import Fact
@@ -50,7 +50,7 @@ class ToolWorldEnvironment:
     async def step(self, action: Action) -> tuple[Observation, bool]:
         """As `Environment.step`. Only functions on offer exist."""
         task = self._running()
-        if action.name == FINISH:
+        if action.name == NAME:
             return self._finish(task, action.arguments)
         if action.name not in task.data["functions"]:
             return Observation(*no_such_function(action.name)[:2]), False

@@ -12,6 +12,7 @@ from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.requests import to_write
 from common.teacher_client.settings import TeacherClientSettings
+from common.toolbench.react import split_reasoning
 from common.toolbench.rows import Turn
 from common.wire import TeacherAnswer
 
@@ -74,11 +75,3 @@ class ServedPolicy:
             prompt_tokens=prompt_tokens,
             completion_tokens=len(answer),
         )
-
-
-def split_reasoning(text: str) -> tuple[str, str]:
-    """What stands between `<think>` and `</think>` at a turn's beginning, and the turn without it."""
-    before, found, rest = text.partition("</think>")
-    if not found or not before.lstrip().startswith("<think>"):
-        return "", text
-    return before.lstrip().removeprefix("<think>").strip(), rest.lstrip()
