@@ -37,5 +37,5 @@ def _check(name: str, parameter: Parameter, value: Any) -> None:
         raise BadArguments(f"the parameter {name!r} must be of the type {parameter.kind}")
     if parameter.choices and value not in parameter.choices:
         raise BadArguments(f"the parameter {name!r} must be one of: {', '.join(parameter.choices)}")
-    if parameter.prefix and not value.startswith(parameter.prefix):
+    if isinstance(value, str) and not value.startswith(parameter.prefix):
         raise BadArguments(f"the parameter {name!r} must begin with {parameter.prefix}")

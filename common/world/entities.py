@@ -45,7 +45,7 @@ class Table:
 
     def __init__(self, entities: Mapping[str, Iterable[Entity]]) -> None:
         self._known = {
-            thing: {key: each for each in all for key in (each.name, each.id)} for thing, all in entities.items()
+            thing: {key: each for each in group for key in (each.name, each.id)} for thing, group in entities.items()
         }
 
     def find(self, thing: str, key: str) -> Entity | None:

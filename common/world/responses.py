@@ -30,7 +30,7 @@ def attributes_told(api: Api, entity: Entity, arguments: Mapping[str, Value]) ->
 
 
 def response(api: Api, entity: Entity, arguments: Mapping[str, Value]) -> dict[str, Value]:
-    """Return what `api` says of `entity` when it is called with `arguments`: what it was asked about, then the values."""
+    """Return what `api` says of `entity` when it is called with `arguments`: what it was asked about, then values."""
     told = {api.key or each.name: entity.values[each] for each in attributes_told(api, entity, arguments)}
     return {api.subject: arguments[api.subject], **told}
 

@@ -61,11 +61,8 @@ def _notes_on_results(calls: tuple[Call, ...]) -> list[str]:
     notes = []
     for call in calls:
         subject = next(iter(call.arguments.values()))
-        notes += [
-            f"The {fact} of {subject} is {value}"
-            for fact, value in call.response.items()
-            if fact == call.api.attribute.name
-        ]
+        fact = call.api.attribute.name
+        notes.append(f"The {fact} of {subject} is {call.response[fact]}")
         notes.append(f"Known: {json.dumps(call.response)}")
     return notes
 

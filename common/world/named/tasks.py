@@ -1,5 +1,6 @@
 """Tasks drawn: a user's query, the APIs on offer, and the calls that solve it with what they return."""
 
+from collections.abc import Sequence
 from random import Random
 
 from common.world.catalogue import Api, Tool
@@ -9,7 +10,7 @@ from common.world.named.facts import Facts
 from common.world.tasks import Call, Task
 
 
-def draw_task(rng: Random, tools: tuple[Tool, ...], facts: Facts) -> Task:
+def draw_task(rng: Random, tools: Sequence[Tool], facts: Facts) -> Task:
     """Draw a task on one of `tools`: one or two facts of a thing, found in one to three calls."""
     tool = rng.choice(tools)
     wanted = _wanted_apis(rng, tool)
@@ -19,16 +20,14 @@ def draw_task(rng: Random, tools: tuple[Tool, ...], facts: Facts) -> Task:
     calls = [] if given_id or tool.search is None else [_search(rng, tool, tool.search, subject, facts)]
     key = str(calls[0].response[ID.name]) if calls else subject
     calls += [_ask(rng, tool, api, subject, key, facts) for api in wanted]
-    found = {
-        call.api.attribute.name: call.response[call.api.attribute.name] for call in calls if call.api.attribute != ID
-    }
+    told = [(call.api.attribute.name, call.response) for call in calls if call.api.attribute != ID]
     return Task(
         query=phrasing.ask(rng, [api.attribute.name for api in wanted], thing, subject),
         asked=tuple(Fact(thing, name, api.attribute) for api in wanted),
         apis=_offer(rng, tool, [call.api for call in calls], tools),
         calls=tuple(calls),
         closing_thought=phrasing.closing_thought(rng),
-        answer=phrasing.answer(rng, subject, found),
+        answer=phrasing.answer(rng, subject, {fact: response[fact] for fact, response in told}),
     )
 
 
@@ -49,7 +48,7 @@ def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: str, facts: Facts
     return Call(phrasing.thought_on_fact(rng, api.attribute.name, subject), api, {asked: key}, response)
 
 
-def _offer(rng: Random, tool: Tool, called: list[Api], tools: tuple[Tool, ...]) -> tuple[Api, ...]:
+def _offer(rng: Random, tool: Tool, called: list[Api], tools: Sequence[Tool]) -> tuple[Api, ...]:
     """Draw the 2-4 APIs on offer: those called and distractors, some of them from another tool of the category."""
     told = {api.attribute for api in called} | {ID}
     siblings = [each for each in tools if each.category == tool.category and each != tool]

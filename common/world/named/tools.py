@@ -32,9 +32,8 @@ def make_tool(rng: Random, domain: Domain, name: str) -> Tool:
     facts = rng.sample(domain.facts, rng.choice((3, 4)))
     apis = tuple(_fact_api(rng, domain, name, fact, by_id) for fact in facts)
     description = rng.choice(("Facts about each {}.", "All about any {}.", "Data on every {}.")).format(domain.thing)
-    return Tool(
-        domain.category, domain.thing, name, description, apis, _search_api(rng, domain, name) if by_id else None
-    )
+    search = _search_api(rng, domain, name) if by_id else None
+    return Tool(domain.category, domain.thing, name, description, apis, search)
 
 
 def _search_api(rng: Random, domain: Domain, tool: str) -> Api:
