@@ -8,7 +8,7 @@ from common.errors import UserError
 from common.toolbench.finish import NAME, finish
 from common.toolbench.rows import Turn
 from common.world.checking import solves
-from common.world.entities import Fact
+from common.world.entities import Attribute, Fact
 from common.world.execute import execute, no_such_function
 from common.world.saved import read_task_records, read_world
 from common.world.traces import opening
@@ -53,7 +53,8 @@ class ToolWorldEnvironment:
         if action.name == NAME:
             return self._finish(task, action.arguments)
         if action.name not in task.data["functions"]:
-            return Observation(*no_such_function(action.name)[:2]), False
+            response = no_such_function(action.name)
+            return Observation(response.text, response.status), False
         response = execute(self._world, action.name, action.arguments)
         self._told |= frozenset(response.facts)
         return Observation(response.text, response.status), False
@@ -71,8 +72,8 @@ class ToolWorldEnvironment:
         text, status, answer = finish(arguments)
         if status == Status.BAD_INPUT:
             return Observation(text, status), False
-        asked = [Fact(*fact) for fact in task.data["asked"]]
-        solved = answer is not None and solves(self._world, asked, self._told, answer)
+        asked = [Fact(thing, name, Attribute(*attribute)) for thing, name, attribute in task.data["asked"]]
+        solved = answer is not None and solves(self._world, task.query, asked, self._told, answer)
         return Observation(text, status, solved), True
 
     def _running(self) -> Task:

@@ -13,8 +13,8 @@ from common.errors import UserError
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from common.world.build import build_world
-from common.world.saved import SPLITS
 from common.world.settings import WorldSettings
+from common.world.splits import SPLITS
 
 SMALL = WorldSettings(train_tasks=40, query_tasks=20, evaluation_tasks=30, corpus_documents=0)
 
