@@ -1,8 +1,9 @@
-"""Files of ToolBench's three kinds: found, told apart by what they hold, and read as streams.
+"""Files of ToolBench's three kinds, and trajectories: found, told apart by what they hold, and read as streams.
 
 - toolllama: records `{"id", "conversations"}`; the published file has 2 GB, so none is loaded whole.
 - queries: records `{"query", "query_id", "api_list"}`.
 - trees: an object with `answer_generation`, one file per query.
+- trajectories: records `{"episode", "steps"}`, the `episodes.jsonl` of a rollout; its folder may be given for it.
 
 Records stand in a JSON array or in JSON Lines.
 """
@@ -19,9 +20,10 @@ from common.toolbench.fields import BadRecord
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.readers.json_records import json_records
 
-Kind = Literal["toolllama", "queries", "trees"]
+Kind = Literal["toolllama", "queries", "trees", "trajectories"]
 
 SUFFIXES = frozenset({".json", ".jsonl"})
+EPISODES = "episodes.jsonl"
 TREE = re.compile(rb'[^"[]*"(?:win|tree|trys|answer_generation)"')
 """How a file with a tree begins; it is known by its first key, since such files are long."""
 KIND_OF_KEY: dict[str, Kind] = {
@@ -30,6 +32,7 @@ KIND_OF_KEY: dict[str, Kind] = {
     "query_id": "queries",
     "api_list": "queries",
     "answer_generation": "trees",
+    "episode": "trajectories",
 }
 
 
@@ -71,6 +74,7 @@ def find_files(source: Path, group: str | None) -> tuple[Kind, list[SourceFile]]
     Rows are labelled `group`; without it, with a tree's folder or an array's file name. Raises UserError when there is
     no file, one is of no known kind, or kinds are mixed.
     """
+    source = source / EPISODES if (source / EPISODES).is_file() else source
     paths = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES) if source.is_dir() else [source]
     examples: dict[Kind, Path] = {}
     causes = []

@@ -14,6 +14,8 @@ from common.agents.episodes import SetAside
 from common.agents.trajectories import EPISODES, TrajectoryStore
 from common.errors import UserError
 from common.settings import validate
+from common.toolbench.convert import convert
+from common.toolbench.rows import read_rows
 from common.world.build import build_world
 from common.world.settings import WorldSettings
 from eval.rollouts.rollout import roll_out
@@ -52,6 +54,18 @@ def test_every_task_is_run_and_counted(world: Path, tmp_path: Path):
     ]
     assert groups[0].stops == {"finished": 2 * TASKS}
     assert table(groups, [SetAside("a/0", "gone")]).caption
+
+
+def test_solved_episodes_become_the_rows_that_the_world_itself_has(world: Path, tmp_path: Path):
+    with recorded_policy():
+        roll_out(settings(world, tmp_path / "out", samples=2))
+    made = convert(tmp_path / "out", tmp_path / "rows")
+    assert made.skipped == {"another_of_its_task": 2 * TASKS}
+    for split in ("seen", "unseen_tool"):
+        convert(world / f"{split}.json", tmp_path / split)
+        recorded = {row.query: (row.turns, row.completion) for row in read_rows(tmp_path / split)}
+        ours = {row.query: (row.turns, row.completion) for row in read_rows(tmp_path / "rows") if row.group == split}
+        assert ours == recorded
 
 
 def test_more_tasks_go_on_and_other_settings_are_refused(world: Path, tmp_path: Path):
