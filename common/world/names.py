@@ -25,6 +25,16 @@ def identifier(rng: Random) -> str:
     return f"{rng.choice(_LETTERS)}{rng.randint(2, 9)}"
 
 
+def proper_names() -> tuple[str, ...]:
+    """All names of things that there are."""
+    return tuple(map(str.capitalize, _THINGS))
+
+
+def identifiers(rng: Random, count: int) -> list[str]:
+    """Draw `count` ids, each another."""
+    return rng.sample([f"{letter}{number}" for letter in _LETTERS for number in range(2, 10)], count)
+
+
 def tool_name(rng: Random) -> str:
     """Draw the name of a tool, such as `jam`."""
     return rng.choice(_TOOLS)
