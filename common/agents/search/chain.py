@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from common.agents.acting import act
 from common.agents.environment import Environment, ForkableEnvironment
-from common.agents.policy import BoundReached, Policy, Sampling
-from common.agents.search.steps import SPENT, child_seed, ending, forked, prompt
+from common.agents.policy import Policy, Sampling
+from common.agents.search.steps import SPENT, child_seed, forked, prompt, run_steps
 from common.agents.types import Outcome, Step
 from common.toolbench.rows import Turn
 
@@ -44,15 +44,10 @@ async def run_chain(
     begun: Sequence[Step] = (),
 ) -> Outcome:
     """One episode on from where `environment` stands, behind the steps `begun`; `max_steps` counts these too."""
-    steps = list(begun)
-    try:
-        while len(steps) < max_steps:
-            seeded = replace(sampling, n=1, seed=child_seed(sampling.seed, len(steps)))
-            [written] = await policy.write(prompt(opening, steps), seeded)
-            step, done = await act(environment, written)
-            steps.append(step)
-            if stop := ending(step, done):
-                return Outcome(tuple(steps), stop)
-    except BoundReached as reached:
-        return Outcome(tuple(steps), reached.stop)
-    return Outcome(tuple(steps), "max_steps")
+
+    async def next_step(steps: Sequence[Step]) -> tuple[Step, bool]:
+        seeded = replace(sampling, n=1, seed=child_seed(sampling.seed, len(steps)))
+        [written] = await policy.write(prompt(opening, steps), seeded)
+        return await act(environment, written)
+
+    return await run_steps(next_step, max_steps, begun)

@@ -27,6 +27,8 @@ from common.agents.types import Outcome, StopReason
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import split_system_prompt
 
+Child = tuple[Node, ForkableEnvironment]
+"""A call, and the state behind it."""
 BACK_OFF = 2
 TO_THE_ROOT = 1_000_000
 
@@ -95,16 +97,15 @@ class _Run:
             node.pruned = True
             return 1
         try:
-            if self.settings.ranker is None:
-                return await self._visit_in_order(node, environment)
-            return await self._visit_ranked(node, environment, self.settings.ranker)
+            ranker = self.settings.ranker
+            return await (self._ranked(node, environment, ranker) if ranker else self._in_order(node, environment))
         except BoundReached as reached:
             if reached.stop != "max_length":
                 raise
             self.path_end, node.pruned = reached.stop, not node.children
             return 1
 
-    async def _visit_in_order(self, node: Node, environment: ForkableEnvironment) -> int:
+    async def _in_order(self, node: Node, environment: ForkableEnvironment) -> int:
         for _ in range(self.settings.children):
             async with self._child(node, environment) as (child, fork):
                 back = await self.visit(child, fork)
@@ -114,7 +115,7 @@ class _Run:
                 return back - 1
         return 1
 
-    async def _visit_ranked(self, node: Node, environment: ForkableEnvironment, ranker: Policy) -> int:
+    async def _ranked(self, node: Node, environment: ForkableEnvironment, ranker: Policy) -> int:
         async with AsyncExitStack() as forks:
             tried = [self._child(node, environment) for _ in range(self.settings.children)]
             children = dict([await forks.enter_async_context(child) for child in tried])
@@ -133,10 +134,8 @@ class _Run:
         return len(self.tree.answers) >= self.settings.answers
 
     @asynccontextmanager
-    async def _child(
-        self, node: Node, environment: ForkableEnvironment
-    ) -> AsyncIterator[tuple[Node, ForkableEnvironment]]:
-        """One more call below `node`, and the state behind it."""
+    async def _child(self, node: Node, environment: ForkableEnvironment) -> AsyncIterator[Child]:
+        """One more call below `node`."""
         told = diversity_turns(node)
         seeded = replace(self.sampling, n=1, seed=child_seed(self.sampling.seed, *node.place, len(node.children)))
         [written] = await self.policy.write(prompt(self.opening, node.steps, told), seeded)
@@ -145,8 +144,8 @@ class _Run:
             raise BoundReached("max_queries")
         async with forked(environment) as fork:
             step, done = await act(fork, written, told)
-            child = node.add(as_shown(step))
-            child.terminal, child.pruned = (ending(step, done) == end for end in ("finished", "gave_up"))
+            child, stop = node.add(as_shown(step)), ending(step, done)
+            child.terminal, child.pruned = stop == "finished", stop == "gave_up"
             if child.terminal:
                 child.finish(BACK_OFF)
             yield child, fork

@@ -1,13 +1,14 @@
 """What searches share: seeds, prompts, forks that are closed, and how an episode ends."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from itertools import chain
 
 from common.agents.environment import ForkableEnvironment
-from common.agents.types import Status, Step, StopReason
+from common.agents.policy import BoundReached
+from common.agents.types import Outcome, Status, Step, StopReason
 from common.api import SEEDS
 from common.toolbench.rows import Turn
 
@@ -34,6 +35,25 @@ async def forked(environment: ForkableEnvironment) -> AsyncIterator[ForkableEnvi
         yield fork
     finally:
         await fork.close()
+
+
+async def run_steps(
+    next_step: Callable[[Sequence[Step]], Awaitable[tuple[Step, bool]]], max_steps: int, begun: Sequence[Step] = ()
+) -> Outcome:
+    """Steps, `begun` the first of `max_steps`, until one ends the episode, or BoundReached does.
+
+    `next_step` takes the step behind those so far, and says whether the episode is done with it.
+    """
+    steps = list(begun)
+    try:
+        while len(steps) < max_steps:
+            step, done = await next_step(steps)
+            steps.append(step)
+            if stop := ending(step, done):
+                return Outcome(tuple(steps), stop)
+    except BoundReached as reached:
+        return Outcome(tuple(steps), reached.stop)
+    return Outcome(tuple(steps), "max_steps")
 
 
 def ending(step: Step, done: bool) -> StopReason | None:
