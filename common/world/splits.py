@@ -47,10 +47,11 @@ def new_tasks(rng: Random, world: World, tools: Sequence[Tool], count: int, quer
     """
     tasks: list[Task] = []
     known = 0
+    drawn = world.tasks(rng, tools)
     while len(tasks) < count:
         if known == MOST_KNOWN:
             raise UserError(f"got {count} tasks, but {len(tools)} tools gave {len(tasks)} new queries: ask for fewer")
-        task = world.draw_task(rng, tools)
+        task = next(drawn)
         if task.query not in queries:
             queries.add(task.query)
             tasks.append(task)
