@@ -11,13 +11,13 @@ from common.render import load_renderer
 from common.teacher_client.alignment_probe import PROBE_PROMPTS
 from common.teacher_client.settings import TeacherClientSettings
 from eval.rollouts.environments import Environments
-from eval.rollouts.settings import ServedPolicySettings
+from eval.rollouts.policy_settings import PolicySettings
 from eval.served import met
 
 
 @asynccontextmanager
 async def open_policy(
-    settings: ServedPolicySettings, environments: Environments, tasks: Iterable[Task]
+    settings: PolicySettings, environments: Environments, tasks: Iterable[Task]
 ) -> AsyncIterator[Policy]:
     """The policy that `settings` name, once its service passed the handshake on openings of `tasks`.
 

@@ -68,6 +68,29 @@ def test_solved_episodes_become_the_rows_that_the_world_itself_has(world: Path, 
         assert ours == recorded
 
 
+SEARCHES = (
+    {"kind": "chain", "tries": 2},
+    {"kind": "dfsdt"},
+    {"kind": "voting", "answers": 2},
+    {"kind": "sag", "candidates": 3},
+    {"kind": "early_exit", "verified": True, "every": 1},
+)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search["kind"])
+def test_every_search_solves_what_its_policy_can(world: Path, tmp_path: Path, search: dict[str, object]):
+    with recorded_policy():
+        trajectories, _ = roll_out(settings(world, tmp_path, tasks=2, search=search))
+    assert [each.solved for each in trajectories] == [True] * 4
+
+
+def test_trees_are_written_as_toolbench_has_them(world: Path, tmp_path: Path):
+    with recorded_policy():
+        trajectories, _ = roll_out(settings(world, tmp_path / "out", search={"kind": "dfsdt"}))
+    summary = convert(tmp_path / "out" / "answers", tmp_path / "rows")
+    assert (summary.traces, summary.rows) == (2 * TASKS, sum(len(each.steps) for each in trajectories))
+
+
 def test_more_tasks_go_on_and_other_settings_are_refused(world: Path, tmp_path: Path):
     with recorded_policy():
         few, _ = roll_out(settings(world, tmp_path, tasks=2))
