@@ -56,8 +56,8 @@ def findings(judgements: list[Judgement], episodes: Episodes) -> list[Finding]:
             loss(DISTILLED, UNSEEN_TOOL) < loss(FINE_TUNED, UNSEEN_TOOL),
         ),
         Finding(
-            f"on unseen tools it solves more tasks: {solved(DISTILLED):.0%} (KD) against {solved(FINE_TUNED):.0%} (FT), "
-            f"{solved(TEACHER):.0%} (teacher)",
+            f"on unseen tools it solves more tasks: {solved(DISTILLED):.0%} (KD) against {solved(FINE_TUNED):.0%} "
+            f"(FT), {solved(TEACHER):.0%} (teacher)",
             solved(DISTILLED) > solved(FINE_TUNED),
         ),
     ]
