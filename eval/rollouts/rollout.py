@@ -50,7 +50,7 @@ async def _run(settings: RolloutSettings, store: TrajectoryStore) -> list[SetAsi
     if not left:
         return []
     async with open_policy(settings.policy, environments, [episode.task for episode in left]) as policy:
-        search = search_of(settings.search, policy)
+        search = search_of(settings.search)
         runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
         return await _watch(settings, runner, store, left, len(episodes))
 
