@@ -53,7 +53,7 @@ async def _run(settings: RolloutSettings, store: TrajectoryStore) -> list[SetAsi
         return []
     tasks = [episode.task for episode in left]
     async with open_policy(settings.policy, environments, tasks) as policy, _helper(settings, environments) as helper:
-        search = search_of(settings, policy, helper)
+        search = search_of(settings, helper)
         runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
         return await _watch(settings, runner, store, left, len(episodes))
 

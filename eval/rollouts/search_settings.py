@@ -73,7 +73,7 @@ class EarlyExitSettings(Settings):
     """Turns in all, the helper's among them."""
     intrinsic: bool = True
     """The agent is told that it may exit."""
-    verified: bool = False
+    extrinsic: bool = False
     """The policy is asked every few steps whether to go on; with `intrinsic` too, the agent is told only then."""
     every: int = Field(default=3, ge=1)
     """Steps between two such questions."""

@@ -17,23 +17,21 @@ from eval.rollouts.search_settings import (
 from eval.rollouts.settings import RolloutSettings
 
 
-def search_of(settings: RolloutSettings, policy: Policy, helper: Policy | None) -> Search:
-    """The search that `settings` name; where it has something ranked or verified, `policy` itself judges."""
-    search = _search(settings.search, policy, helper)
+def search_of(settings: RolloutSettings, helper: Policy | None) -> Search:
+    """The search that `settings` name; `helper` goes on behind an early exit."""
+    search = _search(settings.search, helper)
     return search if settings.first_thoughts is None else FirstThought(search, PrefixStore(settings.first_thoughts))
 
 
-def _search(settings: SearchSettings, policy: Policy, helper: Policy | None) -> Search:
+def _search(settings: SearchSettings, helper: Policy | None) -> Search:
     match settings:
         case ChainSettings():
             return Chain(settings.tries, settings.max_steps)
         case DfsdtSettings():
-            ranker = policy if settings.ranked else None
-            return Dfsdt(settings.children, settings.max_depth, settings.max_queries, settings.answers, ranker)
+            return Dfsdt(settings.children, settings.max_depth, settings.max_queries, settings.answers, settings.ranked)
         case VotingSettings():
             return SamplingAndVoting(settings.answers, settings.max_steps, settings.form)
         case EarlyExitSettings():
-            verifier = policy if settings.verified else None
-            return EarlyExit(settings.max_steps, settings.intrinsic, verifier, settings.every, helper)
+            return EarlyExit(settings.max_steps, settings.intrinsic, settings.extrinsic, settings.every, None, helper)
         case _:
             return Sag(settings.candidates, settings.temperature, settings.top_p, settings.max_steps)

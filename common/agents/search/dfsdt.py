@@ -23,7 +23,7 @@ from common.agents.search.diversity import diversity_turns
 from common.agents.search.ranking import best_first
 from common.agents.search.steps import child_seed, ending, forked, prompt
 from common.agents.search.tree import Node, Tree, as_shown
-from common.agents.types import Outcome, StopReason
+from common.agents.types import Outcome
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import split_system_prompt
 
@@ -44,8 +44,10 @@ class Dfsdt:
     max_queries: int = 200
     answers: int = 1
     """Final answers with which the search ends."""
+    ranked: bool = False
+    """Ask for all children of a place first, and visit the best of them first."""
     ranker: Policy | None = None
-    """Where given, all children of a place are asked for first, and the one that it prefers is visited first."""
+    """Who says which is best; without one, the policy itself."""
 
     async def __call__(
         self, policy: Policy, environment: ForkableEnvironment, opening: Sequence[Turn], sampling: Sampling
@@ -59,7 +61,7 @@ class Dfsdt:
             bound = reached.stop
         conclusion = run.tree.conclusion(child_seed(sampling.seed))
         tree = answer_tree(run.tree, conclusion, opening, self._arguments())
-        return Outcome(conclusion.steps, run.stop(bound), tree)
+        return Outcome(conclusion.steps, run.tree.stop(bound), tree)
 
     def _arguments(self) -> Record:
         return {
@@ -67,7 +69,7 @@ class Dfsdt:
             "tree_beam_size": self.children,
             "max_query_count": self.max_queries,
             "answer": self.answers,
-            "with_filter": self.ranker is not None,
+            "with_filter": self.ranked,
         }
 
 
@@ -78,13 +80,6 @@ class _Run:
     opening: Sequence[Turn]
     sampling: Sampling
     tree: Tree = field(default_factory=Tree)
-    path_end: StopReason = "max_steps"
-
-    def stop(self, bound: StopReason | None) -> StopReason:
-        """Why the search stopped; `bound` is what was reached while it could have gone on."""
-        if self.tree.answers:
-            return "finished"
-        return bound or ("gave_up" if self.tree.given_up else self.path_end)
 
     async def visit(self, node: Node, environment: ForkableEnvironment) -> int:
         """Search below `node`, whose state `environment` holds; returns how many calls to go back."""
@@ -97,12 +92,12 @@ class _Run:
             node.pruned = True
             return 1
         try:
-            ranker = self.settings.ranker
-            return await (self._ranked(node, environment, ranker) if ranker else self._in_order(node, environment))
+            visit_children = self._ranked if self.settings.ranked else self._in_order
+            return await visit_children(node, environment)
         except BoundReached as reached:
             if reached.stop != "max_length":
                 raise
-            self.path_end, node.pruned = reached.stop, not node.children
+            self.tree.paths_end_by, node.pruned = reached.stop, not node.children
             return 1
 
     async def _in_order(self, node: Node, environment: ForkableEnvironment) -> int:
@@ -115,7 +110,8 @@ class _Run:
                 return back - 1
         return 1
 
-    async def _ranked(self, node: Node, environment: ForkableEnvironment, ranker: Policy) -> int:
+    async def _ranked(self, node: Node, environment: ForkableEnvironment) -> int:
+        ranker = self.settings.ranker or self.policy
         async with AsyncExitStack() as forks:
             tried = [self._child(node, environment) for _ in range(self.settings.children)]
             children = dict([await forks.enter_async_context(child) for child in tried])

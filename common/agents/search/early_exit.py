@@ -40,10 +40,13 @@ class EarlyExit:
     max_steps: int = 12
     """Turns in all, the helper's among them."""
     intrinsic: bool = False
-    """Whether the agent is told that it may exit: always, or, where there is a verifier, once that says so."""
-    verifier: Policy | None = None
+    """Whether the agent is told that it may exit: always, or, where there is a verifier, once that says to stop."""
+    extrinsic: bool = False
+    """Whether a verifier is asked every few steps."""
     every: int = 3
-    """Steps between two questions to the verifier."""
+    """Steps between two questions to it."""
+    verifier: Policy | None = None
+    """Without one, the policy itself."""
     helper: Policy | None = None
     """Goes on behind an exit from the state that the agent left; without one, the episode ends there."""
 
@@ -60,11 +63,13 @@ class EarlyExit:
     async def _attempt(
         self, policy: Policy, environment: ForkableEnvironment, opening: Sequence[Turn], sampling: Sampling
     ) -> Outcome:
-        told = [MAY_EXIT] if self.intrinsic and self.verifier is None else []
+        told = [MAY_EXIT] if self.intrinsic and not self.extrinsic else []
+        verifier = self.verifier or policy
 
         async def next_step(steps: Sequence[Step]) -> tuple[Step, bool]:
             seeded = replace(sampling, n=1, seed=child_seed(sampling.seed, len(steps)))
-            if not told and await self._should_stop(prompt(opening, steps, [GO_ON]), len(steps), seeded):
+            asks = self.extrinsic and not told and steps and len(steps) % self.every == 0
+            if asks and await _should_stop(verifier, prompt(opening, steps, [GO_ON]), seeded):
                 if not self.intrinsic:
                     raise BoundReached("exit")
                 told.append(MAY_EXIT)
@@ -75,20 +80,19 @@ class EarlyExit:
 
         return await run_steps(next_step, self.max_steps)
 
-    async def _should_stop(self, turns: Sequence[Turn], steps: int, sampling: Sampling) -> bool:
-        """Whether the verifier, where it is its turn, says so; what is no verdict lets the agent go on."""
-        if self.verifier is None or steps == 0 or steps % self.every:
-            return False
-        [advice] = await self.verifier.write(turns, replace(sampling, temperature=0.0))
-        verdict = VERDICT.search(advice.text)
-        return verdict is not None and verdict[0].upper() == "STOP"
-
 
 def _exits(written: WrittenTurn) -> bool:
     try:
         return parse_step(written.text).action.strip() == EXIT
     except ParseError:
         return False
+
+
+async def _should_stop(verifier: Policy, turns: Sequence[Turn], sampling: Sampling) -> bool:
+    """What is no verdict lets the agent go on."""
+    [advice] = await verifier.write(turns, replace(sampling, temperature=0.0))
+    verdict = VERDICT.search(advice.text)
+    return verdict is not None and verdict[0].lower() == "stop"
 
 
 @dataclass(frozen=True)

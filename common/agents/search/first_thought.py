@@ -118,8 +118,5 @@ class _Begun:
         return self.policy.provenance
 
     async def write(self, turns: Sequence[Turn], sampling: Sampling) -> list[WrittenTurn]:
-        """As `Policy.write`. Turns that were begun have no sampled ids, since these lack the prefix."""
-        if any(turn.role == "assistant" for turn in turns[self.opening :]):
-            return await self.policy.write(turns, sampling)
-        written = await self.policy.write(turns, replace(sampling, prefix=self.prefix))
-        return [replace(turn, token_ids=()) for turn in written]
+        first = all(turn.role != "assistant" for turn in turns[self.opening :])
+        return await self.policy.write(turns, replace(sampling, prefix=self.prefix) if first else sampling)

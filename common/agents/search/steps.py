@@ -1,6 +1,5 @@
 """What searches share: seeds, prompts, forks that are closed, and how an episode ends."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -10,6 +9,7 @@ from common.agents.environment import ForkableEnvironment
 from common.agents.policy import BoundReached
 from common.agents.types import Outcome, Status, Step, StopReason
 from common.api import SEEDS
+from common.toolbench import finish
 from common.toolbench.rows import Turn
 
 SPENT: tuple[StopReason, ...] = ("max_queries", "max_tokens", "timeout")
@@ -64,15 +64,8 @@ def ending(step: Step, done: bool) -> StopReason | None:
 
 
 def final_answer(step: Step) -> str | None:
-    """The answer that `step` gives by calling Finish, or its arguments where they aren't JSON; else None."""
-    if step.action is None or step.action.name != "Finish":
-        return None
-    try:
-        arguments = json.loads(step.action.arguments, strict=False)
-    except (ValueError, RecursionError):
-        return step.action.arguments
-    answer = arguments.get("final_answer") if isinstance(arguments, dict) else None
-    return answer if isinstance(answer, str) else None
+    """The answer that `step` gives by calling Finish; None where it gives none."""
+    return None if step.action is None else finish.final_answer(step.action.name, step.action.arguments)
 
 
 def question(opening: Sequence[Turn]) -> str:

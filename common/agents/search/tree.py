@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from common.agents.types import Status, Step, WrittenTurn
+from common.agents.types import Status, Step, StopReason, WrittenTurn
 from common.toolbench.react import ParseError, parse_step, render_step
 from common.toolbench.react import Step as Call
 
@@ -100,6 +100,15 @@ class Tree:
     queries: int = 0
     tokens: int = 0
     """Read and written by all queries."""
+
+    paths_end_by: StopReason = "max_steps"
+    """What ended the paths that neither answer nor give up."""
+
+    def stop(self, bound: StopReason | None) -> StopReason:
+        """Why the search stopped; `bound` is what it reached before it was through."""
+        if self.answers:
+            return "finished"
+        return bound or ("gave_up" if self.given_up else self.paths_end_by)
 
     def count(self, written: WrittenTurn) -> None:
         """Count one query."""

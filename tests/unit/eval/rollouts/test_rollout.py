@@ -73,7 +73,7 @@ SEARCHES = (
     {"kind": "dfsdt"},
     {"kind": "voting", "answers": 2},
     {"kind": "sag", "candidates": 3},
-    {"kind": "early_exit", "verified": True, "every": 1},
+    {"kind": "early_exit", "extrinsic": True, "every": 1},
 )
 
 

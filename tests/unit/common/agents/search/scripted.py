@@ -1,7 +1,6 @@
 """A policy and an environment that follow a script, each the whole protocol, for the tests of searches."""
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from common.agents.policy import Sampling
 from common.agents.types import Action, Observation, Outcome, Status, Task, WrittenTurn
 from common.sequences import Provenance
+from common.toolbench.finish import finish, finish_with
 from common.toolbench.react import Step as Call
 from common.toolbench.react import render_step
 from common.toolbench.rows import Turn
@@ -26,12 +26,11 @@ def call(arguments: str = "{}", thought: str = "", name: str = "look") -> str:
 
 
 def answer(text: str, thought: str = "") -> str:
-    return call(json.dumps({"return_type": "give_answer", "final_answer": text}), thought, "Finish")
+    return render_step(finish_with(text, thought))
 
 
 NO_SUCH_FUNCTION = '{"error": "No such function name: %s", "response": ""}'
 ANSWERED = '{"response":"successfully giving the final answer."}'
-GIVEN_UP = '{"response":"chose to give up and restart"}'
 GIVE_UP = call('{"return_type": "give_up_and_restart"}', name="Finish")
 
 
@@ -85,9 +84,8 @@ def world(look: Mapping[str, Observation | Exception] | None = None) -> Answers:
             return found
         if action.name != "Finish":
             return Observation(NO_SUCH_FUNCTION % action.name, Status.NO_SUCH_FUNCTION)
-        if json.loads(action.arguments)["return_type"] == "give_answer":
-            return Observation(ANSWERED, Status.FINISHED, True)
-        return Observation(GIVEN_UP, Status.GAVE_UP, False)
+        text, status, given = finish(action.arguments)
+        return Observation(text, status, given is not None)
 
     return answers
 

@@ -280,7 +280,7 @@ def test_the_ranked_variant_asks_for_all_children_and_visits_the_best_first():
     one child answers. Two queries for candidates, two for the ranking, two below the winner, two to rank those."""
     policy = ScriptedPolicy(call("1", "left"), call("2", "right"), answer("there"), call("3"))
     ranker = ScriptedPolicy("B", " It is a", "A", "b", provenance="teacher")
-    outcome, tree = search(policy, ranker=ranker)
+    outcome, tree = search(policy, ranked=True, ranker=ranker)
     assert [node[2:] for node in nodes(tree["tree"]["tree"]) if node[1] == "Action Input"] == [
         ("", None, False, True, 0),
         ("1", 0, False, False, 0),
