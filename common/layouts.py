@@ -12,6 +12,7 @@ import jinja2
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
+from common.tool_calls import ParsedTurn, parse_react
 from common.toolbench.rows import Role, Turn
 
 TEMPLATE_DATE = "26 Jul 2024"
@@ -52,6 +53,10 @@ class ToolBenchLayout:
         """The assistant's `text` after `turns`; the tokenizer's end of sequence follows."""
         return Completion([TextSegment(text, False)], [])
 
+    def parse(self, text: str, finish_offered: bool = False) -> ParsedTurn:
+        """What a model wrote, without its terminator, as content and calls."""
+        return parse_react(text, finish_offered)
+
 
 class ChatLayout:
     """The tokenizer's chat template; function turns take a role that it renders: `tool`, else `ipython`, else `user`.
@@ -86,6 +91,10 @@ class ChatLayout:
                 "would differ; use template: toolbench or a simpler chat template"
             )
         return Completion([TextSegment(before.removeprefix(prompt), True), content], [end])
+
+    def parse(self, text: str, finish_offered: bool = False) -> ParsedTurn:
+        """What a model wrote, without its terminator, as content and calls."""
+        return parse_react(text, finish_offered)
 
     def _renders(self, role: str) -> bool:
         messages = [

@@ -18,6 +18,7 @@ from common.end_tokens import end_token_ids
 from common.errors import UserError
 from common.layouts import ChatLayout, TemplateMisfit, TextSegment, ToolBenchLayout
 from common.sequences import Sequence
+from common.tool_calls import ParsedTurn
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
 
@@ -155,6 +156,13 @@ class Renderer:
         if ids and ids[-1] in self.stop_token_ids:
             ids.pop()
         return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def parse_turn(self, text: str, finish_offered: bool = False) -> ParsedTurn:
+        """A turn that a model wrote, as `text` gives it, as content and calls.
+
+        ToolBench's Finish is an answer without a call, unless `finish_offered`: the caller offers it himself.
+        """
+        return self._layout.parse(text, finish_offered)
 
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         turn, end = self._layout.completion(turns, text)

@@ -20,6 +20,7 @@ FLOORS = {
         "format_checks render",
         "unusable_rows end_tokens",
         "layouts",
+        "tool_calls",
         "toolbench command_line",
         "settings files wire sequences",
         "api errors run_folder",
