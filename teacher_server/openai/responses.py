@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from common.api import ServedModel
 from teacher_server.engine.protocol import OutputDelta
 from teacher_server.openai.logprobs import LogprobsFormatter, chat_logprobs
-from teacher_server.openai.tokenization import TextTokenizer
+from teacher_server.openai.tokenization import EchoedPrompt, TextTokenizer
 
 
 class Answer(Protocol):
@@ -36,12 +36,16 @@ class Answer(Protocol):
 class CompletionAnswer:
     """The answer to `POST /v1/completions`; its chunks have the shape of the whole.
 
-    `shown` alternatives stand at each token; None leaves logprobs out.
+    `shown` alternatives stand at each token; None leaves logprobs out. Each choice's deltas begin with its prompt where
+    that is `echoed`.
     """
 
-    def __init__(self, model: ServedModel, tokenizer: TextTokenizer, shown: int | None) -> None:
+    def __init__(
+        self, model: ServedModel, tokenizer: TextTokenizer, shown: int | None, echoed: Sequence[EchoedPrompt] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._shown = shown
+        self._echoed = dict(enumerate(echoed))
         self._header = _header("cmpl", model) | {"object": "text_completion"}
         self._last: dict[str, Any] = {}
         self._logprobs: dict[int, LogprobsFormatter] = {}
@@ -63,7 +67,8 @@ class CompletionAnswer:
     def _choice(self, index: int, deltas: Sequence[OutputDelta]) -> CompletionChoice:
         logprobs = None
         if self._shown is not None:
-            logprobs = self._logprobs.setdefault(index, LogprobsFormatter(self._tokenizer, self._shown)).add(deltas)
+            formatter = LogprobsFormatter(self._tokenizer, self._shown, self._echoed.get(index))
+            logprobs = self._logprobs.setdefault(index, formatter).add(deltas)
         text, reason = "".join(delta.text for delta in deltas), deltas[-1].finish_reason
         # Not validated: a chunk's reason is null up to the last one, which this type of OpenAI's doesn't allow for.
         return CompletionChoice.model_construct(index=index, text=text, logprobs=logprobs, finish_reason=reason)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -18,6 +19,13 @@ BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 """What a byte-level tokenizer's vocabulary writes for each byte, backwards."""
 BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 """What a tokenizer with byte fallback calls a single byte."""
+
+
+class EchoedPrompt(NamedTuple):
+    """A prompt that is given back with what was written."""
+
+    ids: list[int]
+    text: str
 
 
 class TextTokenizer:
@@ -39,6 +47,17 @@ class TextTokenizer:
     def prompt_ids(self, text: str) -> list[int]:
         """The ids of a text prompt, with the tokens that the tokenizer puts around a text, as BOS."""
         return list(self._backend.encode(text).ids)
+
+    def echoed(self, prompt: str | list[int]) -> EchoedPrompt:
+        """A prompt as it is given back: a text as it came, ids without special tokens, which no written text shows."""
+        if isinstance(prompt, str):
+            return EchoedPrompt(self.prompt_ids(prompt), prompt)
+        return EchoedPrompt(prompt, self._backend.decode(prompt, skip_special_tokens=True))
+
+    def truncated(self, ids: list[int], most: int) -> list[int]:
+        """The last `most` ids of a prompt; a BOS at its beginning stays there."""
+        start = [id for id in ids[:1] if id == self._tokenizer.bos_token_id]
+        return ids if len(ids) <= most else [*start, *ids[len(ids) - most + len(start) :]]
 
     def chat_ids(self, turns: Sequence[Turn]) -> list[int]:
         """The ids of a chat up to where the assistant's answer begins, as training renders the same turns.
