@@ -1,6 +1,6 @@
 """Settings of the policies that a rollout may use."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,8 +18,8 @@ class ServedPolicySettings(Settings):
     """Name of the served model or adapter."""
     tokenizer: FolderOrName
     """Folder of the model's tokenizer."""
-    template: Literal["toolbench", "chat"] = "toolbench"
-    """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
+    template: Literal["toolbench", "chat", "tools"] = "toolbench"
+    """How turns become text: in ToolBench's own layout, by the tokenizer's chat template, or by that with tools."""
     provenance: Literal["teacher", "student"] = "student"
     """Whose turns they are."""
     max_length: int = Field(default=8192, ge=16)
@@ -32,4 +32,27 @@ class ServedPolicySettings(Settings):
     """How long is waited while the service doesn't answer."""
 
 
-PolicySettings = ServedPolicySettings
+class EndpointPolicySettings(Settings):
+    """Any endpoint of OpenAI's API that takes tools, such as another vendor's model as a black-box teacher."""
+
+    kind: Literal["endpoint"]
+    """What it is."""
+    url: str
+    """Base address, its version included, e.g. https://api.example.com/v1."""
+    model: str
+    """Name of the model there."""
+    provenance: Literal["teacher", "student"] = "teacher"
+    """Whose turns they are."""
+    token_file: UserPath | None = None
+    """File with the API key; without it the variable TOOLAGENT_KD_TOKEN is read."""
+    timeout_s: float = Field(default=120, gt=0)
+    """Longest wait for one answer."""
+    retries: int = Field(default=5, ge=0)
+    """Further tries of a request that an overloaded or unreachable endpoint didn't answer."""
+    prompt_price: float = Field(default=0, ge=0)
+    """Price of a million tokens of prompts, in any currency."""
+    completion_price: float = Field(default=0, ge=0)
+    """Price of a million tokens of completions."""
+
+
+PolicySettings = Annotated[ServedPolicySettings | EndpointPolicySettings, Field(discriminator="kind")]

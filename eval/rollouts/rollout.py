@@ -27,7 +27,16 @@ from eval.rollouts.settings import RolloutSettings
 
 CONFIG = "config.yaml"
 SET_ASIDE = "set_aside.jsonl"
-FREE = ("in_flight", "policy.url", "policy.token_file", "policy.timeout_s", "policy.patience_s", "tasks", "samples")
+FREE = (
+    "in_flight",
+    "policy.url",
+    "policy.token_file",
+    "policy.timeout_s",
+    "policy.patience_s",
+    "policy.retries",
+    "tasks",
+    "samples",
+)
 """Settings that may change when a rollout goes on: they move how fast and how many, not what an episode is."""
 
 
