@@ -15,7 +15,7 @@ from common.tool_calls import ParsedTurn, ToolCall
 from common.toolbench.fields import BadRecord
 from common.toolbench.finish import NAME, finish_with
 from common.toolbench.openai_messages import to_openai
-from common.toolbench.react import read_object, split_reasoning, with_reasoning
+from common.toolbench.react import Step, read_object, render_step, split_reasoning, with_reasoning
 from common.toolbench.rows import Turn
 
 PROBE = {"description": "probe", "parameters": {"type": "object", "properties": {}, "required": []}}
@@ -65,6 +65,15 @@ class ToolsLayout:
             return parsed
         call = ToolCall(NAME, finish_with(parsed.content).action_input)
         return ParsedTurn(parsed.reasoning, "", (call,), True)
+
+    def react(self, text: str) -> str:
+        """As `Layout.react`: of several calls the first, which is the one that is executed."""
+        parsed = self.parse(text)
+        if not parsed.valid:
+            return text
+        if not parsed.calls:
+            return render_step(finish_with(parsed.content))
+        return render_step(Step(parsed.content, parsed.calls[0].name, parsed.calls[0].arguments))
 
     def _chat(self, turns: Sequence[Turn], put: Put) -> Chat:
         """The turns as the template takes them. What stands beside a call it may drop, as it does when generating."""

@@ -8,11 +8,13 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
+from common.format_checks import FormatReport, check_completion
 from common.render import Renderer
 from common.tool_calls import ParsedTurn, ToolCall, conversation_turns
 from common.toolbench.finish import finish_with
 from common.toolbench.react import Step, render_step
 from common.toolbench.rows import PromptRow, Turn
+from common.toolbench.system_prompt import offered_functions
 from common.unusable_rows import DoesNotRender
 from tests.unit.common.layouts.templates import BARE_JSON, FAMILIES, FENCED_TEXT, MARKED_JSON, THINKING
 
@@ -193,6 +195,22 @@ def test_what_a_model_wrote_is_read_in_the_templates_form(
 ):
     parsed = make(MARKED_JSON).parse_turn(text)
     assert parsed == ParsedTurn("", text if content is None else content, tuple(calls), valid)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        (CALL, (True, True, True, True)),
+        ("It rains.", (True, True, True, True)),
+        (CALL.replace("weather", "whether"), (True, False, True, False)),
+        (CALL.replace("city", "town"), (True, True, True, False)),
+        (CALL.replace("}", "]"), (False, False, False, False)),
+        ("", (False, False, False, False)),
+    ],
+)
+def test_the_form_of_what_a_model_wrote_is_checked_as_toolbenchs(make: Any, text: str, holds: tuple[bool, ...]):
+    offered = offered_functions(conversation_turns([ASKED[0]], [TOOL])[0].content)
+    assert check_completion(make(MARKED_JSON).react(text), offered) == FormatReport(*holds)
 
 
 def test_an_answer_is_a_call_to_who_offers_finish(make: Any):
