@@ -16,13 +16,16 @@ from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
-from common.layouts import ChatLayout, TemplateMisfit, TextSegment, ToolBenchLayout
+from common.layouts.chat import ChatLayout
+from common.layouts.segments import Layout, TemplateMisfit, TextSegment
+from common.layouts.toolbench import ToolBenchLayout
+from common.layouts.tools import ToolsLayout
 from common.sequences import Sequence
 from common.tool_calls import ParsedTurn
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
 
-Template = Literal["toolbench", "chat"]
+Template = Literal["toolbench", "chat", "tools"]
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
@@ -183,8 +186,10 @@ class Renderer:
             )
 
 
-def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> ChatLayout | ToolBenchLayout:
-    return ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> Layout:
+    if template == "toolbench":
+        return ToolBenchLayout()
+    return ToolsLayout(tokenizer) if template == "tools" else ChatLayout(tokenizer)
 
 
 def _encode(backend: Tokenizer, text: str) -> list[int]:

@@ -8,14 +8,14 @@ worded as ToolBench words it. Without tools every message is a turn as it is.
 What an assistant thought aloud (`<think>…</think>`, `reasoning_content`) is no part of later prompts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.toolbench.fields import BadRecord
 from common.toolbench.finish import finish_with
 from common.toolbench.functions import Record, read_tools
-from common.toolbench.react import Step, render_step, with_reasoning
+from common.toolbench.react import render_step, with_reasoning
 from common.toolbench.readers.chat_messages import ChatMessage, read_messages
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import chat_system_prompt, task_turn
@@ -66,19 +66,14 @@ def _plain(messages: Sequence[ChatMessage]) -> Conversation:
 
 
 def _with_tools(messages: Sequence[ChatMessage], functions: Sequence[Record]) -> Conversation:
-    own, rest = ("", list(messages)) if messages[0].role != "system" else (messages[0].content, list(messages[1:]))
+    own = messages[0].content if messages[0].role == "system" else ""
     conversation = Conversation([Spoken(Turn("system", chat_system_prompt(own, functions)))])
     asked = False
-    while rest:
-        message = rest.pop(0)
-        if message.role == "function":
-            raise BadRecord("unknown_call", f"{message.place} is the result of no call before it")
+    for message, results in _with_results(messages[messages[0].role == "system" :]):
         if message.calls:
-            behind = next((at for at, each in enumerate(rest) if each.role != "function"), len(rest))
-            results, rest = rest[:behind], rest[behind:]
-            ids, at_end = _ids(message), not rest and not results
-            conversation.unanswered = len(message.calls) - 1 if at_end else 0
-            conversation.spoken += _steps(message, [] if at_end else _in_order(message, ids, results))
+            conversation.spoken += _steps(message, results, at_end=message is messages[-1])
+        elif results or message.role == "function":
+            raise BadRecord("unknown_call", f"{(results or [message])[0].place} is the result of no call before it")
         elif message.role == "assistant":
             step = render_step(finish_with(message.content))
             conversation.spoken.append(Spoken(Turn("assistant", step), message.reasoning, message.trained))
@@ -87,48 +82,47 @@ def _with_tools(messages: Sequence[ChatMessage], functions: Sequence[Record]) ->
             content = task_turn(message.content) if first else message.content
             conversation.spoken.append(Spoken(Turn(message.role, content)))
             asked |= first
+    conversation.unanswered = max(0, len(messages[-1].calls) - 1)
     return conversation
 
 
-def _steps(message: ChatMessage, results: Sequence[ChatMessage]) -> list[Spoken]:
-    """A step per call, each with its result behind it; without results the first call alone."""
-    first, *others = (Step("", call.name, call.arguments) for call in message.calls)
-    first = replace(first, thought=message.content)
+def _with_results(messages: Sequence[ChatMessage]) -> Iterator[tuple[ChatMessage, list[ChatMessage]]]:
+    """Each message with the results that directly follow it; those that begin a conversation follow the first."""
+    starts = [at for at, message in enumerate(messages) if at == 0 or message.role != "function"]
+    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+        yield messages[start], list(messages[start + 1 : end])
+
+
+def _steps(message: ChatMessage, results: Sequence[ChatMessage], at_end: bool) -> list[Spoken]:
+    """A step per call, each with its result behind it; the first call alone where nothing follows it yet."""
+    results = [] if at_end and _ids(message) else _in_order(message, results)
+    first, *others = [call.step("" if number else message.content) for number, call in enumerate(message.calls)]
     spoken = [Spoken(Turn("assistant", render_step(first)), message.reasoning, message.trained)]
-    for result, step in zip(results, [*others, None], strict=False):
+    for number, result in enumerate(results):
         spoken.append(Spoken(Turn("function", result.content)))
-        if step is not None:
-            spoken.append(Spoken(Turn("assistant", render_step(step)), "", message.trained))
+        spoken += [Spoken(Turn("assistant", render_step(step)), "", message.trained) for step in others[number:][:1]]
     return spoken
 
 
 def _ids(message: ChatMessage) -> list[int | str]:
-    """What the message's results name its calls by: their ids, or their places where they have none."""
+    """What results name the message's calls by: their ids, or their places where they have none."""
     ids = [number if call.id is None else call.id for number, call in enumerate(message.calls)]
     if len(set(ids)) < len(ids):
         raise BadRecord(
-            "duplicate_call", f"{message.place} has calls of the ids {ids}, expected a different id in each"
+            "duplicate_call", f"{message.place} has calls of the ids {ids}, expected one of its own in each"
         )
     return ids
 
 
-def _in_order(message: ChatMessage, ids: list[int | str], results: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """The results of the message's calls in the order of these, whose `ids` they name.
-
-    Raises BadRecord ("unknown_call", "duplicate_result", "no_observation").
-    """
-    ids = [number if call.id is None else call.id for number, call in enumerate(message.calls)]
-    if len(set(ids)) < len(ids):
-        raise BadRecord(
-            "duplicate_call", f"{message.place} has calls of the ids {ids}, expected a different id in each"
-        )
+def _in_order(message: ChatMessage, results: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The results in the order of the message's calls. Raises BadRecord where they don't belong to each other."""
+    ids = _ids(message)
     answered: dict[int | str, ChatMessage] = {}
     for number, result in enumerate(results):
         id = number if result.call_id is None else result.call_id
         if id not in ids:
-            raise BadRecord(
-                "unknown_call", f"{result.place} has the tool_call_id {result.call_id!r}, expected one of {ids}"
-            )
+            said = f"{result.place} has the tool_call_id {result.call_id!r}, expected one of {ids}"
+            raise BadRecord("unknown_call", said)
         if id in answered:
             raise BadRecord("duplicate_result", f"{result.place} is a second result of the call {id!r}")
         answered[id] = result
