@@ -12,7 +12,9 @@ OFFER = (
 REST = "{% for m in messages %}{% if not (loop.first and m.role == 'system') %}"
 
 MARKED_JSON = (
-    OFFER + REST + "{% if m.role == 'tool' %}<|start_header_id|>user<|end_header_id|>\n<tool_response>\n{{ m.content }}\n"
+    OFFER
+    + REST
+    + "{% if m.role == 'tool' %}<|start_header_id|>user<|end_header_id|>\n<tool_response>\n{{ m.content }}\n"
     "</tool_response>{% else %}" + TURN + "{{ m.content }}{% for c in m.tool_calls or [] %}"
     "{% if m.content or not loop.first %}\n{% endif %}<tool_call>\n"
     '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}'
@@ -40,8 +42,8 @@ LIST = (
     "'equalto', 'user') | list %}{% for m in messages %}{% if m.role == 'user' %}"
     "{% if m is sameas users[-1] %}{% if tools %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}"
     "[INST] {{ own ~ '\n\n' if own }}{{ m.content }}[/INST]{% else %}[INST] {{ m.content }}[/INST]{% endif %}"
-    "{% elif m.role == 'tool' %}[TOOL_RESULTS] {\"content\": {{ m.content | tojson }}, \"call_id\": "
-    "\"{{ m.tool_call_id }}\"}[/TOOL_RESULTS]{% elif m.tool_calls %}[TOOL_CALLS] [{% for c in m.tool_calls %}"
+    '{% elif m.role == \'tool\' %}[TOOL_RESULTS] {"content": {{ m.content | tojson }}, "call_id": '
+    '"{{ m.tool_call_id }}"}[/TOOL_RESULTS]{% elif m.tool_calls %}[TOOL_CALLS] [{% for c in m.tool_calls %}'
     "{% if c.id | length != 9 %}{{ raise_exception('ids of nine characters') }}{% endif %}"
     '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}'
     "{{ ', ' if not loop.last }}{% endfor %}]</s>{% elif m.role == 'assistant' %} {{ m.content | trim }}</s>{% endif %}"
