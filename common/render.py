@@ -168,6 +168,13 @@ class Renderer:
         """
         return self._layout.parse(text, finish_offered)
 
+    def react(self, text: str) -> str:
+        """A turn that a model wrote in ToolBench's form, which format checks, environments and later prompts read.
+
+        Where the template gives calls a form of its own, what has that form is said in ToolBench's, without reasoning.
+        """
+        return self._layout.react(text)
+
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         turn, end = self._layout.completion(kept_apart(turns, self._layout.openings), text)
         closing = [*self._encode(end), self.terminator]

@@ -59,18 +59,17 @@ class CallForm:
         return ()
 
 
-def derive_call_form(one: str, two: str, end: str, special: Pattern[str]) -> CallForm | None:
+def derive_call_form(one: str, two: str, end: str) -> CallForm | None:
     """The form of calls, from a turn with a call of NAMES[0] and ARGUMENTS, and a turn with both calls, if not empty.
 
-    `end` closes an answer without a call; where a call doesn't end with it, a `special` token ends its turn. None where
-    the name is missing or the arguments can't be read back as JSON.
+    `end` closes a turn. None where the name is missing or the arguments can't be read back as JSON.
     """
     before, _, rest = split_reasoning(one)[1].partition(NAMES[0])
     found = _find_arguments(rest)
     if found is None or not before.strip():
         return None
     start, stop = found
-    closing = rest[stop:].removesuffix(end) if rest.endswith(end) else special.split(rest[stop:], maxsplit=1)[0]
+    closing = rest[stop:].removesuffix(end)
     before, between, behind = (_pattern(words) for words in (before, rest[:start], closing))
     following = _between_calls(two)
     return CallForm(re.compile(before), re.compile(between), re.compile(SPACE + behind), following)

@@ -44,6 +44,10 @@ class ChatLayout:
         """As `Layout.parse`."""
         return parse_react(self._template.written(text), finish_offered)
 
+    def react(self, text: str) -> str:
+        """As `Layout.react`."""
+        return text
+
     def _renders(self, role: str) -> bool:
         messages = [
             {"role": "user", "content": "question"},

@@ -50,6 +50,9 @@ class Layout(Protocol):
     def parse(self, text: str, finish_offered: bool = False) -> ParsedTurn:
         """What a model wrote, without its terminator."""
 
+    def react(self, text: str) -> str:
+        """What a model wrote, without its terminator, in ToolBench's form: as it is where it has no form."""
+
 
 class Said(NamedTuple):
     """A text that isn't the template's own, and whose; only where `optional` may a template leave it out."""

@@ -28,3 +28,7 @@ class ToolBenchLayout:
     def parse(self, text: str, finish_offered: bool = False) -> ParsedTurn:
         """As `Layout.parse`."""
         return parse_react(text, finish_offered)
+
+    def react(self, text: str) -> str:
+        """As `Layout.react`."""
+        return text

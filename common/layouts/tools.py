@@ -15,13 +15,16 @@ from common.tool_calls import ParsedTurn, ToolCall
 from common.toolbench.fields import BadRecord
 from common.toolbench.finish import NAME, finish_with
 from common.toolbench.openai_messages import to_openai
-from common.toolbench.react import read_object, split_reasoning, with_reasoning
+from common.toolbench.react import Step, read_object, render_step, split_reasoning, with_reasoning
 from common.toolbench.rows import Turn
 
 PROBE = {"description": "probe", "parameters": {"type": "object", "properties": {}, "required": []}}
 TOOLS = [{"type": "function", "function": {"name": name} | PROBE} for name in NAMES]
 QUESTION: Message = {"role": "user", "content": "question"}
 ANSWER: Message = {"role": "assistant", "content": "answer"}
+DROPS_CALLS = "drops the assistant's calls"
+NO_JSON = "writes the arguments of calls in a form that isn't JSON"
+OTHER_END = "ends a turn with a call otherwise than an answer"
 RESULT: Message = {"role": "tool", "tool_call_id": IDS[0], "name": NAMES[0], "content": "observation"}
 
 
@@ -68,6 +71,15 @@ class ToolsLayout:
         call = ToolCall(NAME, finish_with(parsed.content).action_input)
         return ParsedTurn(parsed.reasoning, "", (call,), True)
 
+    def react(self, text: str) -> str:
+        """As `Layout.react`: of several calls the first, which is the one that is executed."""
+        parsed = self.parse(text)
+        if not parsed.valid:
+            return text
+        if not parsed.calls:
+            return render_step(finish_with(parsed.content))
+        return render_step(Step(parsed.content, parsed.calls[0].name, parsed.calls[0].arguments))
+
     def _chat(self, turns: Sequence[Turn], put: Put) -> Chat:
         """The turns as the template takes them. What stands beside a call it may drop, as it does when generating."""
         try:
@@ -77,8 +89,8 @@ class ToolsLayout:
                 | {"content": put(message["content"], message["role"], optional="tool_calls" in message)}
                 for message in join_users(chat.messages)
             ]
-            tools = [{"type": "function", "function": self._guarded(each, put)} for each in chat.functions]
-        except (BadRecord, RecursionError) as error:
+            tools = [self._guarded({"type": "function", "function": each}, put) for each in chat.functions]
+        except BadRecord as error:
             raise TemplateMisfit(f"a chat template with tools can't be given these turns: {error}") from None
         return Chat(messages, tools or None)
 
@@ -95,7 +107,10 @@ class ToolsLayout:
         others = {key: value for key, value in message.items() if key != "content"}
         if "tool_calls" in message and not self._arguments_as_text:
             others["tool_calls"] = [_with_object(call) for call in message["tool_calls"]]
-        return self._put_risky(others, put)
+        try:
+            return self._put_risky(others, put)
+        except RecursionError:
+            raise TemplateMisfit("a call nests its arguments too deep for a chat template") from None
 
     def _put_risky(self, value: Any, put: Put) -> Any:
         if isinstance(value, str):
@@ -108,24 +123,31 @@ class ToolsLayout:
     def _derive_form(self) -> tuple[bool, CallForm]:
         """Whether the template wants arguments as text, and the form that it gives to calls."""
         end = self._written(ANSWER).partition(ANSWER["content"])[2]
-        shows_calls = False
+        faults: list[UserError] = []
         for as_text in (False, True):
-            one, both = (self._written(_probe_call(number, as_text)) for number in (1, 2))
-            shows_calls |= NAMES[0] in one
-            if form := derive_call_form(one, both, end, self._special):
+            try:
+                one = self._written(_probe_call(1, as_text))
+            except TemplateMisfit as misfit:
+                faults.append(misfit)
+                continue
+            form = derive_call_form(one, self._both(as_text), end)
+            if form and one.endswith(end):
                 return as_text, form
-        raise _unusable(
-            "writes a call's arguments in a form that isn't JSON" if shows_calls else "drops the assistant's calls"
-        )
+            drops = NAMES[0] not in one
+            faults.append(_unusable(DROPS_CALLS if drops else OTHER_END if form else NO_JSON))
+        raise faults[0]
+
+    def _both(self, as_text: bool) -> str:
+        """What the template makes of two calls in one turn; nothing where it takes but one."""
+        with suppress(TemplateMisfit):
+            return self._written(_probe_call(2, as_text))
+        return ""
 
     def _written(self, answer: Message) -> str:
-        """What the template makes of an answer to a question; nothing where it refuses it."""
-        with suppress(TemplateMisfit):
-            segments = self._template.answer(
-                lambda put: Chat([QUESTION], TOOLS), lambda put: Chat([QUESTION, answer], TOOLS)
-            )
-            return "".join(segment.text for segment in segments)
-        return ""
+        """What a model would have written for `answer` to a question. Raises TemplateMisfit."""
+        asked, answered = Chat([QUESTION], TOOLS), Chat([QUESTION, answer], TOOLS)
+        segments = self._template.answer(lambda put: asked, lambda put: answered)
+        return self._template.written("".join(segment.text for segment in segments))
 
 
 def _probe_call(number: int, as_text: bool) -> Message:

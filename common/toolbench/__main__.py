@@ -35,8 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace")
     command.add_argument(
         "source",
-        help="a toolllama_*.json file, a query file, a folder of query files or answer trees, or hf:NAME[:SPLIT]: a "
-        "data set on the Hugging Face hub or in a local folder",
+        help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
+        "such files, or hf:NAME[:SPLIT]: a data set on the Hugging Face hub or in a local folder",
     )
     command.add_argument("out", type=Path, help="the folder to write, new or empty")
     command.add_argument("--skip-bad", action="store_true", help="leave bad records out, into OUT/skipped.jsonl")
@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FIELD=COLUMN",
         action="append",
         default=[],
-        help="of hf: a column that isn't named as ToolBench's field (id, conversations, from, value, query, query_id, "
-        "api_list); may be given several times",
+        help="of hf: a column that isn't named as its field (id, conversations, from, value, messages, tools, "
+        "functions, query, query_id, api_list); may be given several times",
     )
     return parser
 

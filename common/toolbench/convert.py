@@ -17,6 +17,7 @@ from common.files import folder_in_place
 from common.toolbench.card import write_card
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import ParseError, parse_step
+from common.toolbench.readers.chats import read_chats
 from common.toolbench.readers.dataset_source import PREFIX, DatasetOptions, open_dataset
 from common.toolbench.readers.queries import read_queries
 from common.toolbench.readers.sources import find_files
@@ -24,7 +25,7 @@ from common.toolbench.readers.toolllama import read_toolllama
 from common.toolbench.readers.trees import read_tree
 from common.toolbench.rows import PromptRow, write_rows
 
-RECORD_READERS = {"toolllama": read_toolllama, "queries": read_queries}
+RECORD_READERS = {"toolllama": read_toolllama, "chats": read_chats, "queries": read_queries}
 Reader = Callable[[Quarantine], Iterator[PromptRow]]
 GiveUp = Literal["leave-out", "keep"]
 SKIPPED_FILE = "skipped.jsonl"

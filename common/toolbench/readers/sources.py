@@ -1,6 +1,7 @@
-"""Files of ToolBench's three kinds: found, told apart by what they hold, and read as streams.
+"""Files of four kinds, three of them ToolBench's: found, told apart by what they hold, and read as streams.
 
 - toolllama: records `{"id", "conversations"}`; the published file has 2 GB, so none is loaded whole.
+- chats: records `{"messages", "tools"}`, as OpenAI's fine-tuning has them.
 - queries: records `{"query", "query_id", "api_list"}`.
 - trees: an object with `answer_generation`, one file per query.
 
@@ -19,13 +20,14 @@ from common.toolbench.fields import BadRecord
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.readers.json_records import json_records
 
-Kind = Literal["toolllama", "queries", "trees"]
+Kind = Literal["toolllama", "chats", "queries", "trees"]
 
 SUFFIXES = frozenset({".json", ".jsonl"})
 TREE = re.compile(rb'[^"[]*"(?:win|tree|trys|answer_generation)"')
 """How a file with a tree begins; it is known by its first key, since such files are long."""
 KIND_OF_KEY: dict[str, Kind] = {
     "conversations": "toolllama",
+    "messages": "chats",
     "query": "queries",
     "query_id": "queries",
     "api_list": "queries",
@@ -96,8 +98,9 @@ def find_files(source: Path, group: str | None) -> tuple[Kind, list[SourceFile]]
 
 
 def kind_of(keys: Iterable[str]) -> Kind | None:
-    """The kind of a record with these keys."""
-    return next((KIND_OF_KEY[key] for key in keys if key in KIND_OF_KEY), None)
+    """The kind of a record with these keys; of several kinds' keys the first counts that KIND_OF_KEY names."""
+    found = set(keys)
+    return next((kind for key, kind in KIND_OF_KEY.items() if key in found), None)
 
 
 def _kind(path: Path) -> Kind:
@@ -118,7 +121,9 @@ def _kind(path: Path) -> Kind:
             return kind
     if broken is not None and not whole:
         raise broken
-    raise UserError(f"{path} holds neither conversations, queries nor an answer tree; take it out of the source")
+    raise UserError(
+        f"{path} holds neither conversations, messages, queries nor an answer tree; take it out of the source"
+    )
 
 
 def _name(path: Path, source: Path) -> str:
