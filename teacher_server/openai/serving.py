@@ -12,10 +12,12 @@ from teacher_server.engine.metrics import Meter, Recorder
 from teacher_server.engine.protocol import Engine, OutputDelta, WriteOptions
 from teacher_server.http.admission import find_model
 from teacher_server.http.disconnect import AnswerStream
-from teacher_server.openai.chat_protocol import ChatBody
+from teacher_server.openai.chat.answers import ChatAnswer, ToolChatAnswer
+from teacher_server.openai.chat.protocol import ChatBody
+from teacher_server.openai.chat.rendering import ChatRendering
 from teacher_server.openai.echo import with_prompt
 from teacher_server.openai.protocol import CompletionBody, WritingBody
-from teacher_server.openai.responses import Answer, ChatAnswer, CompletionAnswer
+from teacher_server.openai.responses import Answer, CompletionAnswer
 from teacher_server.openai.sampling import checked_samples, top_k, write_options
 from teacher_server.openai.streaming import Usage, events, gather
 from teacher_server.openai.tokenization import EchoedPrompt, TextTokenizer
@@ -30,6 +32,7 @@ class OpenAIServing:
         self._limits = limits
         self._recorder = recorder
         self._tokenizer = TextTokenizer(engine.tokenizer())
+        self._chats = ChatRendering(engine.tokenizer(), engine.describe().tool_layout)
         self._created = int(time.time())
 
     def models(self) -> list[Model]:
@@ -58,12 +61,15 @@ class OpenAIServing:
         """The response to a chat request. Raises ApiError or EngineUnavailable."""
         card = self._engine.describe()
         model = find_model(body.model, card)
-        whole = await asyncio.to_thread(self._tokenizer.chat_ids, [message.turn for message in body.messages])
-        prompt = self._truncated(body, whole, body.limit or 1)
-        ends = [] if body.ignore_eos else self._tokenizer.end_of_turn_ids()
+        chat = await asyncio.to_thread(self._chats.render, body)
+        prompt = self._truncated(body, chat.prompt, body.limit or 1)
+        ends = [] if body.ignore_eos else chat.end_ids
         samples = self._samples(body, [prompt], body.limit or max(1, card.max_length - len(prompt)), ends)
         outputs = [self._write(body, sample) for sample in samples]
-        return await self._respond(body, [prompt], outputs, ChatAnswer(model, self._tokenizer, body.shown))
+        answer = ChatAnswer(model, self._tokenizer, body.shown)
+        if chat.reader is not None:
+            answer = ToolChatAnswer(model, self._tokenizer, body.shown, chat.reader)
+        return await self._respond(body, [prompt], outputs, answer)
 
     async def _respond(
         self, body: WritingBody, prompts: list[list[int]], outputs: list[AsyncGenerator[OutputDelta]], answer: Answer

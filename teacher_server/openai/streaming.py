@@ -110,8 +110,8 @@ async def events(
         async with aclosing(merge(writers)) as deltas:
             async for index, delta in deltas:
                 usage.count(index, delta)
-                if delta.text or delta.logprobs is not None or delta.finish_reason is not None:
-                    yield _event(answer.chunk(index, delta))
+                for chunk in answer.chunks(index, delta):
+                    yield _event(chunk)
         if tell_usage:
             yield _event(answer.usage_chunk(usage.total()))
         yield "data: [DONE]\n\n"

@@ -1,19 +1,14 @@
-"""Between text and ids, for OpenAI's API: prompts, chats, and the bytes of single tokens."""
+"""Between text and ids, for OpenAI's API: prompts, and the bytes of single tokens."""
 
 import json
 import re
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-from common.errors import UserError
-from common.render import Renderer
-from common.toolbench.rows import Turn
-from teacher_server.http.errors import ApiError
 
 BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 """What a byte-level tokenizer's vocabulary writes for each byte, backwards."""
@@ -59,24 +54,6 @@ class TextTokenizer:
         start = [id for id in ids[:1] if id == self._tokenizer.bos_token_id]
         return ids if len(ids) <= most else [*start, *ids[len(ids) - most + len(start) :]]
 
-    def chat_ids(self, turns: Sequence[Turn]) -> list[int]:
-        """The ids of a chat up to where the assistant's answer begins, as training renders the same turns.
-
-        Special tokens in what the turns say are plain characters. Raises ApiError (422) when the model has no chat
-        template, or one that can't render these turns.
-        """
-        try:
-            return self._chat.turn_ids(tuple(turns))
-        except UserError as error:
-            said = str(error).rpartition("; ")[0] or str(error)
-            raise ApiError(
-                422, "unsupported_messages", f"{said}; or send /v1/completions a prompt", "messages"
-            ) from None
-
-    def end_of_turn_ids(self) -> list[int]:
-        """Ids that end an assistant's turn: the chat template's own and the end of sequence."""
-        return self._chat.stop_token_ids
-
     def is_special(self, token_id: int) -> bool:
         """Whether the token never shows in what is written."""
         return self._added.get(token_id) in self._special
@@ -84,13 +61,6 @@ class TextTokenizer:
     def special_ids(self, texts: Sequence[str]) -> list[int]:
         """Ids of those `texts` that are special tokens, which no stop string can find in what is written."""
         return [self._special[text] for text in texts if text in self._special]
-
-    @cached_property
-    def _chat(self) -> Renderer:
-        if not self._tokenizer.chat_template:
-            message = "this model has no chat template, as base models have none; send /v1/completions a prompt"
-            raise ApiError(422, "no_chat_template", message, "messages")
-        return Renderer(self._tokenizer, "chat", None)
 
     def _token_bytes(self, token_id: int) -> bytes:
         if token_id in self._added:
