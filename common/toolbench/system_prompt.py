@@ -72,8 +72,13 @@ def build_system_prompt(apis: Sequence[Record], tool_descriptions: Mapping[str, 
     """
     described = {standardize(tool): text for tool, text in tool_descriptions.items()}
     tools = dict.fromkeys(standardize(take(api, "tool_name", str, "api_list")) for api in apis)
-    lines = [f"{k}.{tool}: {_tool_line(described.get(tool, ''))}\n" for k, tool in enumerate(tools, start=1)]
     functions = [describe_api(api, f"api_list[{index}]") for index, api in enumerate(apis)]
+    return offer_functions(functions, {tool: described.get(tool, "") for tool in tools})
+
+
+def offer_functions(functions: Sequence[Record], tools: Mapping[str, str]) -> str:
+    """The system prompt that offers `functions` of `tools` (names and descriptions), and Finish after them."""
+    lines = [f"{number}.{tool}: {_tool_line(text)}\n" for number, (tool, text) in enumerate(tools.items(), start=1)]
     return complete_system_message(AUTOGPT + "".join(lines), [*functions, FINISH])
 
 
