@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "source",
         help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
-        "such files, the folder of a rollout, or hf:NAME[:SPLIT]: a data set on the Hugging Face hub or in a local folder",
+        "such files, the folder of a rollout, or hf:NAME[:SPLIT]: a data set on the hub or in a local folder",
     )
     command.add_argument("out", type=Path, help="the folder to write, new or empty")
     command.add_argument("--skip-bad", action="store_true", help="leave bad records out, into OUT/skipped.jsonl")

@@ -1,4 +1,4 @@
-"""DFSDT against goldens worked out by hand from ToolBench's `DFS.py` and `Tree.py`, and against trees that it wrote.
+"""DFSDT against goldens worked out by hand from ToolBench's `DFS.py` and `Tree.py`.
 
 How they were worked out: a node is numbered (`expand_num`) when the search enters it; a call whose status is 4 is
 pruned and sends the search back two calls, so that its parent gets no second child and its grandparent does; a node at
@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 
 from common.agents.environment import InfrastructureFailure
-from common.agents.policy import BoundReached, Sampling
+from common.agents.policy import BoundReached
 from common.agents.search.dfsdt import Dfsdt
-from common.agents.types import Observation, Outcome, Status
 from common.toolbench.fields import BadRecord
-from common.toolbench.readers.trees import read_tree
-from common.toolbench.rows import PromptRow, Turn
-from common.toolbench.system_prompt import FINISH, complete_system_message
+from common.toolbench.rows import Turn
+from common.toolbench.system_prompt import FINISH
 from tests.unit.common.agents.search.scripted import (
     ANSWERED,
     GIVE_UP,
@@ -35,11 +33,8 @@ from tests.unit.common.agents.search.scripted import (
     run,
     world,
 )
-from tests.unit.common.toolbench.records import quarantine, source
+from tests.unit.common.agents.search.trees import THERE, nodes, rows, search
 
-Tree = dict[str, Any]
-
-THERE = '{"return_type": "give_answer", "final_answer": "there"}'
 UP = '{"return_type": "give_up_and_restart"}'
 BEGIN = [{"role": "system", "content": MESSAGE}, {"role": "user", "content": "\nwhere is it?\nBegin!\n"}]
 
@@ -62,27 +57,6 @@ def candidate(name: str, arguments: str, output: str) -> str:
         f'  {{\n    "name": "{name}",\n    "arguments": {json.dumps(arguments)},\n    "function_output": '
         f'{json.dumps(output)},\n    "mento-carlo-action-value": 0.0\n  }}'
     )
-
-
-def nodes(record: Tree) -> list[tuple[Any, ...]]:
-    """Depth, kind, description, code, pruned, finished, number of the visit of each node, in pre-order."""
-    keys = ("depth", "node_type", "description", "observation_code", "pruned", "finished", "expand_num")
-    below = [node for child in record["children"] for node in nodes(child)]
-    return [tuple(record.get(key) for key in keys), *below]
-
-
-def search(
-    policy: ScriptedPolicy, environment: ScriptedEnvironment | None = None, **settings: Any
-) -> tuple[Outcome, Tree]:
-    environment = environment or ScriptedEnvironment()
-    outcome = run(Dfsdt(**settings)(policy, environment, OPENING, SAMPLING))
-    assert (environment.state, environment.only_forks_are_closed) == ([], True)
-    assert outcome.tree is not None
-    return outcome, outcome.tree
-
-
-def rows(folder: Path, tree: Tree) -> list[PromptRow]:
-    return list(read_tree(source(folder / "7_DFS_woFilter_w2.json", tree), quarantine(folder), keep_give_up=True))
 
 
 def test_golden_1_the_first_call_answers(tmp_path: Path):
@@ -273,70 +247,3 @@ def test_a_system_prompt_without_its_functions_is_refused_before_anything_is_ask
     with pytest.raises(BadRecord, match="no readable list of APIs"):
         run(Dfsdt()(policy, ScriptedEnvironment(), [Turn("system", "be nice")], SAMPLING))
     assert policy.asked == []
-
-
-def test_the_ranked_variant_asks_for_all_children_and_visits_the_best_first():
-    """Worked out from `rank_candidate.py`: the second candidate wins both ways round, 1 point to 0, and goes first; its
-    one child answers. Two queries for candidates, two for the ranking, two below the winner, two to rank those."""
-    policy = ScriptedPolicy(call("1", "left"), call("2", "right"), answer("there"), call("3"))
-    ranker = ScriptedPolicy("B", " It is a", "A", "b", provenance="teacher")
-    outcome, tree = search(policy, ranked=True, ranker=ranker)
-    assert [node[2:] for node in nodes(tree["tree"]["tree"]) if node[1] == "Action Input"] == [
-        ("", None, False, True, 0),
-        ("1", 0, False, False, 0),
-        ("2", 0, False, True, 1),
-        (THERE, 3, False, True, 2),
-        ("3", 0, False, False, 0),
-    ]
-    assert (tree["answer_generation"]["query_count"], tree["answer_generation"]["total_tokens"]) == (8, 96)
-    assert (outcome.stop, len(outcome.steps), tree["forward_args"]["with_filter"]) == ("finished", 2, True)
-    system, user = ranker.asked[2][0]
-    assert user.content == '\nTell me which candidate is better in ONE Word: "A" or "B":'
-    before = trace("Thought: right", "Action: look", "Action Input: 2", "Observation: saw 2")
-    first = trace("Action: Finish", f"Action Input: {THERE}", f"Observation: {ANSWERED}")
-    assert "{{TASK_DESCRIPTION}}\nlook around.\n{{END_TASK_DESCRIPTION}}" in system.content
-    assert f"following things:\n{before}\nAfter" in system.content
-    assert f"{{{{CANDIDATE_A_START}}}}\n{first}\n{{" in system.content
-    assert "following things:\nNone\nAfter" in ranker.asked[0][0][0].content
-
-
-def trace(*lines: str) -> str:
-    return "".join(f"step_{number}: {line}\n\n" for number, line in enumerate(lines, start=1))
-
-
-def replayed(tree: Tree, seed: int) -> Outcome:
-    """Our search with the turns and observations of one of ToolBench's trees as its script."""
-    calls: list[tuple[str, str, str, Observation]] = []
-
-    def collect(node: Tree, thought: str, name: str) -> None:
-        kind, text = node["node_type"], node["description"]
-        if kind == "Action Input" and "observation_code" in node:
-            calls.append((text, thought, name, Observation(node["observation"], Status(node["observation_code"]))))
-        for child in node["children"]:
-            above = {"Thought": (text, ""), "Action": (thought, text)}.get(kind, ("", ""))
-            collect(child, *above)
-
-    collect(tree["tree"]["tree"], "", "")
-    answers = tree["answer_generation"]
-    observations = [observation for *_, observation in calls]
-    environment = ScriptedEnvironment(lambda *_: observations.pop(0))
-    policy = ScriptedPolicy(*(call(arguments, thought, name) for arguments, thought, name, _ in calls))
-    system = answers["train_messages"][0][0]["content"] if "train_messages" in answers else MESSAGE
-    opening = (
-        Turn("system", complete_system_message(system, answers["function"])),
-        Turn("user", f"\n{answers['query']}\nBegin!\n"),
-    )
-    return run(Dfsdt()(policy, environment, opening, Sampling(seed)))
-
-
-@pytest.mark.parametrize("name", ["G1_answer/10", "G1_answer/11", "G1_answer/59", "G2_answer/102", "G2_answer/127"])
-def test_trees_that_toolbench_wrote_are_written_again(shared_data: Path, name: str):
-    """Those of its example trees in which each turn is a call, but one, which was written before the published code:
-    there a path that is too deep goes back two calls. Of several paths given up, ToolBench draws any."""
-    file = shared_data / f"ToolBench/data_example/answer/{name}_ChatGPT_DFS_woFilter_w2.json"
-    theirs = json.loads(file.read_bytes())
-    theirs["answer_generation"].pop("total_tokens")
-    ours = [replayed(theirs, seed).tree or {} for seed in range(12)]
-    for tree in ours:
-        tree["answer_generation"].pop("total_tokens")
-    assert theirs in ours

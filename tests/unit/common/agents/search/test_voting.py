@@ -92,7 +92,7 @@ def test_the_most_agreed_on_candidate_is_taken(candidates: list[str], winner: in
 
 
 def test_each_candidate_runs_once_and_the_winners_state_goes_on():
-    """What an action observes is all that was called in its own fork: what ran twice, or in another's, would show."""
+    """An action observes all that was called in its own fork, so one that ran twice or in another's would show."""
 
     def remembers(environment: ScriptedEnvironment, action: Action) -> Observation:
         return Observation(" ".join(environment.state), Status.OK)
