@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from common.world.tools import Api, Parameter
+from common.world.catalogue import Api, Parameter
 
 SHOWN = 60
 """Characters of a caller's own words that an error repeats."""
-_TYPES = {"STRING": str, "NUMBER": int}
+_TYPES = {"STRING": str, "NUMBER": int, "BOOLEAN": bool}
 
 
 class BadArguments(ValueError):
@@ -22,18 +22,20 @@ def read_arguments(api: Api, text: str) -> dict[str, Any]:
         raise BadArguments("the input is not JSON") from None
     if not isinstance(given, dict):
         raise BadArguments("the input is not a JSON object")
-    parameters = api.parameters
     for name in api.required_names:
         if name not in given:
             raise BadArguments(f"the required parameter {name!r} is missing")
     for name, value in given.items():
-        if name not in parameters:
+        if name not in api.parameters:
             raise BadArguments(f"there is no parameter {name[:SHOWN]!r}")
-        _check(name, parameters[name], value)
+        _check(name, api.parameters[name], value)
     return given
 
 
 def _check(name: str, parameter: Parameter, value: Any) -> None:
-    expected = _TYPES[parameter.kind]
-    if not isinstance(value, expected) or isinstance(value, bool):
+    if type(value) is not _TYPES[parameter.kind]:
         raise BadArguments(f"the parameter {name!r} must be of the type {parameter.kind}")
+    if parameter.choices and value not in parameter.choices:
+        raise BadArguments(f"the parameter {name!r} must be one of: {', '.join(parameter.choices)}")
+    if isinstance(value, str) and not value.startswith(parameter.prefix):
+        raise BadArguments(f"the parameter {name!r} must begin with {parameter.prefix}")

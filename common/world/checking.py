@@ -5,8 +5,9 @@ A value counts only where a call told it: the right word by luck, or for another
 
 import re
 from collections.abc import Iterator, Sequence, Set
+from typing import NamedTuple
 
-from common.world.entities import Entity, Fact
+from common.world.entities import Fact
 from common.world.names import proper_names
 from common.world.world import World
 
@@ -14,39 +15,58 @@ _WORD = re.compile(r"-?[^\W_]+(?:[.,:/'’-][^\W_]+)*")
 _VALUE = re.compile(r"-?\d.*|[A-Z]\d+")
 _NAMES = frozenset(proper_names())
 _DOUBT = frozenset(
-    ("no", "not", "none", "neither", "nor", "or", "either", "if", "maybe", "perhaps", "unknown", "unless")
+    ("no", "not", "none", "neither", "nor", "or", "either", "if", "maybe", "perhaps", "unknown", "unless", "cannot")
 )
 
 
-def solves(world: World, asked: Sequence[Fact], told: Set[Fact], answer: str) -> bool:
-    """Whether `answer` gives the values of all facts that were `asked`, all of which calls have `told`, and no others.
+class Statement(NamedTuple):
+    """A value that an answer gives, and for what: the attribute, moment and unit that it names, where it does."""
 
-    Each value stands as a word of its own. Where several facts are asked, each value stands behind its fact's word. Any
-    other value, another thing's name among them, and any word of doubt or denial make the answer wrong.
+    value: str
+    name: str
+    moment: str
+    unit: str
+
+    def may_mean(self, fact: Fact) -> bool:
+        """Whether nothing that is said of the value is said of another fact than this."""
+        said = (self.name, self.moment, self.unit)
+        return all(mine in ("", its) for mine, its in zip(said, fact.attribute, strict=True))
+
+
+def solves(world: World, query: str, asked: Sequence[Fact], told: Set[Fact], answer: str) -> bool:
+    """Whether `answer` gives the values of all facts that `query` asked, all of which calls have told, and no others.
+
+    Each value stands as a word of its own, behind the word for its attribute; where one fact alone is asked, that word
+    may be missing. A unit may stand on either side. Any other value, another thing's name or id among them, and any
+    word of doubt or denial make the answer wrong.
     """
     if not set(asked) <= told:
         return False
-    entities = {fact: _entity(world, fact) for fact in asked}
-    expected = {(fact.attribute, str(entity.values[fact.attribute])) for fact, entity in entities.items()}
-    handles = {handle for entity in entities.values() for handle in (entity.name, entity.id)}
-    words = [word for word in _WORD.findall(answer) if word not in handles]
+    words = _WORD.findall(answer)
     if any(word.lower() in _DOUBT or word.lower().endswith(("n't", "n’t")) for word in words):
         return False
-    alone = asked[0].attribute if len(asked) == 1 else None
-    return set(_statements(words, set(world.table.attributes), alone)) == expected
+    known = {*_WORD.findall(query), *(handle for fact in asked for handle in world.table.handles(fact))}
+    given = set()
+    for statement in _statements(world, words, known):
+        meant = [fact for fact in asked if statement.may_mean(fact)]
+        if len(meant) != 1 or str(world.table.value(meant[0])) != statement.value:
+            return False
+        given.add(meant[0])
+    return given == set(asked)
 
 
-def _entity(world: World, fact: Fact) -> Entity:
-    entity = world.table.find(fact.thing, fact.name)
-    if entity is None:
-        raise KeyError(f"the world holds no {fact.thing} {fact.name}")
-    return entity
-
-
-def _statements(words: Sequence[str], attributes: Set[str], attribute: str | None) -> Iterator[tuple[str | None, str]]:
-    """Every value among `words` with the attribute that was named last before it; at first that is `attribute`."""
-    for word in words:
-        if word.lower() in attributes:
-            attribute = word.lower()
-        elif word in _NAMES or _VALUE.fullmatch(word):
-            yield attribute, word
+def _statements(world: World, words: Sequence[str], known: Set[str]) -> Iterator[Statement]:
+    """Every value among `words`, `known` names and ids apart, with what was last said before it, and its unit."""
+    name = moment = unit = before = ""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        lower = word.lower()
+        if lower in world.words:
+            name, moment, unit = world.words[lower], moment if before in world.moments else "", ""
+        elif lower in world.moments:
+            moment = lower
+        elif lower in world.units:
+            unit = lower
+        elif word not in known and (word in _NAMES or _VALUE.fullmatch(word)):
+            units = {unit, after.lower() if after.lower() in world.units else unit}
+            yield Statement(word, name, moment, " ".join(sorted(units)).strip())
+        before = lower

@@ -1,14 +1,13 @@
 """Calls answered: any call of any API gets the same answer each time, with ToolBench's status codes."""
 
-import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.status import Status
 from common.world.arguments import SHOWN, BadArguments, read_arguments
-from common.world.entities import Entity, Fact, Value
-from common.world.tools import SEARCH, Api
-from common.world.traces import observation
+from common.world.catalogue import Api
+from common.world.entities import Entity, Fact
+from common.world.responses import FAILURES, attributes_told, failure, response, success
 from common.world.world import World
 
 
@@ -22,7 +21,7 @@ class Response(NamedTuple):
 
 def execute(world: World, name: str, arguments: str) -> Response:
     """Call the function `name` with `arguments`, JSON text as written. Whatever they are, there is an answer."""
-    if name == FINISH:
+    if name == NAME:
         text, status, _ = finish(arguments)
         return Response(text, status)
     api = world.functions.get(name)
@@ -31,27 +30,27 @@ def execute(world: World, name: str, arguments: str) -> Response:
     try:
         given = read_arguments(api, arguments)
     except BadArguments as error:
-        return _failure(str(error), Status.BAD_INPUT)
-    key = given[api.subject]
-    entity = world.table.find(api.thing, key)
-    if entity is None or key != (entity.id if api.by_id else entity.name):
-        return _failure(f"There is no {api.thing} {key[:SHOWN]!r}", Status.NOT_FOUND)
-    return _tell(api, entity, key)
+        return Response(failure(str(error)), Status.BAD_INPUT)
+    if api.status in FAILURES:
+        return Response(failure(FAILURES[api.status]), api.status)
+    entity = _find(world, api, given[api.subject])
+    if entity is None:
+        return Response(failure(f"There is no {api.thing} {given[api.subject][:SHOWN]!r}"), Status.NOT_FOUND)
+    return _tell(api, entity, given)
 
 
 def no_such_function(name: str) -> Response:
     """The answer to a call of what doesn't exist."""
-    return _failure(f"No such function name: {name[:SHOWN]}", Status.NO_SUCH_FUNCTION)
+    return Response(failure(f"No such function name: {name[:SHOWN]}"), Status.NO_SUCH_FUNCTION)
 
 
-def _failure(error: str, status: Status) -> Response:
-    return Response(json.dumps({"error": error, "response": ""}), status)
+def _find(world: World, api: Api, given: str) -> Entity | None:
+    """The thing that is meant, where it is called as `api` wants it, by name or by id."""
+    key = given.removeprefix(api.required[0].prefix)
+    entity = world.table.find(api.thing, key)
+    return entity if entity is not None and key == (entity.id if api.by_id else entity.name) else None
 
 
-def _tell(api: Api, entity: Entity, key: str) -> Response:
-    told: dict[str, Value] = {SEARCH: entity.id}
-    if api.fact != SEARCH:
-        told = {each: entity.values[each] for each in entity.reports[api.fact]}
-    facts = tuple(Fact(api.thing, entity.name, each) for each in told)
-    about: dict[str, Value] = {api.subject: key}
-    return Response(observation(about | told), Status.OK, facts)
+def _tell(api: Api, entity: Entity, given: dict[str, Any]) -> Response:
+    facts = tuple(Fact(api.thing, entity.name, each) for each in attributes_told(api, entity, given))
+    return Response(success(response(api, entity, given)), Status.OK, facts)

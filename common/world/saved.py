@@ -7,15 +7,14 @@ from typing import Any
 from common.errors import UserError
 from common.settings import load
 from common.toolbench.react import render_step
+from common.world.make import make_world
 from common.world.settings import WorldSettings
+from common.world.splits import SPLITS
 from common.world.tasks import Task
 from common.world.traces import solution
-from common.world.world import World, make_world
+from common.world.world import World
 
 SETTINGS = "world.json"
-QUERIES = "queries_train"
-"""Tasks of training tools that no trace shows."""
-SPLITS = ("train", QUERIES, "seen", "unseen_tool", "unseen_category")
 Record = dict[str, Any]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from common.toolbench.react import Step, render_step
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import build_system_prompt
-from common.world.entities import Value
-from common.world.tasks import Task
-from common.world.tools import Api
+from common.world.catalogue import Api
+from common.world.responses import FAILURES, failure, success
+from common.world.tasks import Call, Task
 
 Record = dict[str, Any]
 
@@ -24,9 +24,9 @@ def opening(apis: Iterable[Api], query: str) -> list[Turn]:
     return [Turn("system", system_prompt(apis)), Turn("user", f"\n{query}\nBegin!\n")]
 
 
-def observation(response: dict[str, Value]) -> str:
-    """Return what a prompt shows of a call's response."""
-    return json.dumps({"error": "", "response": str(response)})
+def observation(call: Call) -> str:
+    """Return what a prompt shows of a recorded call."""
+    return failure(FAILURES[call.api.status]) if call.api.status in FAILURES else success(call.response)
 
 
 def conversations(task: Task) -> list[Record]:
@@ -37,7 +37,7 @@ def conversations(task: Task) -> list[Record]:
         turns.append(_turn("assistant", render_step(step)))
         records.append({"id": f"Step {number}: {task.query}", "conversations": list(turns)})
         if number <= len(task.calls):
-            turns.append(_turn("function", observation(task.calls[number - 1].response)))
+            turns.append(_turn("function", observation(task.calls[number - 1])))
     return records
 
 

@@ -1,27 +1,29 @@
-"""A world: its tools and the table that answers their calls, both a function of its settings."""
+"""A world: its tools, the table that answers their calls, and what draws its tasks."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from random import Random
 
-from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
+from common.world.catalogue import Api, Catalogue, Tool
 from common.world.entities import Table
-from common.world.settings import WorldSettings
-from common.world.tools import Api, Catalogue, build_catalogue
+from common.world.tasks import Task
 
 
 @dataclass(frozen=True)
 class World:
-    """What answers calls. `functions` are all APIs by the names under which prompts offer them."""
+    """What tasks are drawn from and calls are answered by."""
 
-    settings: WorldSettings
     catalogue: Catalogue
     table: Table
-    functions: dict[str, Api]
+    tasks: Callable[[Random, Sequence[Tool]], Iterator[Task]]
+    """Tasks without end, each drawn on one of the given tools, which are of one split."""
+    words: Mapping[str, str]
+    """Words of answers, and the attributes that they name."""
+    moments: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
 
-
-@lru_cache(maxsize=4)
-def make_world(settings: WorldSettings) -> World:
-    """Return the world of `settings`; the same object for the same settings."""
-    catalogue = build_catalogue(settings)
-    functions = {api.function: api for api in catalogue.apis}
-    return World(settings, catalogue, Table(settings.seed, DOMAINS + HELD_OUT_DOMAINS), functions)
+    @cached_property
+    def functions(self) -> dict[str, Api]:
+        """All APIs by the names under which prompts offer them."""
+        return {api.function: api for api in self.catalogue.apis}

@@ -20,7 +20,7 @@ from common.agents.environments.function_calls.process import ForkServer, Worker
 from common.agents.environments.function_calls.worker import Program, Success
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.rows import Turn
 
 Tools = Sequence[Function] | Callable[[], Sequence[Function]]
@@ -93,7 +93,7 @@ class FunctionEnvironment:
         """As `Environment.step`. What keeps state is lost with a call that ends its process or takes too long."""
         if self._task is None:
             raise RuntimeError("step before reset: no episode runs")
-        if action.name == FINISH:
+        if action.name == NAME:
             return await self._finish(self._task, action.arguments)
         observation = await self._answer(action)
         self._observations.append(observation)

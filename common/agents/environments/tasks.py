@@ -34,5 +34,5 @@ def _read_task(line: str, place: str) -> Task:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is no JSON ({error}); expected an object with id and query") from None
-    task = Task(take(record, "id", str, place), take(record, "query", str, place))
-    return Task(task.id, task.query, {key: value for key, value in record.items() if key not in ("id", "query")})
+    id, query = take(record, "id", str, place), take(record, "query", str, place)
+    return Task(id, query, data={key: value for key, value in record.items() if key not in ("id", "query")})

@@ -5,10 +5,10 @@ from typing import Self
 
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.rows import Turn
 from common.world.checking import solves
-from common.world.entities import Fact
+from common.world.entities import Attribute, Fact
 from common.world.execute import execute, no_such_function
 from common.world.saved import read_task_records, read_world
 from common.world.traces import opening
@@ -21,7 +21,7 @@ def read_tasks(folder: Path, split: str) -> list[Task]:
     Their `data` holds the functions on offer, the facts asked for, and the `solution`: turns in ReAct form. Raises
     UserError where `folder` has no such tasks.
     """
-    return [Task(record.pop("id"), record.pop("query"), record) for record in read_task_records(folder, split)]
+    return [Task(record.pop("id"), record.pop("query"), split, record) for record in read_task_records(folder, split)]
 
 
 class ToolWorldEnvironment:
@@ -50,10 +50,11 @@ class ToolWorldEnvironment:
     async def step(self, action: Action) -> tuple[Observation, bool]:
         """As `Environment.step`. Only functions on offer exist."""
         task = self._running()
-        if action.name == FINISH:
+        if action.name == NAME:
             return self._finish(task, action.arguments)
         if action.name not in task.data["functions"]:
-            return Observation(*no_such_function(action.name)[:2]), False
+            response = no_such_function(action.name)
+            return Observation(response.text, response.status), False
         response = execute(self._world, action.name, action.arguments)
         self._told |= frozenset(response.facts)
         return Observation(response.text, response.status), False
@@ -71,8 +72,8 @@ class ToolWorldEnvironment:
         text, status, answer = finish(arguments)
         if status == Status.BAD_INPUT:
             return Observation(text, status), False
-        asked = [Fact(*fact) for fact in task.data["asked"]]
-        solved = answer is not None and solves(self._world, asked, self._told, answer)
+        asked = [Fact(thing, name, Attribute(*attribute)) for thing, name, attribute in task.data["asked"]]
+        solved = answer is not None and solves(self._world, task.query, asked, self._told, answer)
         return Observation(text, status, solved), True
 
     def _running(self) -> Task:

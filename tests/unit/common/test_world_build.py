@@ -15,12 +15,13 @@ from common.format_checks import check_completion
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, read_rows
 from common.toolbench.system_prompt import FORMAT_LINES, offered_functions
-from common.world.build import build_world, new_tasks
-from common.world.corpus import documents
-from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
-from common.world.entities import Inventions
+from common.world.build import build_world
+from common.world.make import make_world
+from common.world.named.corpus import documents
+from common.world.named.domains import DOMAINS, HELD_OUT_DOMAINS
+from common.world.named.tools import build_catalogue
 from common.world.settings import WorldSettings
-from common.world.tools import build_catalogue
+from common.world.splits import new_tasks
 
 SMALL = WorldSettings(
     seed=3, tools_per_category=2, unseen_tools_per_category=1, train_tasks=40, query_tasks=20, evaluation_tasks=15,
@@ -126,7 +127,7 @@ def test_the_command_names_a_wrong_setting(tmp_path: Path) -> None:
 
 
 def test_more_tasks_than_there_are_queries_end_with_a_message(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("common.world.build.MOST_KNOWN", 20)
+    monkeypatch.setattr("common.world.splits.MOST_KNOWN", 20)
     tool = build_catalogue(SMALL).train[0]
     with pytest.raises(UserError, match="ask for fewer"):
-        new_tasks(Random(0), (tool,), Inventions(), 1_000_000, set())
+        new_tasks(Random(0), make_world(SMALL), (tool,), 1_000_000, set())

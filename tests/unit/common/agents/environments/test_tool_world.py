@@ -13,8 +13,8 @@ from common.errors import UserError
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from common.world.build import build_world
-from common.world.saved import SPLITS
 from common.world.settings import WorldSettings
+from common.world.splits import SPLITS
 
 SMALL = WorldSettings(train_tasks=40, query_tasks=20, evaluation_tasks=30, corpus_documents=0)
 
@@ -113,6 +113,6 @@ def test_what_is_no_world_is_said_by_name(folder: Path, tmp_path: Path):
     (tmp_path / "tasks_seen.json").write_text(json.dumps([])[:1])
     with pytest.raises(UserError, match="no JSON"):
         read_tasks(tmp_path, "seen")
-    stranger = Task("a", "What?", {"functions": ["get_x_for_y"], "asked": []})
+    stranger = Task("a", "What?", data={"functions": ["get_x_for_y"], "asked": []})
     with pytest.raises(UserError, match="get_x_for_y"):
         asyncio.run(ToolWorldEnvironment.of_folder(folder).reset(stranger))

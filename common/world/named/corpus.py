@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from common.world import names
-from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
-from common.world.entities import Inventions
-from common.world.prose import passage
-from common.world.tasks import Call, Task, draw_task
-from common.world.tools import SEARCH, Api, Tool, make_tool
+from common.world.catalogue import Api, Tool
+from common.world.entities import ID
+from common.world.named.domains import DOMAINS, HELD_OUT_DOMAINS, facts_of
+from common.world.named.facts import Inventions
+from common.world.named.prose import passage
+from common.world.named.tasks import draw_task
+from common.world.named.tools import make_tool
+from common.world.tasks import Call, Task
 from common.world.traces import observation, system_prompt
 
 
@@ -30,7 +33,7 @@ def _annotated_prompt(rng: Random) -> str:
     task = draw_task(rng, _invent_tools(rng), Inventions())
     parts = [f"System: {system_prompt(task.apis)}", f"User: \n{task.query}\nBegin!\n"]
     shown = rng.randint(0, len(task.calls))
-    parts += [f"Function: {observation(call.response)}" for call in task.calls[:shown]]
+    parts += [f"Function: {observation(call)}" for call in task.calls[:shown]]
     notes = [*_notes_on_functions(task), *_notes_on_calls(task), *_notes_on_results(task.calls[:shown])]
     return "\n".join([*parts, "Notes: ", *rng.sample(notes, min(len(notes), 12))])
 
@@ -39,17 +42,17 @@ def _notes_on_functions(task: Task) -> list[str]:
     notes = []
     for api in task.apis:
         parameters = ", ".join(parameter.name for parameter in (*api.required, *api.optional))
-        notes.append(f"The function that gives the {api.fact} is {api.function}")
+        notes.append(f"The function that gives the {api.attribute.name} is {api.function}")
         notes.append(f"{api.function} takes {parameters}")
     return notes
 
 
 def _notes_on_calls(task: Task) -> list[str]:
     """What the query asks for, which function that needs, and with which arguments."""
-    wanted = [call for call in task.calls if call.api.fact != SEARCH]
-    notes = ["The user wants the " + " and the ".join(call.api.fact for call in wanted)]
+    wanted = [call for call in task.calls if call.api.attribute != ID]
+    notes = ["The user wants the " + " and the ".join(call.api.attribute.name for call in wanted)]
     for call in task.calls:
-        notes.append(f"To help the user, the {call.api.fact} comes from {call.api.function}")
+        notes.append(f"To help the user, the {call.api.attribute.name} comes from {call.api.function}")
         notes.append(f"{call.api.function} is asked with {json.dumps(call.arguments)}")
     return notes
 
@@ -58,17 +61,16 @@ def _notes_on_results(calls: tuple[Call, ...]) -> list[str]:
     notes = []
     for call in calls:
         subject = next(iter(call.arguments.values()))
-        notes += [
-            f"The {fact} of {subject} is {value}" for fact, value in call.response.items() if fact == call.api.fact
-        ]
+        fact = call.api.attribute.name
+        notes.append(f"The {fact} of {subject} is {call.response[fact]}")
         notes.append(f"Known: {json.dumps(call.response)}")
     return notes
 
 
 def _api_page(rng: Random) -> str:
     tool = rng.choice(_invent_tools(rng))
-    lines = [f"{tool.name} ({tool.domain.category}): {tool.description}"]
-    for api in (*tool.apis, *([tool.search] if tool.search else [])):
+    lines = [f"{tool.name} ({tool.category}): {tool.description}"]
+    for api in tool.all_apis:
         lines += [f"{api.name}: {api.description}. Call it as {api.function}.", *_parameter_lines(api)]
     return "\n".join(lines)
 
@@ -85,7 +87,7 @@ def _reports(rng: Random) -> str:
     lines = []
     for _ in range(3):
         task = draw_task(rng, _invent_tools(rng), Inventions())
-        lines += [task.query, *(observation(call.response) for call in task.calls), task.answer, ""]
+        lines += [task.query, *(observation(call) for call in task.calls), task.answer, ""]
     return "\n".join(lines)
 
 
@@ -103,7 +105,7 @@ def _lists(rng: Random) -> str:
 
 def _prose(rng: Random) -> str:
     tool = rng.choice(_invent_tools(rng))
-    return "\n".join(passage(rng, rng.choice(tool.domain.facts), names.proper_name(rng)) for _ in range(2))
+    return "\n".join(passage(rng, rng.choice(facts_of(tool.thing)), names.proper_name(rng)) for _ in range(2))
 
 
 def _invent_tools(rng: Random) -> tuple[Tool, ...]:
