@@ -40,12 +40,12 @@ def read_arguments(text: str) -> dict[str, Any]:
     return given
 
 
-def answer(response: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """The observation of a call that went well, cut at ANSWER_CHARACTERS; `default` as in json.dumps.
+def answer(response: Any, error: str = "", default: Callable[[Any], Any] | None = None) -> str:
+    """The text of an observation, cut at ANSWER_CHARACTERS; `default` as in json.dumps.
 
     Raises ValueError, TypeError or RecursionError where `response` has no JSON form, or one that isn't Unicode.
     """
-    text = json.dumps({"error": "", "response": response}, default=default, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"error": error, "response": response}, default=default, ensure_ascii=False, allow_nan=False)
     text.encode()
     return _cut(text, ANSWER_CHARACTERS)
 

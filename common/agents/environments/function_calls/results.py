@@ -53,7 +53,7 @@ def _told(function: DescribedFunction, value: Any) -> Observation:
     try:
         if function.returns is not None:
             function.returns.validate_python(value, strict=True)
-        text = answer(value, _plain)
+        text = answer(value, default=_plain)
     except ValidationError as error:
         why = f"{function.name} returned {type(value).__name__}, which isn't what it says: {_problems(error)}"
         return failure(why, Status.ERROR_IN_MESSAGE)
