@@ -83,20 +83,21 @@ def demonstrated(demonstrations: Sequence[Task]) -> Rule:
     return rule
 
 
-def play(world: World, task: Task, rule: Rule, shuffled: int | None = None) -> bool:
-    """Whether the rule solves the task; with descriptions shuffled among the APIs on offer where a seed says so."""
-    functions = offered_functions(system_prompt(task.apis))[:-1]
-    if shuffled is not None:
-        functions = shuffle(functions, Random(shuffled))
+def functions_of(task: Task) -> list[Function]:
+    """What its prompt offers, Finish apart."""
+    return offered_functions(system_prompt(task.apis))[:-1]
+
+
+def play(world: World, task: Task, functions: Sequence[Function], rule: Rule) -> bool:
+    """Whether the rule solves the task when it is offered `functions`."""
     return _Episode(world, task, functions).play(rule)
 
 
 def shuffle(functions: Sequence[Function], rng: Random) -> list[Function]:
-    """Give each function that tells a fact the description of another."""
-    telling = [function for function in functions if not is_finder(function)]
-    turn = rng.randrange(1, len(telling)) if len(telling) > 1 else 0
-    texts = [function["description"] for function in telling]
-    moved = {each["name"]: text for each, text in zip(telling, texts[turn:] + texts[:turn], strict=True)}
+    """Shuffle the descriptions of the functions that tell facts."""
+    telling = [function["name"] for function in functions if not is_finder(function)]
+    texts = [function["description"] for function in functions if not is_finder(function)]
+    moved = dict(zip(telling, rng.sample(texts, len(texts)), strict=True))
     return [{**each, "description": moved.get(each["name"], each["description"])} for each in functions]
 
 

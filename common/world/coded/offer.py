@@ -24,8 +24,8 @@ def offer(
 
     `count` of all tell an attribute; beside them may stand some that find ids.
 
-    Of the others come first twins of those called, then what can be asked about the same `thing` in the same way; most
-    are of the same tool, so that neither an API's tool nor its parameters give it away.
+    As far as there are any, the others are twins of those called, then of the same tool, and all can be asked about the
+    same `thing` in the same way, so that neither an API's tool nor its parameters give it away.
     """
     others = rng.sample(siblings, min(SIBLINGS, len(siblings)))
     spare = [
@@ -35,22 +35,17 @@ def offer(
         if api.word and api not in called and not any(tells(api, thing, attribute) for attribute in asked)
     ]
     rng.shuffle(spare)
-    keys = {_key(api) for api in called if api.word}
-    twins = {(tool.name, thing, attribute.name) for attribute in asked}
-    spare.sort(key=lambda api: ((api.tool, api.thing, api.attribute.name) not in twins, _key(api) not in keys))
+    ways = {(api.thing, api.by_id) for api in called if api.word}
+    alike = [api for api in spare if (api.thing, api.by_id) in ways]
+    names = {attribute.name for attribute in asked}
+    own = sorted((api for api in alike if api.tool == tool.name), key=lambda api: api.attribute.name not in names)
     places = max(1, count - sum(bool(api.word) for api in called))
-    own = [api for api in spare if api.tool == tool.name]
-    foreign = [api for api in spare if api.tool != tool.name]
-    distractors = [*own[: places - 1], *foreign][:places]
+    rest = [*(api for api in alike if api.tool != tool.name), *(api for api in spare if api not in alike)]
+    distractors = [*own[: places - 1], *rest][:places]
     finders = [api for api in tool.all_apis if not api.word and api not in called and rng.random() < 0.5]
     apis = [*called, *distractors, *finders]
     rng.shuffle(apis)
     return tuple(apis)
-
-
-def _key(api: Api) -> tuple[str, bool]:
-    """What it is asked about, and how."""
-    return api.thing, api.by_id
 
 
 def tells(api: Api, thing: str, attribute: Attribute) -> bool:
