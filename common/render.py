@@ -136,9 +136,9 @@ class Renderer:
         """Ids of `turns` up to where the next assistant turn begins. Raises TemplateMisfit."""
         return self._start + self._encode(self._layout.prompt(kept_apart(turns, self._layout.openings)))
 
-    def completion_ids(self, text: str) -> list[int]:
-        """The T ids of an assistant turn's `text`, its terminator last."""
-        return self._completion_ids((Turn("user", "question"),), text)
+    def completion_ids(self, text: str, turns: tuple[Turn, ...] = (Turn("user", "question"),)) -> list[int]:
+        """The T ids of an assistant turn's `text` after `turns`, its terminator last. Raises TemplateMisfit."""
+        return self._completion_ids(turns, text)
 
     def opening_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         """Ids with which the assistant's turn after `turns` begins, where it begins with `text`."""

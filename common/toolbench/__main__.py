@@ -1,4 +1,5 @@
-"""`python -m common.toolbench convert SOURCE OUT`: ToolBench's files into the Parquet rows that training reads."""
+"""`python -m common.toolbench convert SOURCE OUT`: ToolBench's files, and chats with tools, into the Parquet rows that
+training reads; `export-txagent ROWS OUT`: rows as TxAgent's samples."""
 
 import argparse
 import json
@@ -10,7 +11,11 @@ from common.errors import run_command
 def main(arguments: list[str]) -> int:
     """Parse and run; the last line on stdout is the summary as JSON."""
     options = _parser().parse_args(arguments)
+    print(json.dumps(options.run(options)))
+    return 0
 
+
+def _convert(options: argparse.Namespace) -> dict[str, object]:
     from common.toolbench.convert import convert
     from common.toolbench.readers.columns import parse_columns
     from common.toolbench.readers.dataset_source import DatasetOptions
@@ -26,14 +31,28 @@ def main(arguments: list[str]) -> int:
         episodes=options.episodes,
         dataset=dataset,
     )
-    print(json.dumps(summary.as_dict()))
-    return 0
+    return summary.as_dict()
+
+
+def _export(options: argparse.Namespace) -> dict[str, object]:
+    from common.toolbench.txagent import export
+
+    return export(options.rows, options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m common.toolbench", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace")
+    _add_convert(commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace"))
+    command = commands.add_parser("export-txagent", help="write rows as TxAgent's samples, one per row")
+    command.set_defaults(run=_export)
+    command.add_argument("rows", type=Path, help="a folder of rows that convert wrote")
+    command.add_argument("out", type=Path, help="the file of JSON Lines to write")
+    return parser
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_convert)
     command.add_argument(
         "source",
         help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
@@ -66,7 +85,6 @@ def _parser() -> argparse.ArgumentParser:
         help="of hf: a column that isn't named as its field (id, conversations, from, value, messages, tools, "
         "functions, query, query_id, api_list); may be given several times",
     )
-    return parser
 
 
 if __name__ == "__main__":
