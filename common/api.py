@@ -121,5 +121,7 @@ class TeacherCard(Body):
     abilities: list[Literal["score", "generate"]]
     dtype: str
     versions: dict[str, str]
+    tool_layout: Literal["toolbench", "chat"] | None = None
+    """In which its models were trained to call functions; null where the settings don't say."""
     replicas: int | None = None
     """How many share the work, all endpoints together; null where their number changes by itself."""

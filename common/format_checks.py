@@ -28,7 +28,7 @@ class FormatReport:
 
 
 def check_completion(text: str, offered: Sequence[dict[str, Any]]) -> FormatReport:
-    """Check `text` against the functions that its prompt offers.
+    """Check `text`, in ToolBench's form as `Renderer.react` gives it, against the functions that its prompt offers.
 
     `system_prompt.offered_functions` reads them, and raises BadRecord for a prompt that can't be checked against.
     """

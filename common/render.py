@@ -16,13 +16,17 @@ from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
-from common.layouts import ChatLayout, TemplateMisfit, TextSegment, ToolBenchLayout
+from common.layouts.chat import ChatLayout
+from common.layouts.openings import kept_apart
+from common.layouts.segments import Layout, TemplateMisfit, TextSegment
+from common.layouts.toolbench import ToolBenchLayout
+from common.layouts.tools import ToolsLayout
 from common.sequences import Sequence
 from common.tool_calls import ParsedTurn
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
 
-Template = Literal["toolbench", "chat"]
+Template = Literal["toolbench", "chat", "tools"]
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
@@ -130,7 +134,7 @@ class Renderer:
 
     def turn_ids(self, turns: tuple[Turn, ...]) -> list[int]:
         """Ids of `turns` up to where the next assistant turn begins. Raises TemplateMisfit."""
-        return self._start + self._encode(self._layout.prompt(turns))
+        return self._start + self._encode(self._layout.prompt(kept_apart(turns, self._layout.openings)))
 
     def completion_ids(self, text: str) -> list[int]:
         """The T ids of an assistant turn's `text`, its terminator last."""
@@ -168,8 +172,15 @@ class Renderer:
         """
         return self._layout.parse(text, finish_offered)
 
+    def react(self, text: str) -> str:
+        """A turn that a model wrote in ToolBench's form, which format checks, environments and later prompts read.
+
+        Where the template gives calls a form of its own, what has that form is said in ToolBench's, without reasoning.
+        """
+        return self._layout.react(text)
+
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
-        turn, end = self._layout.completion(turns, text)
+        turn, end = self._layout.completion(kept_apart(turns, self._layout.openings), text)
         closing = [*self._encode(end), self.terminator]
         return self._encode(turn) + closing[: closing.index(self.terminator) + 1]
 
@@ -187,8 +198,10 @@ class Renderer:
             )
 
 
-def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> ChatLayout | ToolBenchLayout:
-    return ChatLayout(tokenizer) if template == "chat" else ToolBenchLayout()
+def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> Layout:
+    if template == "toolbench":
+        return ToolBenchLayout()
+    return ToolsLayout(tokenizer) if template == "tools" else ChatLayout(tokenizer)
 
 
 def _encode(backend: Tokenizer, text: str) -> list[int]:

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 
 from common.toolbench.conversations import conversation_turns
-from common.toolbench.finish import NAME, final_answer
+from common.toolbench.finish import said_to_user
 from common.toolbench.react import ParseError, parse_step, read_object, split_reasoning
 
 __all__ = ["ParsedTurn", "ToolCall", "conversation_turns", "parse_react"]
@@ -43,10 +43,9 @@ def parse_react(text: str, finish_offered: bool = False) -> ParsedTurn:
     except ParseError:
         return ParsedTurn(reasoning, rest, (), False)
     call = ToolCall(step.action.strip(), step.action_input)
-    arguments = read_object(call.arguments)
-    if arguments is None or not call.name:
+    if read_object(call.arguments) is None or not call.name:
         return ParsedTurn(reasoning, rest, (), False)
-    if finish_offered or call.name != NAME:
+    answer = None if finish_offered else said_to_user(step)
+    if answer is None:
         return ParsedTurn(reasoning, step.thought, (call,), True)
-    answer = final_answer(call.name, call.arguments)
-    return ParsedTurn(reasoning, step.thought if answer is None else answer, (), True)
+    return ParsedTurn(reasoning, answer, (), True)

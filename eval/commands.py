@@ -1,5 +1,7 @@
 """The commands of evaluation: parse first, import heavy things after."""
 
+import json
+
 from common.command_line import settings_of
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
@@ -25,9 +27,14 @@ def rollout(arguments: list[str]) -> int:
 
     from rich.console import Console
 
+    from common.files import write_atomically
     from eval.rollouts.rollout import roll_out
-    from eval.rollouts.summary import summarize, table
+    from eval.rollouts.summary import Prices, as_values, summarize, table
 
     trajectories, set_aside = roll_out(settings)
-    Console(width=120).print(table(summarize(trajectories), set_aside))
+    policy = settings.policy
+    prices = Prices(policy.prompt_price, policy.completion_price) if policy.kind == "endpoint" else Prices()
+    summaries = summarize(trajectories, prices)
+    write_atomically(settings.output / "summary.json", json.dumps(as_values(summaries, set_aside), indent=1) + "\n")
+    Console(width=120).print(table(summaries, set_aside))
     return 0

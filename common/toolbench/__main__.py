@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
         skip_bad=options.skip_bad,
         split_name=options.split_name,
         give_up=options.give_up,
+        episodes=options.episodes,
         dataset=dataset,
     )
     print(json.dumps(summary.as_dict()))
@@ -35,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace")
     command.add_argument(
         "source",
-        help="a toolllama_*.json file, a query file, a folder of query files or answer trees, or hf:NAME[:SPLIT]: a "
-        "data set on the Hugging Face hub or in a local folder",
+        help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
+        "such files, the folder of a rollout, or hf:NAME[:SPLIT]: a data set on the hub or in a local folder",
     )
     command.add_argument("out", type=Path, help="the folder to write, new or empty")
     command.add_argument("--skip-bad", action="store_true", help="leave bad records out, into OUT/skipped.jsonl")
@@ -49,14 +50,21 @@ def _parser() -> argparse.ArgumentParser:
         default="leave-out",
         help="answer trees that give up in the end, on which ToolBench itself trains (default: leave-out, counted)",
     )
+    command.add_argument(
+        "--episodes",
+        choices=["solved", "finished"],
+        default="solved",
+        help="of trajectories: those that are known to solve their task, or all that finished (default: solved); the "
+        "first of each task, others are counted",
+    )
     command.add_argument("--subset", metavar="NAME", help="of hf: the subset of a data set that has several")
     command.add_argument(
         "--column",
         metavar="FIELD=COLUMN",
         action="append",
         default=[],
-        help="of hf: a column that isn't named as ToolBench's field (id, conversations, from, value, query, query_id, "
-        "api_list); may be given several times",
+        help="of hf: a column that isn't named as its field (id, conversations, from, value, messages, tools, "
+        "functions, query, query_id, api_list); may be given several times",
     )
     return parser
 

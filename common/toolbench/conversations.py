@@ -55,8 +55,11 @@ def conversation_turns(messages: Any, tools: Any = None) -> tuple[Turn, ...]:
 
 def read_conversation(messages: Any, tools: Any = None) -> Conversation:
     """The conversation of `messages` and `tools`. Raises BadRecord as `conversation_turns`."""
-    functions, read = read_tools(tools), read_messages(messages)
-    return _with_tools(read, functions) if functions else _plain(read)
+    try:
+        functions, read = read_tools(tools), read_messages(messages)
+        return _with_tools(read, functions) if functions else _plain(read)
+    except RecursionError:
+        raise BadRecord("too_deep", "the tools or a call's arguments nest too deep to be written as text") from None
 
 
 def _plain(messages: Sequence[ChatMessage]) -> Conversation:

@@ -8,6 +8,8 @@ from common.toolbench.status import Status
 
 NAME = "Finish"
 GIVE_ANSWER, GIVE_UP = "give_answer", "give_up_and_restart"
+GIVING_UP = "I give up and restart"
+"""What ToolBench's system prompt has an agent say that does."""
 
 
 class Finished(NamedTuple):
@@ -24,11 +26,13 @@ def finish_with(answer: str, thought: str = "") -> Step:
     return Step(thought, NAME, json.dumps(arguments, ensure_ascii=False))
 
 
-def final_answer(name: str, arguments: str) -> str | None:
-    """The answer that a call gives; None where it is no Finish that gives one."""
-    given = read_object(arguments) if name == NAME else None
-    if given is None or given.get("return_type") != GIVE_ANSWER:
+def said_to_user(step: Step) -> str | None:
+    """What the user is told by a step that ends: its answer, or ToolBench's words for giving up; None by a call."""
+    given = read_object(step.action_input) if step.action.strip() == NAME else None
+    if given is None:
         return None
+    if given.get("return_type") == GIVE_UP:
+        return GIVING_UP
     answer = given.get("final_answer", "")
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 

@@ -45,6 +45,8 @@ class Api:
     optional: tuple[Parameter, ...]
     key: str = ""
     """Under which word its response tells the value; the attribute's own where it is empty."""
+    word: str = ""
+    """By which of an attribute's words its description calls what it tells, where there are several."""
     status: Status = Status.OK
     """How every call of it ends that is well formed."""
 

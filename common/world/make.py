@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from common.world.coded.world import coded_world
 from common.world.named.world import named_world
 from common.world.settings import WorldSettings
 from common.world.world import World
@@ -10,4 +11,4 @@ from common.world.world import World
 @lru_cache(maxsize=4)
 def make_world(settings: WorldSettings) -> World:
     """Return the world of `settings`; the same object for the same settings."""
-    return named_world(settings)
+    return named_world(settings) if settings.difficulty == "named" else coded_world(settings)

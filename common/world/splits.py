@@ -30,11 +30,11 @@ def draw_splits(settings: WorldSettings) -> dict[str, list[Task]]:
         return new_tasks(Random(f"{settings.seed} {split}"), world, tools, count, queries)
 
     train = draw(TRAIN, tools.train, settings.train_tasks)
-    called = {call.api.tool for task in train for call in task.calls}
+    shown = {api.tool for task in train for api in task.apis}
     return {
         TRAIN: train,
         QUERIES: draw(QUERIES, tools.train, settings.query_tasks),
-        "seen": draw("seen", [tool for tool in tools.train if tool.name in called], held_out),
+        "seen": draw("seen", [tool for tool in tools.train if tool.name in shown], held_out),
         "unseen_tool": draw("unseen_tool", tools.unseen_tool, held_out),
         "unseen_category": draw("unseen_category", tools.unseen_category, held_out),
     }
@@ -47,10 +47,11 @@ def new_tasks(rng: Random, world: World, tools: Sequence[Tool], count: int, quer
     """
     tasks: list[Task] = []
     known = 0
+    drawn = world.tasks(rng, tools)
     while len(tasks) < count:
         if known == MOST_KNOWN:
             raise UserError(f"got {count} tasks, but {len(tools)} tools gave {len(tasks)} new queries: ask for fewer")
-        task = world.draw_task(rng, tools)
+        task = next(drawn)
         if task.query not in queries:
             queries.add(task.query)
             tasks.append(task)

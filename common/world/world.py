@@ -1,6 +1,6 @@
-"""A world: its tools, the table that answers their calls, and how its tasks are drawn."""
+"""A world: its tools, the table that answers their calls, and what draws its tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -16,8 +16,8 @@ class World:
 
     catalogue: Catalogue
     table: Table
-    draw_task: Callable[[Random, Sequence[Tool]], Task]
-    """A task on one of the given tools, which are of one split."""
+    tasks: Callable[[Random, Sequence[Tool]], Iterator[Task]]
+    """Tasks without end, each drawn on one of the given tools, which are of one split."""
     words: Mapping[str, str]
     """Words of answers, and the attributes that they name."""
     moments: frozenset[str] = frozenset()

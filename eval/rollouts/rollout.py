@@ -1,8 +1,8 @@
 """A rollout: every task's episodes are run and written, and one that was cut off goes on where it stopped."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -14,18 +14,29 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from common import jsonl
 from common.agents.episodes import Episode, EpisodeRunner, SetAside
+from common.agents.policy import Policy
 from common.agents.trajectories import TrajectoryStore, check_ids
 from common.agents.types import Task, Trajectory
 from common.errors import UserError
 from common.files import write_atomically
-from eval.rollouts.environments import environments_of
+from eval.rollouts.environments import Environments, environments_of
 from eval.rollouts.policies import open_policy
+from eval.rollouts.search_settings import EarlyExitSettings
 from eval.rollouts.searches import search_of
 from eval.rollouts.settings import RolloutSettings
 
 CONFIG = "config.yaml"
 SET_ASIDE = "set_aside.jsonl"
-FREE = ("in_flight", "policy.url", "policy.token_file", "policy.timeout_s", "policy.patience_s", "tasks", "samples")
+FREE = (
+    "in_flight",
+    "policy.url",
+    "policy.token_file",
+    "policy.timeout_s",
+    "policy.patience_s",
+    "policy.retries",
+    "tasks",
+    "samples",
+)
 """Settings that may change when a rollout goes on: they move how fast and how many, not what an episode is."""
 
 
@@ -49,10 +60,22 @@ async def _run(settings: RolloutSettings, store: TrajectoryStore) -> list[SetAsi
     left = [episode for episode in episodes if episode.id not in done]
     if not left:
         return []
-    async with open_policy(settings.policy, environments, [episode.task for episode in left]) as policy:
-        search = search_of(settings.search)
+    tasks = [episode.task for episode in left]
+    async with open_policy(settings.policy, environments, tasks) as policy, _helper(settings, environments) as helper:
+        search = search_of(settings, helper)
         runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
         return await _watch(settings, runner, store, left, len(episodes))
+
+
+@asynccontextmanager
+async def _helper(settings: RolloutSettings, environments: Environments) -> AsyncIterator[Policy | None]:
+    """The policy to which a search may hand an episode over, where it names one."""
+    named = settings.search.helper if isinstance(settings.search, EarlyExitSettings) else None
+    if named is None:
+        yield None
+    else:
+        async with open_policy(named, environments, environments.tasks) as policy:
+            yield policy
 
 
 async def _watch(

@@ -32,6 +32,7 @@ def make_card(settings: TeacherServerSettings, config: ModelConfig, tokenizer: P
             "ray": version("ray"),
             "vllm": str(vllm.__version__),
         },
+        tool_layout=settings.tool_layout,
         replicas=replicas.count if replicas.autoscaling is None else None,
     )
 

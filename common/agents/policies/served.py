@@ -12,7 +12,8 @@ from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.requests import to_write
 from common.teacher_client.settings import TeacherClientSettings
-from common.toolbench.react import split_reasoning
+from common.toolbench.finish import finish_with
+from common.toolbench.react import Step, render_step, split_reasoning
 from common.toolbench.rows import Turn
 from common.wire import TeacherAnswer
 
@@ -65,7 +66,7 @@ class ServedPolicy:
             raise InfrastructureFailure(f"no turn was written: {answer.error}")
         ended = answer.finish_reason == "stop"
         ids: list[int] = [*given, *answer.token_ids.tolist()]
-        reasoning, text = split_reasoning(self._renderer.text(ids[:-1] if ended else ids))
+        reasoning, text = self._read(self._renderer.text(ids[:-1] if ended else ids))
         return WrittenTurn(
             text=text,
             finish_reason="stop" if ended else "length",
@@ -75,3 +76,14 @@ class ServedPolicy:
             prompt_tokens=prompt_tokens,
             completion_tokens=len(answer),
         )
+
+    def _read(self, text: str) -> tuple[str, str]:
+        """What was thought aloud, and the turn in ToolBench's form; of several calls in it, the first."""
+        if self._renderer.template != "tools":
+            return split_reasoning(text)
+        parsed = self._renderer.parse_turn(text)
+        if not parsed.valid:
+            return parsed.reasoning, parsed.content
+        call = parsed.calls[0] if parsed.calls else None
+        step = Step(parsed.content, call.name, call.arguments) if call else finish_with(parsed.content)
+        return parsed.reasoning, render_step(step)

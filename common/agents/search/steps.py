@@ -9,7 +9,8 @@ from common.agents.environment import ForkableEnvironment
 from common.agents.policy import BoundReached
 from common.agents.types import Outcome, Status, Step, StopReason
 from common.api import SEEDS
-from common.toolbench import finish
+from common.toolbench.finish import said_to_user
+from common.toolbench.react import Step as ReactStep
 from common.toolbench.rows import Turn
 
 SPENT: tuple[StopReason, ...] = ("max_queries", "max_tokens", "timeout")
@@ -64,8 +65,8 @@ def ending(step: Step, done: bool) -> StopReason | None:
 
 
 def final_answer(step: Step) -> str | None:
-    """The answer that `step` gives by calling Finish; None where it gives none."""
-    return None if step.action is None else finish.final_answer(step.action.name, step.action.arguments)
+    """What `step` tells the user by calling Finish; None where it is another call, or none."""
+    return None if step.action is None else said_to_user(ReactStep("", step.action.name, step.action.arguments))
 
 
 def question(opening: Sequence[Turn]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from random import Random
 
+from common.world import phrasing
 from common.world.catalogue import Api, Tool
 from common.world.entities import ID, Fact
-from common.world.named import phrasing
 from common.world.named.facts import Facts
 from common.world.tasks import Call, Task
 

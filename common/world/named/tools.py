@@ -20,9 +20,9 @@ def build_catalogue(settings: WorldSettings) -> Catalogue:
         return tuple(make_tool(rng, domain, name) for domain in domains for name in names.new_names(rng, count, taken))
 
     return Catalogue(
-        train=draw(DOMAINS, settings.tools_per_category),
-        unseen_tool=draw(DOMAINS, settings.unseen_tools_per_category),
-        unseen_category=draw(HELD_OUT_DOMAINS, settings.unseen_tools_per_category),
+        train=draw(DOMAINS, settings.tools_per_category or 6),
+        unseen_tool=draw(DOMAINS, settings.unseen_tools_per_category or 2),
+        unseen_category=draw(HELD_OUT_DOMAINS, settings.unseen_tools_per_category or 2),
     )
 
 

@@ -22,7 +22,7 @@ def react(action: str, arguments: str, before: str = "\n") -> str:
             ParsedTurn("hm", "go", (ToolCall("f", ARGUMENTS),), True),
         ),
         (react("Finish", ANSWER), ParsedTurn("", "rain", (), True)),
-        (react("Finish", GIVE_UP), ParsedTurn("", "go", (), True)),
+        (react("Finish", GIVE_UP), ParsedTurn("", "I give up and restart", (), True)),
         (react("f", "['x']"), ParsedTurn("", react("f", "['x']"), (), False)),
         (react(" ", "{}"), ParsedTurn("", react(" ", "{}"), (), False)),
         ("<think>hm</think> It rains", ParsedTurn("hm", "It rains", (), False)),

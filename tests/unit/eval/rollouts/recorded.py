@@ -12,8 +12,9 @@ from common.sequences import Provenance
 from common.settings import load
 from common.toolbench.rows import Turn
 from eval.rollouts.environments import Environments
+from eval.rollouts.policy_settings import PolicySettings
 from eval.rollouts.rollout import roll_out
-from eval.rollouts.settings import RolloutSettings, ServedPolicySettings
+from eval.rollouts.settings import RolloutSettings
 
 
 class RecordedPolicy:
@@ -38,7 +39,7 @@ def recorded_policy(seconds: float = 0) -> Iterator[None]:
 
     @asynccontextmanager
     async def opened(
-        settings: ServedPolicySettings, environments: Environments, tasks: Iterable[Task]
+        settings: PolicySettings, environments: Environments, tasks: Iterable[Task]
     ) -> AsyncIterator[Policy]:
         yield RecordedPolicy(environments.tasks, seconds)
 

@@ -14,11 +14,13 @@ from common.agents.episodes import SetAside
 from common.agents.trajectories import EPISODES, TrajectoryStore
 from common.errors import UserError
 from common.settings import validate
+from common.toolbench.convert import convert
+from common.toolbench.rows import read_rows
 from common.world.build import build_world
 from common.world.settings import WorldSettings
 from eval.rollouts.rollout import roll_out
 from eval.rollouts.settings import RolloutSettings
-from eval.rollouts.summary import summarize, table
+from eval.rollouts.summary import Prices, summarize, table
 from tests.unit.eval.rollouts.recorded import recorded_policy
 
 ROOT = Path(__file__).parents[4]
@@ -34,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(world: Path, output: Path, **changes: object) -> RolloutSettings:
     values = {
-        "policy": {"url": "http://127.0.0.1:1/teacher", "model": "expert", "tokenizer": "none"},
+        "policy": {"kind": "served", "url": "http://127.0.0.1:1/teacher", "model": "expert", "tokenizer": "none"},
         "environment": {"folder": str(world), "splits": ["seen", "unseen_tool"]},
         "output": str(output),
     }
@@ -45,13 +47,55 @@ def test_every_task_is_run_and_counted(world: Path, tmp_path: Path):
     with recorded_policy():
         trajectories, set_aside = roll_out(settings(world, tmp_path, samples=2))
     assert (len(trajectories), set_aside) == (4 * TASKS, [])
-    groups = summarize(trajectories)
+    groups = summarize(trajectories, Prices(1.0, 2.0))
     assert [(each.group, each.episodes, each.solved) for each in groups] == [
         ("seen", 2 * TASKS, 1.0),
         ("unseen_tool", 2 * TASKS, 1.0),
     ]
+    written = sum(each.queries for each in trajectories if each.group == "seen")
+    assert groups[0].price == pytest.approx(20 * written / 1e6)
     assert groups[0].stops == {"finished": 2 * TASKS}
     assert table(groups, [SetAside("a/0", "gone")]).caption
+
+
+def test_solved_episodes_become_the_rows_that_the_world_itself_has(world: Path, tmp_path: Path):
+    with recorded_policy():
+        roll_out(settings(world, tmp_path / "out", samples=2))
+    made = convert(tmp_path / "out", tmp_path / "rows")
+    assert made.skipped == {"another_of_its_task": 2 * TASKS}
+    for split in ("seen", "unseen_tool"):
+        convert(world / f"{split}.json", tmp_path / split)
+        recorded = {row.query: (row.turns, row.completion) for row in read_rows(tmp_path / split)}
+        ours = {row.query: (row.turns, row.completion) for row in read_rows(tmp_path / "rows") if row.group == split}
+        assert ours == recorded
+
+
+SEARCHES = (
+    {"kind": "chain", "tries": 2},
+    {"kind": "dfsdt"},
+    {"kind": "voting", "answers": 2},
+    {"kind": "sag", "candidates": 3},
+    {"kind": "early_exit", "extrinsic": True, "every": 1},
+)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search["kind"])
+def test_every_search_solves_what_its_policy_can(world: Path, tmp_path: Path, search: dict[str, object]):
+    with recorded_policy():
+        trajectories, _ = roll_out(settings(world, tmp_path, tasks=2, search=search))
+    assert [each.solved for each in trajectories] == [True] * 4
+
+
+def test_trees_are_written_as_toolbench_has_them(world: Path, tmp_path: Path):
+    with recorded_policy():
+        trajectories, _ = roll_out(settings(world, tmp_path / "out", search={"kind": "dfsdt"}))
+    summary = convert(tmp_path / "out" / "answers", tmp_path / "rows")
+    assert (summary.traces, summary.rows) == (2 * TASKS, sum(len(each.steps) for each in trajectories))
+
+
+def test_a_missing_kind_is_named(world: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"the key 'policy.kind' is required and missing"):
+        settings(world, tmp_path, policy={"url": "http://127.0.0.1:1/teacher"})
 
 
 def test_more_tasks_go_on_and_other_settings_are_refused(world: Path, tmp_path: Path):
