@@ -197,6 +197,13 @@ def test_all_children_of_a_width_are_told_and_shown_to_the_next():
     assert (outcome.stop, tree["tree"]["size"]) == ("max_steps", 7)
 
 
+@pytest.mark.parametrize(("turn", "levels"), [("no call at all", 4), (call("1", "t"), 4), (call("1"), 6)])
+def test_an_agent_that_never_finishes_is_asked_two_calls_at_each_place_down_to_twelve_nodes(turn: str, levels: int):
+    outcome, tree = search(ScriptedPolicy(then=turn))
+    assert (outcome.stop, len(outcome.steps)) == ("max_steps", levels)
+    assert tree["answer_generation"]["query_count"] == sum(2**level for level in range(1, levels + 1))
+
+
 def test_an_answer_among_several_goes_back_two_calls():
     """With two answers wanted, the answer below look goes back past it to the root, whose next child answers too."""
     policy = ScriptedPolicy(call("1"), answer("here"), answer("there"))

@@ -1,5 +1,6 @@
 """DFSDT's ranked variant: candidates compared in pairs, both ways round."""
 
+from common.agents.policy import BoundReached
 from tests.unit.common.agents.search.scripted import ANSWERED, GIVE_UP, ScriptedPolicy, answer, call
 from tests.unit.common.agents.search.trees import THERE, nodes, search
 
@@ -46,3 +47,10 @@ def test_giving_up_in_the_ranked_variant_marks_the_call_above_as_finished():
     _, tree = search(policy, ranked=True)
     ends = [node for node in nodes(tree["tree"]["tree"]) if node[1] == "Action Input"]
     assert [(node[2], node[5]) for node in ends if node[2] in ("1", "3")] == [("1", True), ("3", False)]
+    _, tree = search(ScriptedPolicy(call("1"), call("2"), answer("there")), ranked=True, children=1)
+    assert [node[5] for node in nodes(tree["tree"]["tree"]) if node[1] == "Action Input"] == [False, True, True, True]
+
+
+def test_a_sibling_whose_prompt_is_too_long_leaves_those_before_it():
+    outcome, _ = search(ScriptedPolicy(answer("there"), BoundReached("max_length")), ranked=True)
+    assert (outcome.stop, len(outcome.steps)) == ("finished", 1)
