@@ -4,8 +4,8 @@
 so every turn is as long as it may be, and every episode as many turns; what is measured is the loop, the client and the
 service around the engine, and no skill. The bare engine is given the very prompts of the episodes, as many at a time.
 
-`vs_sequential` is the rate of episodes with IN_FLIGHT at a time over that with one, `vs_engine` the generated tokens per
-second of these episodes over the bare engine's.
+`vs_sequential` is the rate of episodes with IN_FLIGHT at a time over that with one. `vs_engine` is the generated tokens
+per second of these episodes over the bare engine's.
 """
 
 import asyncio
