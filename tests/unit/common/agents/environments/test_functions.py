@@ -29,7 +29,7 @@ from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
 from common.toolbench.system_prompt import FINISH, offered_functions
 
-TASK = Task("1", "Sum up?", {"sum": 5})
+TASK = Task("1", "Sum up?", data={"sum": 5})
 ANSWER = '{"return_type": "give_answer", "final_answer": "5"}'
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
