@@ -94,9 +94,9 @@ SMOLAGENTS = {
 BFCL = {
     "messages": [
         {"role": "user", "content": "Rain?"},
-        {"content": "look", "refusal": None, "role": "assistant", "tool_calls": [CALLED]},
+        {"content": None, "refusal": None, "role": "assistant", "tool_calls": [CALLED]},
         {"role": "tool", "content": '{"rain": true}', "tool_call_id": "call_1"},
-        {"content": "It rains", "refusal": None, "role": "assistant"},
+        {"content": "It rains", "refusal": None, "role": "assistant", "invalid_tool_call": "not a turn"},
         {"role": "user", "content": "And now?"},
     ],
     "model": "teacher",
