@@ -18,6 +18,9 @@ from common.toolbench.rows import PromptRow, Turn, read_rows
 from common.toolbench.system_prompt import FINISH, chat_system_prompt, offered_functions
 
 Function = dict[str, Any]
+TREES = "ToolBench/data_example/answer"
+QUERIES = "StableToolBench/solvable_queries/test_instruction/G3_instruction.json"
+EVERYTHING = "rename,distractors,shuffle"
 
 
 def function(name: str, *arguments: str) -> Function:
@@ -135,9 +138,7 @@ def test_rows_that_offer_nothing_stay():
     assert augmented(EVERYTHING, [plain]) == [plain]
 
 
-def converted(
-    folder: Path, shared_data: Path, changes: str | None, source: str = "ToolBench/data_example/answer"
-) -> Path:
+def converted(folder: Path, shared_data: Path, changes: str | None, source: str = TREES) -> Path:
     out = folder / f"{changes}"
     options = ["--augment", changes, "--seed", "7"] if changes else []
     main(["convert", str(shared_data / source), str(out), "--split-name", "x", "--give-up", "keep", *options])
