@@ -17,6 +17,7 @@ from common.end_tokens import end_token_ids
 from common.errors import UserError
 from common.layouts.chat import ChatLayout
 from common.layouts.encoding import SegmentEncoder
+from common.layouts.openings import kept_apart
 from common.layouts.segments import Layout, TemplateMisfit, TextSegment
 from common.layouts.toolbench import ToolBenchLayout
 from common.layouts.tools import ToolsLayout
@@ -133,11 +134,15 @@ class Renderer:
 
     def turn_ids(self, turns: tuple[Turn, ...]) -> list[int]:
         """Ids of `turns` up to where the next assistant turn begins. Raises TemplateMisfit."""
-        return self._start + self._encode(self._layout.prompt(turns))
+        return self._start + self._encode(self._layout.prompt(kept_apart(turns, self._layout.openings)))
 
-    def completion_ids(self, text: str) -> list[int]:
-        """The T ids of an assistant turn's `text`, its terminator last."""
-        return self._completion_ids((Turn("user", "question"),), text)
+    def completion_ids(self, text: str, turns: tuple[Turn, ...] = (Turn("user", "question"),)) -> list[int]:
+        """The T ids of an assistant turn's `text` after `turns`, its terminator last. Raises TemplateMisfit."""
+        return self._completion_ids(turns, text)
+
+    def opening_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
+        """Ids with which the assistant's turn after `turns` begins, where it begins with `text`."""
+        return self._encode(self._layout.completion(turns, text).turn)
 
     def sequence(self, row: PromptRow) -> Sequence:
         """The row as training sees it: its prompt and its recorded completion.
@@ -175,7 +180,7 @@ class Renderer:
         return self._layout.react(text)
 
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
-        turn, end = self._layout.completion(turns, text)
+        turn, end = self._layout.completion(kept_apart(turns, self._layout.openings), text)
         closing = [*self._encode(end), self.terminator]
         return self._encode(turn) + closing[: closing.index(self.terminator) + 1]
 

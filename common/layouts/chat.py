@@ -21,6 +21,11 @@ class ChatLayout:
         self._template = ChatTemplate(tokenizer)
         self._function_role = next(role for role in ("tool", "ipython", "user") if self._renders(role))
 
+    @property
+    def openings(self) -> Sequence[str]:
+        """As `Layout.openings`."""
+        return self._template.openings
+
     def prompt(self, turns: Sequence[Turn]) -> list[TextSegment]:
         """As `Layout.prompt`."""
         return self._template.segments(lambda put: self._chat(turns, put), open_turn=True)

@@ -1,18 +1,23 @@
 """A tokenizer's chat template: rendered, and told apart into its own words and what the messages say."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 import jinja2
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
-from common.layouts.segments import Marks, TemplateMisfit, TextSegment, behind
+from common.layouts.openings import openings_of
+from common.layouts.segments import Marks, TemplateMisfit, TextSegment, behind, special_tokens
 from common.toolbench.react import split_reasoning, with_reasoning
 
 TEMPLATE_DATE = "26 Jul 2024"
 """Llama's templates print the day: a fixed one, their own default, keeps strings equal from day to day."""
+
+PROBED_ROLES = (("user", "assistant", "user"), ("system", "user"), ("user", "assistant", "tool"))
+"""Who speaks in the chats that show how a template begins turns."""
 
 Message = dict[str, Any]
 
@@ -42,6 +47,15 @@ class ChatTemplate:
     def opens_reasoning(self) -> bool:
         """Whether the generation prompt ends with the mark behind which a model thinks aloud."""
         return self.render(Chat([{"role": "user", "content": "question"}]), open_turn=True).rstrip().endswith("<think>")
+
+    @cached_property
+    def openings(self) -> tuple[str, ...]:
+        """Plain words with which a line begins a turn, found in what the template makes of a few chats."""
+        special, found = special_tokens(self._tokenizer), set[str]()
+        for roles in PROBED_ROLES:
+            with suppress(TemplateMisfit):
+                found |= openings_of(self.segments(partial(_chat_of, roles), open_turn=True), special)
+        return tuple(sorted(found))
 
     def written(self, text: str) -> str:
         """What a model wrote, with the mark before its reasoning where that stands in the prompt."""
@@ -86,6 +100,10 @@ class ChatTemplate:
                 "would differ; use template: toolbench or a simpler chat template"
             )
         return behind(whole, len(prompt))
+
+
+def _chat_of(roles: Sequence[str], put: Put) -> Chat:
+    return Chat([{"role": role, "content": put("said", role)} for role in roles])
 
 
 def join_users(messages: Sequence[Message]) -> list[Message]:

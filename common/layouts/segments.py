@@ -37,6 +37,10 @@ class Completion(NamedTuple):
 class Layout(Protocol):
     """How turns become text, and what a model wrote becomes content and calls."""
 
+    @property
+    def openings(self) -> Sequence[str]:
+        """Plain words with which a line begins a turn; none where special tokens do."""
+
     def prompt(self, turns: Sequence[Turn]) -> list[TextSegment]:
         """Segments up to where the next assistant turn is generated. Raises TemplateMisfit."""
 

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from common.layouts.segments import Completion, TextSegment
 from common.tool_calls import ParsedTurn, parse_react
-from common.toolbench.rows import Turn
+from common.toolbench.rows import ROLES, Turn
 
 
 class ToolBenchLayout:
     """ToolBench's layout: "System: …\\nUser: …\\nFunction: …\\nAssistant: ", then the completion."""
+
+    openings = tuple(f"{role.capitalize()}:" for role in ROLES)
 
     def prompt(self, turns: Sequence[Turn]) -> list[TextSegment]:
         """As `Layout.prompt`."""

@@ -45,6 +45,11 @@ class ToolsLayout:
         if RESULT["content"] not in self._template.render(Chat(called, TOOLS), open_turn=True):
             raise _unusable("drops what tools answer")
 
+    @property
+    def openings(self) -> Sequence[str]:
+        """As `Layout.openings`."""
+        return self._template.openings
+
     def prompt(self, turns: Sequence[Turn]) -> list[TextSegment]:
         """As `Layout.prompt`."""
         return joined(self._template.segments(lambda put: self._chat(turns, put), open_turn=True), self._special)

@@ -30,6 +30,7 @@ def _convert(options: argparse.Namespace) -> dict[str, object]:
         skip_bad=options.skip_bad,
         split_name=options.split_name,
         give_up=options.give_up,
+        episodes=options.episodes,
         dataset=dataset,
         augmentation=augmentation,
     )
@@ -58,7 +59,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "source",
         help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
-        "such files, or hf:NAME[:SPLIT]: a data set on the Hugging Face hub or in a local folder",
+        "such files, the folder of a rollout, or hf:NAME[:SPLIT]: a data set on the hub or in a local folder",
     )
     command.add_argument("out", type=Path, help="the folder to write, new or empty")
     command.add_argument("--skip-bad", action="store_true", help="leave bad records out, into OUT/skipped.jsonl")
@@ -70,6 +71,13 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         choices=["leave-out", "keep"],
         default="leave-out",
         help="answer trees that give up in the end, on which ToolBench itself trains (default: leave-out, counted)",
+    )
+    command.add_argument(
+        "--episodes",
+        choices=["solved", "finished"],
+        default="solved",
+        help="of trajectories: those that are known to solve their task, or all that finished (default: solved); the "
+        "first of each task, others are counted",
     )
     command.add_argument(
         "--augment",

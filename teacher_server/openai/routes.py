@@ -13,7 +13,8 @@ from teacher_server.engine.protocol import Engine
 from teacher_server.http import json_body
 from teacher_server.http.admission import Admission
 from teacher_server.http.disconnect import while_connected
-from teacher_server.openai.protocol import ChatBody, CompletionBody
+from teacher_server.openai.chat.protocol import ChatBody
+from teacher_server.openai.protocol import CompletionBody
 from teacher_server.openai.serving import OpenAIServing
 from teacher_server.settings import LimitSettings
 
