@@ -12,8 +12,8 @@ configs:
 
 # ToolBench prompts
 
-{rows} rows of {traces} conversations, converted from `{source}`{changes}. Each row is everything before one assistant turn, and
-that turn:
+{rows} rows of {traces} conversations, converted from `{source}`{changes}. Each row is everything before one assistant
+turn, and that turn:
 
 | column | holds |
 |---|---|
