@@ -99,7 +99,7 @@ class DemoCluster:
 
 def overrides(settings: Mapping[str, object]) -> list[str]:
     """{"a.b": 1} → ["--a.b", "1"]: what a command takes to override its config."""
-    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    return [part for name, value in settings.items() for part in (f"--{name}", "null" if value is None else str(value))]
 
 
 def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
