@@ -126,4 +126,5 @@ def served(
         token_file=run.token_file,
         engine=settings.engine,
         replicas=settings.replicas,
+        tool_layout=yaml.safe_load(settings.kd.read_text())["data"].get("template", "toolbench"),
     )
