@@ -133,6 +133,17 @@ async def test_what_is_no_call_is_text_and_says_so(text: str, content: str, flag
     assert (flag is None and "invalid_tool_call" not in message) or flag in message["invalid_tool_call"]
 
 
+@pytest.mark.parametrize("layout", ["toolbench", "chat"])
+async def test_text_that_was_flagged_goes_back_as_it_was_written(layout: Any):
+    written = "\nThought: it rains, I think\nAction: none"
+    engine = ScriptedEngine(written, layout=layout)
+    client = client_of(engine)
+    flagged = (await asked(client)).message
+    await asked(client, flagged, {"role": "user", "content": "Call something."})
+    first, second = engine.texts
+    assert second.startswith(first + written)
+
+
 async def test_a_turn_that_is_cut_is_text_unless_its_call_is_whole():
     length = len(byte_tokenizer().encode(CALL))
     for max_tokens, reason, called in [(length, "tool_calls", True), (length - 1, "length", False)]:
