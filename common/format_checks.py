@@ -1,12 +1,11 @@
 """Is a completion one that a tool environment can run? Four checks, the detector of a collapsed format."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.toolbench.functions import required_parameters
-from common.toolbench.react import ParseError, parse_step
+from common.toolbench.react import ParseError, parse_step, read_object
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class FormatReport:
 
 
 def check_completion(text: str, offered: Sequence[dict[str, Any]]) -> FormatReport:
-    """Check `text` against the functions that its prompt offers.
+    """Check `text`, in ToolBench's form as `Renderer.react` gives it, against the functions that its prompt offers.
 
     `system_prompt.offered_functions` reads them, and raises BadRecord for a prompt that can't be checked against.
     """
@@ -37,16 +36,7 @@ def check_completion(text: str, offered: Sequence[dict[str, Any]]) -> FormatRepo
         step = parse_step(text)
     except ParseError:
         return FormatReport(False, False, False, False)
-    arguments = _read_object(step.action_input)
+    arguments = read_object(step.action_input)
     required = [required_parameters(function) for function in offered if function["name"] == step.action]
     complete = arguments is not None and any(names <= set(arguments) for names in required)
     return FormatReport(True, bool(required), arguments is not None, complete)
-
-
-def _read_object(text: str) -> dict[str, Any] | None:
-    """The JSON object in `text`; line breaks inside strings pass, as ToolBench's environment lets them."""
-    try:
-        value = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

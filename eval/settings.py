@@ -29,8 +29,9 @@ class EvalSettings(Settings):
     """JSON file that the figures are written to."""
     token_file: UserPath | None = None
     """File with the API key; without it the variable TOOLAGENT_KD_TOKEN is read."""
-    template: Literal["toolbench", "chat"] = "toolbench"
-    """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
+    template: Literal["toolbench", "chat", "tools"] = "toolbench"
+    """How turns become text: in ToolBench's own layout, by the tokenizer's chat template, or by that with the functions
+    as its `tools` and calls in its own form."""
     rows: int = Field(default=200, ge=1)
     """Most rows of each group, from its start."""
     max_length: int = Field(default=8192, ge=16)

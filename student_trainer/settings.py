@@ -22,8 +22,9 @@ class DataSettings(Settings):
     """Held-out shards, or none."""
     validation_rows: int = Field(default=64, ge=1)
     """How many rows of `validation`, from its start, are the fixed held-out slice."""
-    template: Literal["toolbench", "chat"] = "toolbench"
-    """How turns become text: in ToolBench's own layout, or by the tokenizer's chat template."""
+    template: Literal["toolbench", "chat", "tools"] = "toolbench"
+    """How turns become text: in ToolBench's own layout, by the tokenizer's chat template, or by that with the functions
+    as its `tools` and calls in its own form."""
     max_length: int = Field(default=8192, ge=16)
     """Most tokens of prompt and completion together; longer rows are quarantined by name."""
 

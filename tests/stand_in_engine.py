@@ -22,7 +22,13 @@ from common.wire import LogprobDtype
 from teacher_server.adapters.manager import AdapterManager
 from teacher_server.adapters.registry import AdapterRegistry, LoadedAdapter, UnknownModel
 from teacher_server.adapters.store import AdapterStore
-from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, OutputDelta, SequenceError
+from teacher_server.engine.protocol import (
+    CompletionLogprobs,
+    EngineUnavailable,
+    OutputDelta,
+    SequenceError,
+    WriteOptions,
+)
 from teacher_server.vllm.completion_logprobs import tail_logprob
 from tests.stand_in_tokenizer import VOCABULARY_SIZE, make_tokenizer
 
@@ -104,12 +110,12 @@ class StandInEngine:
     ) -> CompletionLogprobs:
         with self._resolved(model) as revision:
             await self._work(model, "generate", top_k, prompt)
-        steps = list(_steps(prompt, options, skip_special_tokens=False))
+        steps = list(_steps(prompt, WriteOptions(**options.model_dump()), skip_special_tokens=False))
         written = [token for token, _, _ in steps]
         return _scored(prompt, written, top_k, steps[-1][2] or "length", revision)
 
     async def write(
-        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+        self, model: str, prompt: Sequence[int], options: WriteOptions, top_k: int | None
     ) -> AsyncGenerator[OutputDelta]:
         with self._resolved(model) as revision:
             async with self._working(model, "write", top_k, prompt):
@@ -179,7 +185,7 @@ class StandInEngine:
 
 
 def _steps(
-    prompt: Sequence[int], options: GenerateOptions, skip_special_tokens: bool
+    prompt: Sequence[int], options: WriteOptions, skip_special_tokens: bool
 ) -> Iterator[tuple[int, str, FinishReason | None]]:
     """Each token that is written, the text that is certain with it, and why it is the last."""
     stream = DecodeStream(ids=list(prompt), skip_special_tokens=skip_special_tokens)
@@ -187,9 +193,12 @@ def _steps(
     held = max(map(len, options.stop), default=1) - 1
     token, text, shown = prompt[-1], "", 0
     random = np.random.default_rng(options.seed)
+    ending = [*options.stop_token_ids, *([] if options.ignore_eos else [EOS])]
     for count in range(1, options.max_tokens + 1):
-        token = _draw(_logprobs(token), options, random)
-        ends = token in (EOS, *options.stop_token_ids)
+        logprobs = _logprobs(token)
+        logprobs[[EOS, *ending] if count <= options.min_tokens else []] = -np.inf
+        token = _draw(logprobs, options, random)
+        ends = token in ending
         text += "" if ends else stream.step(backend, token) or ""
         stops = [text.find(stop) for stop in options.stop if stop in text]
         reason: FinishReason | None = "stop" if ends or stops else "length" if count == options.max_tokens else None
@@ -201,11 +210,11 @@ def _steps(
         shown = certain
 
 
-def _draw(logprobs: NDArray[np.float64], options: GenerateOptions, random: np.random.Generator) -> int:
+def _draw(logprobs: NDArray[np.float64], options: WriteOptions, random: np.random.Generator) -> int:
     if options.temperature == 0:
         return int(logprobs.argmax())
     masses = np.exp(logprobs / options.temperature)
-    order = np.argsort(-masses)
+    order = np.argsort(-masses)[: options.top_k or None]
     nucleus = order[np.cumsum(masses[order]) - masses[order] < options.top_p * masses.sum()]
     return int(random.choice(nucleus, p=masses[nucleus] / masses[nucleus].sum()))
 

@@ -23,7 +23,7 @@ from cluster.demos.settings import ToolBenchDemoSettings
 from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
-from common.layouts import ToolBenchLayout
+from common.layouts.toolbench import ToolBenchLayout
 from common.run_folder import RunFolder
 from common.toolbench.rows import PromptRow, read_rows
 from student_trainer.record.permuted import permute_record

@@ -24,6 +24,8 @@ class Task:
 
     id: str
     query: str
+    group: str = ""
+    """A free label, such as the split."""
     data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,16 +74,15 @@ class Step:
     action: Action | None
     observation: Observation
     said_before: tuple[Turn, ...] = ()
-    """Turns between the last observation and this turn, such as DFSDT's diversity prompt."""
+    """Turns between the last observation and this turn, such as DFSDT's diversity prompt; later prompts lack them."""
+    shown: str | None = None
+    """The turn as later prompts show it, where that isn't its text: DFSDT hides names of functions that don't exist."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The step as history: what was said before it, the agent's turn, the observation."""
-        return (
-            *self.said_before,
-            Turn("assistant", self.written.text),
-            Turn("function", self.observation.text),
-        )
+        """The step in later prompts: the agent's turn and the observation."""
+        text = self.written.text if self.shown is None else self.shown
+        return Turn("assistant", text), Turn("function", self.observation.text)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Trajectory:
     """Unique within a set of trajectories."""
     task: str
     query: str
+    group: str
     opening: tuple[Turn, ...]
     """The turns that the environment began with, the system prompt first."""
     steps: tuple[Step, ...]
@@ -117,3 +119,5 @@ class Trajectory:
     """Turns that the policy was asked for."""
     prompt_tokens: int
     completion_tokens: int
+    tree: dict[str, Any] | None = None
+    """A tree search's record in ToolBench's form of answer trees."""

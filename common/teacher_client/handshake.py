@@ -165,7 +165,7 @@ def _different_tokens(card: TeacherCard, renderer: Renderer) -> Iterator[str]:
             f"an assistant turn ends with token {theirs} under its template {renderer.template}, with {ours} under the "
             "student's: set the same eos_token, or end of turn, in both tokenizers' folders"
         )
-    if renderer.template == "chat" and card.chat_template_fingerprint != renderer.chat_template_fingerprint:
+    if renderer.template != "toolbench" and card.chat_template_fingerprint != renderer.chat_template_fingerprint:
         yield (
             f"its chat template is {(card.chat_template_fingerprint or 'none')[:12]}…, the student's "
             f"{(renderer.chat_template_fingerprint or 'none')[:12]}…: put the same chat_template.jinja into both, "

@@ -20,7 +20,7 @@ that turn:
 | `id` | unique |
 | `query` | what the user asked for |
 | `turns` | role and content of all turns before the completion, the system prompt first |
-| `completion` | the recorded turn in ReAct's form; null where nothing was recorded |
+| `completion` | the recorded turn, a call in ReAct's form; null where nothing was recorded |
 | `trace`, `step` | the conversation, and which of its assistant turns the completion is |
 | `group` | a label, such as the split |
 

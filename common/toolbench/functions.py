@@ -31,6 +31,25 @@ def parse_functions(text: str) -> list[Record]:
     return functions
 
 
+def read_tools(tools: Any) -> list[Record]:
+    """The functions of OpenAI's `tools`, each unwrapped: a list, or JSON text of one, whose entries may be JSON too.
+
+    Raises BadRecord naming the tool: also when two share a name ("duplicate_name").
+    """
+    tools = _from_json(tools, "tools")
+    if tools is not None and not isinstance(tools, list):
+        raise BadRecord("wrong_type", f"the field 'tools' holds {tools!r:.60}, expected a list of functions")
+    functions: dict[str, Record] = {}
+    for number, tool in enumerate(tools or []):
+        place = f"tools[{number}]"
+        function = plain_function(_from_json(tool, place), place)
+        required_parameters(function)
+        if function["name"] in functions:
+            raise BadRecord("duplicate_name", f"{place} is a second function named {function['name']!r}; rename one")
+        functions[function["name"]] = function
+    return list(functions.values())
+
+
 def plain_function(entry: Any, place: str) -> Record:
     """The function without OpenAI's wrapper; `place` says where it stands, for errors.
 
@@ -53,6 +72,15 @@ def required_parameters(function: Record) -> set[str]:
     if not all(isinstance(name, str) for name in required):
         raise BadRecord("wrong_type", f"{place}.parameters.required holds {required!r}, expected a list of names")
     return {name for name in required if name.strip()}
+
+
+def _from_json(value: Any, place: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord("broken_json", f"{place} holds text that isn't JSON ({error})") from None
 
 
 def _read_list(text: str) -> list[Any]:

@@ -3,10 +3,13 @@
 Rendered as "\\nThought: …\\nAction: …\\nAction Input: …", with the leading newline that ToolBench's training data has.
 """
 
+import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 THOUGHT, ACTION, ACTION_INPUT = "Thought: ", "\nAction: ", "\nAction Input: "
+REASONING = re.compile(r"\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
 WINDOWS_LABEL = re.compile(r"\r\n(?=(?:Thought|Action|Action Input): )")
 
 
@@ -48,3 +51,23 @@ def parse_step(text: str) -> Step:
     if missing:
         raise ParseError(f"{missing[0]!r} is missing")
     return Step(thought, action, action_input)
+
+
+def with_reasoning(reasoning: str, text: str) -> str:
+    """A turn's `text` behind what was thought aloud before it, which is nothing where `reasoning` is empty."""
+    return f"<think>\n{reasoning}\n</think>\n\n" + text.lstrip("\n") if reasoning else text
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """What was thought aloud at the beginning of a turn, and the rest; where it has no end, there is no rest."""
+    match = REASONING.match(text)
+    return (match[1].strip(), text[match.end() :]) if match else ("", text)
+
+
+def read_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in an action input; line breaks inside strings pass, as ToolBench's environment lets them."""
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

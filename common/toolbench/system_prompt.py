@@ -14,9 +14,12 @@ TOOL_DESCRIPTION_LIMIT = 512
 TYPES = {"NUMBER": "integer", "STRING": "string", "BOOLEAN": "boolean"}
 FUNCTIONS_LABEL = "\nSpecifically, you have access to the following APIs: "
 CALL_SENTENCE = "with a function call to actually excute your step."
+TOOLS_LABEL = "You have access of the following tools:\n"
+TASK_END = "\nBegin!\n"
 FORMAT_LINES = " Your output should follow this format:\nThought:\nAction\nAction Input:\n"
 
-AUTOGPT = """You are AutoGPT, you can use many tools(functions) to do the following task.
+AUTOGPT = (
+    """You are AutoGPT, you can use many tools(functions) to do the following task.
 First I will give you the task description, and your task start.
 At each step, you need to give your thought to analyze the status now and what to do next, \
 with a function call to actually excute your step.
@@ -35,8 +38,9 @@ Task description: You should use functions to help handle the real time user que
 to show to the user,If you can't handle the task, or you find that function calls always fail\
 (the function is not valid now), use function Finish->give_up_and_restart.
 2.Do not use origin tool names, use only subfunctions' names.
-You have access of the following tools:
 """
+    + TOOLS_LABEL
+)
 
 FINISH: Record = {
     "name": "Finish",
@@ -68,8 +72,13 @@ def build_system_prompt(apis: Sequence[Record], tool_descriptions: Mapping[str, 
     """
     described = {standardize(tool): text for tool, text in tool_descriptions.items()}
     tools = dict.fromkeys(standardize(take(api, "tool_name", str, "api_list")) for api in apis)
-    lines = [f"{k}.{tool}: {_tool_line(described.get(tool, ''))}\n" for k, tool in enumerate(tools, start=1)]
     functions = [describe_api(api, f"api_list[{index}]") for index, api in enumerate(apis)]
+    return offer_functions(functions, {tool: described.get(tool, "") for tool in tools})
+
+
+def offer_functions(functions: Sequence[Record], tools: Mapping[str, str]) -> str:
+    """The system prompt that offers `functions` of `tools` (names and descriptions), and Finish after them."""
+    lines = [f"{number}.{tool}: {_tool_line(text)}\n" for number, (tool, text) in enumerate(tools.items(), start=1)]
     return complete_system_message(AUTOGPT + "".join(lines), [*functions, FINISH])
 
 
@@ -83,12 +92,60 @@ def complete_system_message(message: str, functions: Sequence[Record]) -> str:
     return f"{message.replace(CALL_SENTENCE, CALL_SENTENCE + FORMAT_LINES)}{FUNCTIONS_LABEL}{list(functions)}"
 
 
+def split_system_prompt(system_prompt: str) -> tuple[str, list[Record]]:
+    """The message and the functions that `complete_system_message` made it of.
+
+    Raises BadRecord ("unreadable_apis") when there is no readable list.
+    """
+    functions = offered_functions(system_prompt)
+    message, _, _ = system_prompt.rpartition(FUNCTIONS_LABEL)
+    return message.replace(CALL_SENTENCE + FORMAT_LINES, CALL_SENTENCE), functions
+
+
+def chat_system_prompt(own: str, functions: Sequence[Record]) -> str:
+    """The system prompt of a chat that offers `functions`: the caller's `own` text, ToolBench's, and the list.
+
+    Where the caller's text is ToolBench's, as its own clients send it, it stands once. Finish comes last, the caller's
+    where he offers it. Raises BadRecord ("foreign_finish") for a function of that name that is another.
+    """
+    finish = [function for function in functions if function["name"] == FINISH["name"]]
+    if finish and not is_finish(finish[0]):
+        raise BadRecord("foreign_finish", "a function is named 'Finish' and has no 'return_type'; rename it")
+    others = [function for function in functions if function not in finish]
+    message = own if CALL_SENTENCE in own else f"{own}\n\n{AUTOGPT}" if own else AUTOGPT
+    return complete_system_message(message, [*others, *(finish or [FINISH])])
+
+
+def own_system_text(system_prompt: str) -> str:
+    """The text of a system prompt without ToolBench's instructions and its list; lines that describe tools stay."""
+    text = system_prompt.rpartition(FUNCTIONS_LABEL)[0].replace(CALL_SENTENCE + FORMAT_LINES, CALL_SENTENCE)
+    own, _, lines = text.partition(AUTOGPT)
+    described = any(not line.endswith(": None") for line in lines.splitlines())
+    parts = own.removesuffix("\n\n"), f"{TOOLS_LABEL}{lines}".strip() if described else ""
+    return "\n\n".join(part for part in parts if part)
+
+
+def task_turn(query: str) -> str:
+    """The first user turn as ToolBench words it."""
+    return query if query.endswith(TASK_END) else f"\n{query}{TASK_END}"
+
+
+def task_of(turn: str) -> str:
+    """What `task_turn` was made of."""
+    return turn.removeprefix("\n").removesuffix(TASK_END) if turn.endswith(TASK_END) else turn
+
+
+def is_finish(function: Record) -> bool:
+    """Whether this is ToolBench's Finish, which its versions describe differently."""
+    return function["name"] == FINISH["name"] and "return_type" in str(function.get("parameters"))
+
+
 def offered_functions(system_prompt: str) -> list[Record]:
     """The functions that a system prompt offers, read back from its list and fit for `format_checks`.
 
     Raises BadRecord ("unreadable_apis") when there is no readable list: a prompt without its APIs is never used unseen.
     """
-    _, found, text = system_prompt.partition(FUNCTIONS_LABEL)
+    _, found, text = system_prompt.rpartition(FUNCTIONS_LABEL)
     label = FUNCTIONS_LABEL.strip()
     if not found:
         raise BadRecord("unreadable_apis", f"the system prompt has no readable list of APIs: it lacks {label!r}")

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.status import Status
 from common.world.arguments import SHOWN, BadArguments, read_arguments
 from common.world.catalogue import Api
@@ -21,7 +21,7 @@ class Response(NamedTuple):
 
 def execute(world: World, name: str, arguments: str) -> Response:
     """Call the function `name` with `arguments`, JSON text as written. Whatever they are, there is an answer."""
-    if name == FINISH:
+    if name == NAME:
         text, status, _ = finish(arguments)
         return Response(text, status)
     api = world.functions.get(name)

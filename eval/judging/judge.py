@@ -148,7 +148,7 @@ class Judge:
 
     def _judgement(self, group: str, judged: list[_Judged], left_out: dict[str, str]) -> Judgement:
         loss, tokens = mean_loss(each.scored for each in judged)
-        texts = [self.renderer.text(_without_end(each.written)) for each in judged]
+        texts = [self.renderer.react(self.renderer.text(_without_end(each.written))) for each in judged]
         pairs = [(each.task, text) for each, text in zip(judged, texts, strict=True)]
         reports = [check_completion(text, task.offered) for task, text in pairs]
         return Judgement(

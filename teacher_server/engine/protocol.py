@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from transformers import PreTrainedTokenizerFast
 
 from common.api import GenerateOptions, ServedModel, TeacherCard
@@ -21,6 +22,10 @@ WARM_UP_TOKENS = 4
 
 class SequenceError(UserError):
     """One sequence that can't be answered, while its neighbours can be: it fails in its own record."""
+
+
+class SequenceTooLong(SequenceError):
+    """Prompt and completion together are longer than the engine takes."""
 
 
 class EngineUnavailable(Exception):
@@ -42,6 +47,19 @@ class CompletionLogprobs:
     tail_logprob: NDArray[np.float32]  # [T], log of the mass outside k
     finish_reason: FinishReason
     revision: str  # of the weights that said so
+
+
+class WriteOptions(GenerateOptions):
+    """How text is written: what clients of OpenAI's API and of vLLM may ask for besides."""
+
+    max_tokens: int = Field(ge=0)
+    """0 asks for nothing to be written; no engine is asked to."""
+    top_k: int = 0
+    """Tokens are drawn from so many, the likeliest; 0 for all."""
+    min_tokens: int = 0
+    """Nothing ends the completion before it has so many."""
+    ignore_eos: bool = False
+    """Whether the model's ends of sequence are tokens like others; those of `stop_token_ids` are not."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,7 @@ class Engine(Protocol):
         ...
 
     def write(
-        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+        self, model: str, prompt: Sequence[int], options: WriteOptions, top_k: int | None
     ) -> AsyncGenerator[OutputDelta]:
         """What `generate` writes, as it is written and as text; `logprobs` with `top_k` entries, None for none.
 

@@ -18,8 +18,8 @@ from teacher_server.settings import LimitSettings
 
 BODY_TIMEOUT_S = 60
 """Seconds that a client has to send its body."""
-MAX_DEPTH = 16
-"""Nesting of the JSON: our deepest request has 4 levels, OpenAI's about 8."""
+MAX_DEPTH = 20
+"""Nesting of the JSON: a tool's schema stands 4 levels deep, and may have 16 levels of its own."""
 BYTES_PER_TOKEN = 12
 """The longest token id, a comma and a space."""
 BYTES_PER_SEQUENCE = 16_384

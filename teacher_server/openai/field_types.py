@@ -3,7 +3,15 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from common.api import MAX_SEQUENCE_TOKENS, MAX_SEQUENCES, StopStrings, TokenIds
@@ -45,6 +53,12 @@ def as_parts(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
+def _not_zero(value: int) -> int:
+    if value == 0:
+        raise PydanticCustomError("no_tokens", "0 would leave no prompt; send the number of tokens to keep, or -1")
+    return value
+
+
 Absent = Annotated[None, OnlyAt()]
 Zero = Annotated[None, OnlyAt(0)]
 No = Annotated[None, OnlyAt(False)]
@@ -62,4 +76,6 @@ Prompts = Annotated[
     BeforeValidator(as_prompts, str | list[str] | list[int] | list[list[int]]),
 ]
 Tokens = Annotated[int, Field(strict=True, ge=1, le=MAX_SEQUENCE_TOKENS)]
+TopK = Annotated[int, Field(strict=True, ge=-1, lt=2**31)]
+Truncation = Annotated[int, Field(strict=True, ge=-1, le=MAX_SEQUENCE_TOKENS), AfterValidator(_not_zero)]
 Stops = Annotated[StopStrings, BeforeValidator(as_stops, str | list[str] | None)]

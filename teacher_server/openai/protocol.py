@@ -1,31 +1,28 @@
-"""What OpenAI's clients may send: text only, every field bounded, the rest refused by name.
+"""What OpenAI's clients may send to have text written: every field bounded, the rest refused by name.
 
-Fields of OpenAI's that this teacher doesn't implement are taken at the values that change nothing.
+Fields of OpenAI's that this teacher doesn't implement are taken at the values that change nothing. Of those that vLLM
+adds, the ones that mean something here are taken.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, model_validator
 
-from common.api import MAX_SAMPLES, MAX_SEQUENCES, MAX_TEMPERATURE, SEEDS, Body
-from common.toolbench.rows import Turn
+from common.api import MAX_SAMPLES, MAX_SEQUENCE_TOKENS, MAX_SEQUENCES, MAX_TEMPERATURE, SEEDS, Body
 from teacher_server.openai.field_types import (
-    Absent,
     Empty,
     Label,
-    LongText,
     No,
     OnlyAt,
     Prompts,
     Stops,
     Tokens,
+    TopK,
+    Truncation,
     Zero,
-    as_parts,
 )
 
-MAX_MESSAGES = 1_024
-MAX_PARTS = 64
 DEFAULT_MAX_TOKENS = 16
 """Tokens of a completion that sets no limit, as OpenAI has it; an answer in a chat may fill the longest sequence."""
 MAX_TOP_LOGPROBS = 20
@@ -54,6 +51,10 @@ class WritingBody(Body, ABC):
     presence_penalty: Zero = None
     frequency_penalty: Zero = None
     logit_bias: Empty = None
+    top_k: TopK | None = None
+    min_tokens: int | None = Field(default=None, strict=True, ge=0, le=MAX_SEQUENCE_TOKENS)
+    ignore_eos: StrictBool | None = None
+    truncate_prompt_tokens: Truncation | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "WritingBody":
@@ -69,6 +70,11 @@ class WritingBody(Body, ABC):
         return self.n or 1
 
     @property
+    def scores_prompt(self) -> bool:
+        """Whether the prompt's own tokens are scored, once for each answer."""
+        return False
+
+    @property
     @abstractmethod
     def shown(self) -> int | None:
         """Alternatives to show at each token; None shows no logprobs at all."""
@@ -82,10 +88,24 @@ class CompletionBody(WritingBody):
     """Body of `POST /v1/completions`."""
 
     prompt: Prompts
+    max_tokens: Annotated[int, Field(strict=True, ge=0, le=MAX_SEQUENCE_TOKENS)] | None = None
     logprobs: int | None = Field(default=None, strict=True, ge=0, le=MAX_TOP_LOGPROBS)
     best_of: Annotated[None, OnlyAt(1)] = None
-    echo: No = None
+    echo: StrictBool | None = None
     suffix: Annotated[None, OnlyAt("")] = None
+
+    @model_validator(mode="after")
+    def _echoes(self) -> "CompletionBody":
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens: 0 only with echo: true, which gives the prompt back")
+        if self.echo and self.truncate_prompt_tokens is not None:
+            raise ValueError("truncate_prompt_tokens: not with echo: true, which gives the whole prompt back")
+        return self
+
+    @property
+    def limit(self) -> int:
+        """Tokens that may be written."""
+        return DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
     @property
     def number_of_answers(self) -> int:
@@ -99,93 +119,16 @@ class CompletionBody(WritingBody):
 
     def tokens(self, max_length: int) -> int:
         """Tokens given and to be written, or more: a text has at most as many as bytes, a sequence `max_length`."""
-        written = min(self.max_tokens or DEFAULT_MAX_TOKENS, max_length) * self.number_of_answers
-        return written + sum(min(_most_tokens(prompt), max_length) for prompt in self.prompt)
-
-
-class TextPart(Body):
-    """A part of a message's content."""
-
-    type: Literal["text"]
-    text: LongText
-
-
-class Message(Body):
-    """One turn of a chat. An assistant's turn may come back with the fields that it was answered with."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        list[TextPart], Field(min_length=1, max_length=MAX_PARTS), BeforeValidator(as_parts, str | list[TextPart])
-    ]
-    name: Absent = None
-    refusal: Absent = None
-    audio: Absent = None
-    annotations: Empty = None
-    function_call: Absent = None
-    tool_calls: Empty = None
+        written = min(self.limit, max_length) * self.number_of_answers
+        given = sum(min(most_tokens(prompt), max_length) for prompt in self.prompt)
+        return written + given + (given * (self.n or 1) if self.scores_prompt else 0)
 
     @property
-    def turn(self) -> Turn:
-        """The message as the renderer takes it."""
-        return Turn("system" if self.role == "developer" else self.role, "".join(part.text for part in self.content))
+    def scores_prompt(self) -> bool:
+        """Whether the prompt's own tokens are scored, once for each answer."""
+        return bool(self.echo) and self.shown is not None
 
 
-class TextFormat(Body):
-    """The one response format there is."""
-
-    type: Literal["text"]
-
-
-class ChatBody(WritingBody):
-    """Body of `POST /v1/chat/completions`."""
-
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
-    max_completion_tokens: Tokens | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: int | None = Field(default=None, strict=True, ge=0, le=MAX_TOP_LOGPROBS)
-    response_format: TextFormat | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
-    metadata: Empty = None
-    modalities: Annotated[None, OnlyAt(["text"])] = None
-    service_tier: Annotated[None, OnlyAt("auto", "default")] = None
-    store: No = None
-    tools: Empty = None
-    tool_choice: Annotated[None, OnlyAt("none", "auto")] = None
-    parallel_tool_calls: Annotated[None, OnlyAt(True, False)] = None
-    functions: Empty = None
-    function_call: Annotated[None, OnlyAt("none", "auto")] = None
-    audio: Absent = None
-    moderation: Absent = None
-    prediction: Absent = None
-    prompt_cache_options: Absent = None
-    prompt_cache_retention: Absent = None
-    reasoning_effort: Absent = None
-    verbosity: Absent = None
-    web_search_options: Absent = None
-
-    @model_validator(mode="after")
-    def _logprobs_come_together(self) -> "ChatBody":
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs: only with logprobs: true")
-        if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
-            raise ValueError("got two different limits; leave max_tokens out and keep max_completion_tokens")
-        return self
-
-    @property
-    def shown(self) -> int | None:
-        """Alternatives to show at each token; None shows no logprobs at all."""
-        return (self.top_logprobs or 0) if self.logprobs else None
-
-    def tokens(self, max_length: int) -> int:
-        """Tokens given, without the chat template's own, and to be written, or more.
-
-        A text has at most as many as bytes, and an answer without a limit may fill `max_length`.
-        """
-        written = min(self.max_completion_tokens or self.max_tokens or max_length, max_length)
-        given = sum(_most_tokens(part.text) for message in self.messages for part in message.content)
-        return min(given, max_length) + written * self.number_of_answers
-
-
-def _most_tokens(prompt: str | list[int]) -> int:
+def most_tokens(prompt: str | list[int]) -> int:
+    """As many tokens as the prompt can be, or more."""
     return len(prompt.encode()) + 2 if isinstance(prompt, str) else len(prompt)  # BOS and EOS around a text

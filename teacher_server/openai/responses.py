@@ -1,4 +1,4 @@
-"""Deltas of completions as OpenAI's answers, whole or chunk by chunk, for both of its APIs."""
+"""Deltas of completions as OpenAI's answers, whole or chunk by chunk."""
 
 import time
 import uuid
@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from openai.types import Completion, CompletionChoice, CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
-from openai.types.chat import chat_completion as whole_chat
-from openai.types.chat import chat_completion_chunk as chat_chunk
 from pydantic import BaseModel
 
 from common.api import ServedModel
 from teacher_server.engine.protocol import OutputDelta
-from teacher_server.openai.logprobs import LogprobsFormatter, chat_logprobs
-from teacher_server.openai.tokenization import TextTokenizer
+from teacher_server.openai.logprobs import LogprobsFormatter
+from teacher_server.openai.tokenization import EchoedPrompt, TextTokenizer
 
 
 class Answer(Protocol):
@@ -24,8 +21,8 @@ class Answer(Protocol):
         """The answer at once, from all deltas of each choice."""
         ...
 
-    def chunk(self, index: int, delta: OutputDelta) -> BaseModel:
-        """What one delta of the choice `index` adds."""
+    def chunks(self, index: int, delta: OutputDelta) -> Sequence[BaseModel]:
+        """What one delta of the choice `index` adds; nothing, where it shows nothing."""
         ...
 
     def usage_chunk(self, usage: CompletionUsage) -> BaseModel:
@@ -36,25 +33,31 @@ class Answer(Protocol):
 class CompletionAnswer:
     """The answer to `POST /v1/completions`; its chunks have the shape of the whole.
 
-    `shown` alternatives stand at each token; None leaves logprobs out.
+    `shown` alternatives stand at each token; None leaves logprobs out. Each choice's deltas begin with its prompt where
+    that is `echoed`.
     """
 
-    def __init__(self, model: ServedModel, tokenizer: TextTokenizer, shown: int | None) -> None:
+    def __init__(
+        self, model: ServedModel, tokenizer: TextTokenizer, shown: int | None, echoed: Sequence[EchoedPrompt] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._shown = shown
-        self._header = _header("cmpl", model) | {"object": "text_completion"}
+        self._echoed = dict(enumerate(echoed))
+        self._header = header("cmpl", model) | {"object": "text_completion"}
         self._last: dict[str, Any] = {}
         self._logprobs: dict[int, LogprobsFormatter] = {}
 
     def whole(self, choices: Sequence[Sequence[OutputDelta]], usage: CompletionUsage) -> Completion:
         """All choices, their deltas joined."""
         made = [self._choice(index, deltas) for index, deltas in enumerate(choices)]
-        return Completion(**self._header, **_fingerprint(choices[0][0]), choices=made, usage=usage)
+        return Completion(**self._header, **fingerprint(choices[0][0]), choices=made, usage=usage)
 
-    def chunk(self, index: int, delta: OutputDelta) -> Completion:
+    def chunks(self, index: int, delta: OutputDelta) -> list[Completion]:
         """A completion of one choice, with this delta's text and logprobs alone."""
-        self._last = _fingerprint(delta)
-        return Completion(**self._header, **self._last, choices=[self._choice(index, [delta])], usage=None)
+        if not shows(delta):
+            return []
+        self._last = fingerprint(delta)
+        return [Completion(**self._header, **self._last, choices=[self._choice(index, [delta])], usage=None)]
 
     def usage_chunk(self, usage: CompletionUsage) -> Completion:
         """A completion without choices."""
@@ -63,59 +66,20 @@ class CompletionAnswer:
     def _choice(self, index: int, deltas: Sequence[OutputDelta]) -> CompletionChoice:
         logprobs = None
         if self._shown is not None:
-            logprobs = self._logprobs.setdefault(index, LogprobsFormatter(self._tokenizer, self._shown)).add(deltas)
+            formatter = LogprobsFormatter(self._tokenizer, self._shown, self._echoed.get(index))
+            logprobs = self._logprobs.setdefault(index, formatter).add(deltas)
         text, reason = "".join(delta.text for delta in deltas), deltas[-1].finish_reason
         # Not validated: a chunk's reason is null up to the last one, which this type of OpenAI's doesn't allow for.
         return CompletionChoice.model_construct(index=index, text=text, logprobs=logprobs, finish_reason=reason)
 
 
-class ChatAnswer:
-    """The answer to `POST /v1/chat/completions`. `shown` alternatives stand at each token; None leaves logprobs out."""
-
-    def __init__(self, model: ServedModel, tokenizer: TextTokenizer, shown: int | None) -> None:
-        self._tokenizer = tokenizer
-        self._shown = shown
-        self._header = _header("chatcmpl", model)
-        self._last: dict[str, Any] = {}
-        self._begun: set[int] = set()
-
-    def whole(self, choices: Sequence[Sequence[OutputDelta]], usage: CompletionUsage) -> ChatCompletion:
-        """All choices, their deltas joined."""
-        made = []
-        for index, deltas in enumerate(choices):
-            content, reason = "".join(delta.text for delta in deltas), deltas[-1].finish_reason
-            assert reason in ("stop", "length")
-            message = ChatCompletionMessage(role="assistant", content=content, refusal=None)
-            logprobs = None if self._shown is None else whole_chat.ChoiceLogprobs(**self._entries(deltas))
-            made.append(whole_chat.Choice(index=index, message=message, logprobs=logprobs, finish_reason=reason))
-        head = self._header | _fingerprint(choices[0][0])
-        return ChatCompletion(**head, object="chat.completion", choices=made, usage=usage)
-
-    def chunk(self, index: int, delta: OutputDelta) -> ChatCompletionChunk:
-        """This delta's text and logprobs; a choice's first chunk gives the role."""
-        opening = chat_chunk.ChoiceDelta(content=delta.text)
-        if index not in self._begun:
-            opening.role = "assistant"
-            self._begun.add(index)
-        self._last = _fingerprint(delta)
-        assert delta.finish_reason != "scored"
-        logprobs = None if self._shown is None else chat_chunk.ChoiceLogprobs(**self._entries([delta]))
-        choice = chat_chunk.Choice(index=index, delta=opening, logprobs=logprobs, finish_reason=delta.finish_reason)
-        return self._chunk([choice], None)
-
-    def usage_chunk(self, usage: CompletionUsage) -> ChatCompletionChunk:
-        """A chunk without choices."""
-        return self._chunk([], usage)
-
-    def _chunk(self, choices: list[chat_chunk.Choice], usage: CompletionUsage | None) -> ChatCompletionChunk:
-        head = self._header | self._last
-        return ChatCompletionChunk(**head, object="chat.completion.chunk", choices=choices, usage=usage)
-
-    def _entries(self, deltas: Sequence[OutputDelta]) -> dict[str, Any]:
-        return {"content": chat_logprobs(self._tokenizer, deltas, self._shown or 0), "refusal": None}
+def shows(delta: OutputDelta) -> bool:
+    """Whether there is anything in it to tell."""
+    return bool(delta.text) or delta.logprobs is not None or delta.finish_reason is not None
 
 
-def _header(kind: str, model: ServedModel) -> dict[str, Any]:
+def header(kind: str, model: ServedModel) -> dict[str, Any]:
+    """What each part of an answer begins with."""
     return {
         "id": f"{kind}-{uuid.uuid4().hex}",
         "created": int(time.time()),
@@ -123,6 +87,6 @@ def _header(kind: str, model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _fingerprint(delta: OutputDelta) -> dict[str, Any]:
+def fingerprint(delta: OutputDelta) -> dict[str, Any]:
     """The revision that wrote it: an adapter may be replaced between a request's check and its first token."""
     return {"system_fingerprint": delta.revision}

@@ -13,7 +13,8 @@ from teacher_server.engine.protocol import Engine
 from teacher_server.http import json_body
 from teacher_server.http.admission import Admission
 from teacher_server.http.disconnect import while_connected
-from teacher_server.openai.protocol import ChatBody, CompletionBody
+from teacher_server.openai.chat.protocol import ChatBody
+from teacher_server.openai.protocol import CompletionBody
 from teacher_server.openai.serving import OpenAIServing
 from teacher_server.settings import LimitSettings
 
@@ -58,7 +59,7 @@ def openai_routes(engine: Engine, admission: Admission, limits: LimitSettings, r
 
     @routes.post("/chat/completions", response_model=ChatCompletion, responses=EVENTS)
     async def chat_completions(body: Annotated[ChatBody, Depends(admitted_chat)], request: Request) -> Response:
-        """The assistant's next turn; server-sent events with `stream`."""
+        """The assistant's next turn, which may call functions; server-sent events with `stream`."""
         return await while_connected(request, serving.chat(body))
 
     return routes

@@ -27,7 +27,13 @@ from teacher_server.adapters.manager import AdapterManager
 from teacher_server.adapters.registry import AdapterRegistry, UnknownModel
 from teacher_server.adapters.store import AdapterStore
 from teacher_server.engine import model_files
-from teacher_server.engine.protocol import CompletionLogprobs, EngineUnavailable, OutputDelta, SequenceError
+from teacher_server.engine.protocol import (
+    CompletionLogprobs,
+    EngineUnavailable,
+    OutputDelta,
+    SequenceError,
+    WriteOptions,
+)
 from teacher_server.settings import TeacherServerSettings
 from teacher_server.vllm import generation, quantization
 from teacher_server.vllm.card import make_card
@@ -71,9 +77,8 @@ class VllmEngine:
             await quantization.check_applied(self._llm, self._settings.engine.quantization)
             self._tokenizer = load_tokenizer(folder)
             self._card = make_card(self._settings, self._llm.model_config, self._tokenizer)
-            await self._load_adapters(
-                LoraLoader(self._llm, folder, capacity), capacity, model_files.model_revision(folder)
-            )
+            loader = LoraLoader(self._llm, folder, capacity)
+            await self._load_adapters(loader, capacity, model_files.model_revision(folder))
         except UserError:
             await self.close()
             raise
@@ -121,7 +126,7 @@ class VllmEngine:
         return from_flat(completion.logprobs, 0, top_k, self.describe().vocabulary_size, reason, revision)
 
     async def write(
-        self, model: str, prompt: Sequence[int], options: GenerateOptions, top_k: int | None
+        self, model: str, prompt: Sequence[int], options: WriteOptions, top_k: int | None
     ) -> AsyncGenerator[OutputDelta]:
         """What `generate` writes, as it is written; closing it makes vLLM abort the request."""
         outputs = self._outputs(model, list(prompt), generation.growing(options, top_k))

@@ -11,7 +11,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from common.api import GenerateOptions
 from common.sequences import FinishReason
-from teacher_server.engine.protocol import EngineUnavailable, OutputDelta
+from teacher_server.engine.protocol import EngineUnavailable, OutputDelta, WriteOptions
 from teacher_server.vllm.completion_logprobs import from_flat
 from teacher_server.vllm.scoring import READABLE_AS_ARRAYS
 
@@ -28,13 +28,21 @@ def whole(options: GenerateOptions, top_k: int) -> SamplingParams:
     return _params(options, top_k, detokenize=detokenize, skip_special_tokens=False, output_kind=kind)
 
 
-def growing(options: GenerateOptions, top_k: int | None) -> SamplingParams:
+def growing(options: WriteOptions, top_k: int | None) -> SamplingParams:
     """For a completion that is read as text while it is written.
 
     Every output repeats those before it: where vLLM merges outputs that nobody fetched in time, which it does with
     mere differences, it drops the entries that a row of flat logprobs holds twice.
     """
-    return _params(options, top_k, detokenize=True, output_kind=RequestOutputKind.CUMULATIVE)
+    return _params(
+        options,
+        top_k,
+        top_k=options.top_k,
+        min_tokens=options.min_tokens,
+        ignore_eos=options.ignore_eos,
+        detokenize=True,
+        output_kind=RequestOutputKind.CUMULATIVE,
+    )
 
 
 async def deltas(
@@ -66,7 +74,7 @@ def finish_reason(completion: CompletionOutput) -> FinishReason:
     return reason
 
 
-def _params(options: GenerateOptions, top_k: int | None, **how: Any) -> SamplingParams:
+def _params(options: GenerateOptions, logprobs: int | None, **how: Any) -> SamplingParams:
     return SamplingParams(
         max_tokens=options.max_tokens,
         temperature=options.temperature,
@@ -74,8 +82,7 @@ def _params(options: GenerateOptions, top_k: int | None, **how: Any) -> Sampling
         seed=options.seed,
         stop_token_ids=options.stop_token_ids,
         stop=options.stop,
-        ignore_eos=False,
-        logprobs=top_k,
+        logprobs=logprobs,
         flat_logprobs=True,
         extra_args=READABLE_AS_ARRAYS,
         **how,

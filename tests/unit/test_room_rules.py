@@ -20,6 +20,7 @@ FLOORS = {
         "format_checks render",
         "unusable_rows end_tokens",
         "layouts",
+        "tool_calls",
         "toolbench command_line",
         "settings files wire sequences",
         "jsonl",
@@ -47,7 +48,7 @@ FLOORS = {
         "settings data",
         "student_settings",
     ],
-    "eval": ["__main__", "commands", "judging", "metrics settings"],
+    "eval": ["__main__", "commands", "judging rollouts", "metrics settings served"],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""

@@ -5,7 +5,7 @@ from typing import Self
 
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.rows import Turn
 from common.world.checking import solves
 from common.world.entities import Attribute, Fact
@@ -21,7 +21,7 @@ def read_tasks(folder: Path, split: str) -> list[Task]:
     Their `data` holds the functions on offer, the facts asked for, and the `solution`: turns in ReAct form. Raises
     UserError where `folder` has no such tasks.
     """
-    return [Task(record.pop("id"), record.pop("query"), record) for record in read_task_records(folder, split)]
+    return [Task(record.pop("id"), record.pop("query"), split, record) for record in read_task_records(folder, split)]
 
 
 class ToolWorldEnvironment:
@@ -50,7 +50,7 @@ class ToolWorldEnvironment:
     async def step(self, action: Action) -> tuple[Observation, bool]:
         """As `Environment.step`. Only functions on offer exist."""
         task = self._running()
-        if action.name == FINISH:
+        if action.name == NAME:
             return self._finish(task, action.arguments)
         if action.name not in task.data["functions"]:
             response = no_such_function(action.name)

@@ -12,7 +12,11 @@ from common.errors import UserError
 from common.toolbench.fields import BadRecord
 from common.toolbench.readers.toolllama import STEP_ID
 
-FIELDS = ("id", "conversations", "from", "value", "query", "query_id", "api_list")
+FIELDS = (
+    *("id", "conversations", "from", "value"),
+    *("messages", "tools", "functions"),
+    *("query", "query_id", "api_list"),
+)
 """What a column, or a key of a turn, can be given for."""
 TURN_KEYS = (("from", "value"), ("role", "content"))
 """How turns name who speaks and what is said."""
@@ -40,6 +44,9 @@ def to_record(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     if "conversations" in record:
         turns = _turns(_unpacked(record["conversations"], "conversations"), columns)
         return record | {"conversations": turns, "id": _id(record.get("id"), turns)}
+    if "messages" in record:
+        messages = _as_list(_unpacked(record["messages"], "messages"), "messages")
+        return _without_nulls(record | {"messages": messages})
     if "api_list" in record:
         record["api_list"] = _unpacked(record["api_list"], "api_list")
     if isinstance(number := record.get("query_id"), str) and number.isdecimal():
@@ -56,16 +63,27 @@ def _unpacked(value: Any, field: str) -> Any:
         raise BadRecord("broken_json", f"the column for {field!r} holds text that isn't JSON ({error})") from None
 
 
+def _as_list(turns: Any, field: str) -> Any:
+    """A struct of lists as a list of structs; what is of another form stays, and the reader refuses it by name."""
+    if not isinstance(turns, dict):
+        return turns
+    lengths = {len(values) for values in turns.values() if isinstance(values, list)}
+    if len(lengths) != 1:
+        raise BadRecord("wrong_type", f"the lists in {field!r} have {sorted(lengths)} entries, expected as many")
+    return [dict(zip(turns, values, strict=True)) for values in zip(*turns.values(), strict=True)]
+
+
 def _turns(turns: Any, columns: Mapping[str, str]) -> Any:
-    """A list of from/value turns; what is of another form stays, and the reader refuses it by name."""
-    if isinstance(turns, dict):
-        lengths = {len(values) for values in turns.values() if isinstance(values, list)}
-        if len(lengths) != 1:
-            raise BadRecord(
-                "wrong_type", f"the lists in 'conversations' have {sorted(lengths)} entries, expected as many"
-            )
-        turns = [dict(zip(turns, values, strict=True)) for values in zip(*turns.values(), strict=True)]
+    """A list of from/value turns."""
+    turns = _as_list(turns, "conversations")
     return [_turn(turn, columns) for turn in turns] if isinstance(turns, list) else turns
+
+
+def _without_nulls(value: Any) -> Any:
+    """`value` without the nulls by which a column of structs fills what a row lacks."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def _turn(turn: Any, columns: Mapping[str, str]) -> Any:

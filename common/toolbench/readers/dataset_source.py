@@ -75,7 +75,7 @@ def _kind(source: str, rows: Iterable[dict[str, Any]], columns: Mapping[str, str
         raise UserError(f"{source} holds rows that are converted already; download its files and use their folder")
     own = {column: field for field, column in columns.items()}
     kind = kind_of(own.get(column, column) for column in first)
-    if kind not in ("toolllama", "queries"):
+    if kind is None or kind == "trees":
         known = ", ".join(key for key, kind in KIND_OF_KEY.items() if kind != "trees")
         raise UserError(
             f"{source} has the columns {', '.join(first)}, expected {known}; say which one it is, as with "

@@ -1,29 +1,12 @@
 """Recorded messages in OpenAI's form as turns: each call becomes a step, with the text beside it as its Thought."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from common.toolbench.fields import BadRecord, items, take, take_role
-from common.toolbench.react import THOUGHT, Step, render_step
+from common.toolbench.fields import BadRecord, take, take_role
+from common.toolbench.react import THOUGHT, render_step
+from common.toolbench.readers.calls import Message, calls_of
 from common.toolbench.rows import Turn
-
-Message = dict[str, Any]
-
-
-def calls_of(message: Message, inside: str) -> list[tuple[str, Message]]:
-    """The calls in `tool_calls`, else in `function_call`, each with its place; null in either is none.
-
-    Raises BadRecord when they are of another form.
-    """
-    if message.get("tool_calls"):
-        return [
-            (f"{place}.function", take(call, "function", dict, place))
-            for place, call in items(message, "tool_calls", inside)
-        ]
-    if message.get("function_call") is None:
-        return []
-    return [(f"{inside}.function_call", take(message, "function_call", dict, inside))]
 
 
 def to_turns(messages: Sequence[Any], place: str) -> list[Turn]:
@@ -58,19 +41,8 @@ def to_turns(messages: Sequence[Any], place: str) -> list[Turn]:
 
 def _steps(message: Message, thoughts: list[str], inside: str) -> list[Turn]:
     """One assistant turn per call, the first with the thoughts."""
-    steps = []
-    for number, (place, call) in enumerate(calls_of(message, inside)):
-        thought = "" if number else _join(thoughts)
-        step = Step(thought, take(call, "name", str, place), _arguments(call, place))
-        steps.append(Turn("assistant", render_step(step)))
-    return steps
-
-
-def _arguments(call: Message, place: str) -> str:
-    """The arguments as JSON text, which is what OpenAI's form has; some write the object itself."""
-    if isinstance(call.get("arguments"), dict):
-        return json.dumps(call["arguments"], ensure_ascii=False)
-    return take(call, "arguments", str, place)
+    steps = [call.step("" if number else _join(thoughts)) for number, call in enumerate(calls_of(message, inside))]
+    return [Turn("assistant", render_step(step)) for step in steps]
 
 
 def _join(thoughts: list[str]) -> str:

@@ -24,7 +24,8 @@ from common.toolbench.fields import BadRecord, items, take
 from common.toolbench.functions import plain_function
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import parse_step
-from common.toolbench.readers.messages import Message, calls_of, to_turns
+from common.toolbench.readers.calls import Message, calls_of
+from common.toolbench.readers.messages import to_turns
 from common.toolbench.readers.sources import SourceFile
 from common.toolbench.rows import PromptRow, Turn
 from common.toolbench.system_prompt import complete_system_message, offered_functions

@@ -76,7 +76,7 @@ def test_a_broken_first_record_hides_no_kind(tmp_path: Path):
     ("files", "message"),
     [
         ({"a.json": [query_record(1)], "b.json": tree(FINISH)}, r"mixes kinds: .*a\.json \(queries\), .*\(trees\)"),
-        ({"a.json": {"588": 0}}, r"a\.json holds neither conversations, queries nor an answer tree"),
+        ({"a.json": {"588": 0}}, r"a\.json holds neither conversations, messages, queries nor"),
         ({"a.json": []}, r"a\.json holds neither"),
         ({}, "no readable JSON at"),
         ({"a.json": [query_record(1)], "a.jsonl": query_record(2)}, "2 files named a, whose rows would share ids"),

@@ -23,7 +23,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=HEADERS)
 def test_every_answer_is_documented_and_none_is_the_servers_fault(case: Case):
     if case.meta and case.meta.generation.mode.is_positive and isinstance(case.body, dict) and "model" in case.body:
         case.body |= {"model": "teacher"}  # what no generator guesses
-        if "top_k" in case.body:
+        if "sequences" in case.body and "top_k" in case.body:
             case.body["top_k"] = min(case.body["top_k"], 8)
     # Rules between fields, and the card's own bounds, can't be said in a schema: such requests are rightly refused.
     case.call_and_validate(headers=HEADERS, excluded_checks=[positive_data_acceptance])

@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from common.api import MAX_SAMPLES
-from teacher_server.openai import serving as openai_serving
+from teacher_server.openai import sampling
 from teacher_server.settings import LimitSettings
 from tests.loopback import serving
 from tests.service import MemoryRecorder, make_service
@@ -52,8 +52,6 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "http://internal/"}}]
     [
         (CHAT | {"model": "nobody"}, "model", "this teacher serves teacher, expert"),
         (CHAT | {"temprature": 1}, "temprature", "unknown field 'temprature'"),
-        (CHAT | {"tools": [{"type": "function"}]}, "tools", "doesn't support it; leave it out"),
-        (CHAT | {"tool_choice": "required"}, "tool_choice", 'leave it out or send "none"'),
         (CHAT | {"response_format": {"type": "json_object"}}, "response_format.type", "should be 'text'"),
         (CHAT | {"logit_bias": {"5": 1}}, "logit_bias", "doesn't support it"),
         (CHAT | {"presence_penalty": 0.5}, "presence_penalty", "leave it out or send 0"),
@@ -68,10 +66,9 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "http://internal/"}}]
         (CHAT | {"temperature": 2.5}, "temperature", "less than or equal to 2"),
         (CHAT | {"chat_template": "{{ x }}"}, "chat_template", "unknown field"),
         (CHAT | {"messages": []}, "messages", "at least 1 item"),
-        (CHAT | {"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "'system', 'developer', 'user'"),
         (said(IMAGE), "messages.0.content.0.image_url", "unknown field"),
-        (said(None), "messages.0.content", "valid list"),
-        (said("x", tool_calls=[{"id": "1"}]), "messages.0.tool_calls", "doesn't support it"),
+        (said(None), "messages.0", "content: a message of the role user needs a text"),
+        (CHAT | {"messages": [{"role": "bot", "content": "x"}]}, "messages.0.role", "'user', 'assistant' or 'tool'"),
         (said("e" * 40), None, "42 prompt tokens and 30 for the completion.*at most 64"),
         (said("e" * 70) | {"max_tokens": None}, None, "72 prompt tokens and 1 for"),
         (said("buzz"), None, "refuses that token"),
@@ -82,7 +79,22 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "http://internal/"}}]
         (TEXT | {"prompt": ["the"] * 257}, "prompt", "at most 256"),
         (TEXT | {"prompt": ["the"] * 3, "n": 100}, None, "300 answers"),
         (TEXT | {"prompt": ["the", "z"]}, None, "refuses that token"),
-        (TEXT | {"echo": True}, "echo", "leave it out or send false"),
+        (TEXT | {"echo": "yes"}, "echo", "valid boolean"),
+        (TEXT | {"max_tokens": 0}, None, "max_tokens: 0 only with echo: true"),
+        (CHAT | {"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
+        (TEXT | {"echo": True, "prompt": []}, None, "empty prompt"),
+        (TEXT | {"echo": True, "prompt": [5, 10**6]}, None, "token id 1000000"),
+        (TEXT | {"echo": True, "prompt": [5] * 65, "max_tokens": 0}, None, "65 prompt tokens and 0 for"),
+        (TEXT | {"echo": True, "truncate_prompt_tokens": 2}, None, "truncate_prompt_tokens: not with echo"),
+        (TEXT | {"truncate_prompt_tokens": 0}, "truncate_prompt_tokens", "0 would leave no prompt"),
+        (TEXT | {"truncate_prompt_tokens": -2}, "truncate_prompt_tokens", "greater than or equal to -1"),
+        (TEXT | {"truncate_prompt_tokens": 40, "prompt": "e" * 50}, None, "40 prompt tokens and 30 for"),
+        (CHAT | {"top_k": -2}, "top_k", "greater than or equal to -1"),
+        (CHAT | {"top_k": 1.5}, "top_k", "valid integer"),
+        (CHAT | {"min_tokens": 31}, "min_tokens", "got 31, expected at most the 30"),
+        (TEXT | {"min_tokens": 17, "max_tokens": None}, "min_tokens", "got 17, expected at most the 16"),
+        (CHAT | {"ignore_eos": 1}, "ignore_eos", "valid boolean"),
+        (CHAT | {"repetition_penalty": 1.1, "min_p": 0.1}, "repetition_penalty", "fields '.*penalty', 'min_p'"),
         (TEXT | {"max_tokens": "5"}, "max_tokens", "valid integer"),
         (CHAT | {"temperature": True}, "temperature", "valid number"),
         (CHAT | {"stream": "yes"}, "stream", "valid boolean"),
@@ -198,7 +210,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 async def test_the_limits_of_requests_hold_here_too(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(openai_serving, "MAX_SHOWN", 2 * 30 * 3)
+    monkeypatch.setattr(sampling, "MAX_SHOWN", 2 * 30 * 3)
     many = TEXT | {"n": 2, "logprobs": 2}
     for limits, body, refused in [
         ({"max_request_tokens": 60}, many, "max_tokens"),

@@ -119,7 +119,7 @@ def test_a_bad_row_is_named_and_skipped(tmp_path: Path, rows: Record, reason: st
     ("source", "options", "message"),
     [
         ("hf:in:valid", [], "got the split 'valid', expected one of train"),
-        ("hf:in", ["--column", "conversations=b"], "has the columns a, expected conversations, query, query_id"),
+        ("hf:in", ["--column", "conversations=b"], "has the columns a, expected conversations, messages, query"),
         ("hf:in", ["--column", "turns=a"], "got --column turns=a, expected FIELD=COLUMN with one of id, conversations"),
         ("hf:in", ["--subset", "x"], r"can't open the data set 'in' \(BuilderConfig 'x' not found"),
         ("hf:./none", [], r"can't open the data set './none' \(.*give a name on the hub or a folder"),

@@ -1,0 +1,1 @@
+"""Chats: their bodies, how they are rendered, and turns that may call functions."""
