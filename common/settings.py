@@ -109,4 +109,6 @@ def _describe(problem: Any) -> str:
         return f"unknown key {key!r}; remove it or check its spelling"
     if problem["type"] == "missing":
         return f"the key {key!r} is required and missing"
+    if problem["type"] == "union_tag_not_found":
+        return f"the key '{key}.{problem['ctx']['discriminator'].strip(chr(39))}' is required and missing"
     return f"{key}: got {problem['input']!r}: {problem['msg']}" if key else str(problem["msg"])

@@ -1,9 +1,12 @@
-"""`python -m eval COMMAND`: what a served model is worth."""
+"""`python -m eval COMMAND`: what a served model, or an agent of it, is worth."""
 
 from common.command_line import dispatch
 from common.errors import run_command
 
-COMMANDS = {"score": ("eval.commands:score", "loss, perplexity and form of what each model writes, as one table")}
+COMMANDS = {
+    "score": ("eval.commands:score", "loss, perplexity and form of what each model writes, as one table"),
+    "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
+}
 
 
 def main(arguments: list[str]) -> int:

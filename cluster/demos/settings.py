@@ -34,7 +34,11 @@ class DemoSettings(LiveDemoSettings):
     evaluation_rows: int = Field(default=60, ge=1)
     """Rows judged in each group."""
     max_new_tokens: int = Field(default=128, ge=1)
-    """Longest completion that is judged."""
+    """Longest completion that is judged, and longest turn of an agent."""
+    rollout_tasks: int = Field(default=20, ge=1)
+    """Tasks of each split on which the models act."""
+    rollout_steps: int = Field(default=6, ge=1)
+    """Most steps of an episode."""
 
 
 class SmolLM2DemoSettings(LiveDemoSettings):

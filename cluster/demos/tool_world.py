@@ -8,6 +8,7 @@
 6. Fine-tune a second student on the recorded traces alone, with the same budget.
 7. Deploy the students: one base model, two adapters.
 8. Judge all of them through HTTP, on seen and unseen tools.
+9. Let them act: the world executes their calls, and a task is solved or not.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from cluster.demos.acting import act, show_an_episode
 from cluster.demos.findings import print_findings
 from cluster.demos.runner import DemoCluster, DemoRun, application, new_run, overrides, served
 from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings
@@ -30,7 +32,7 @@ GROUPS = ("seen", "unseen_tool", "unseen_category")
 
 def run_demo(settings: DemoSettings) -> int:
     """Run all steps and print the table; 0 when every step ran. Raises UserError when one fails."""
-    run = new_run(settings.runs, "demo", steps=8)
+    run = new_run(settings.runs, "demo", steps=9)
     step, folder = run.console.step, run.folder
     with ExitStack() as stack:
         with step("Generating a small tool world in ToolBench's formats", 15):
@@ -54,7 +56,10 @@ def run_demo(settings: DemoSettings) -> int:
             cluster.serve(teacher, students)
         with step("Judging all of them over HTTP, on tools that training saw and tools that it didn't", 90):
             judgements = judge(run, evaluation(settings, run, url))
-    print_findings(run.console, findings(judgements))
+        with step("Letting them act: the world executes their calls", 60):
+            episodes = act(run, settings, url, base_model(settings.kd))
+    show_an_episode(run, episodes)
+    print_findings(run.console, findings(judgements, episodes))
     run.console.end(f"Everything it made is in {folder}")
     return 0
 

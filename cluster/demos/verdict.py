@@ -1,13 +1,24 @@
 """Whether the tool world's teacher and students differ as they should."""
 
 from cluster.demos.findings import Finding
+from common.agents.types import Trajectory
 from eval.judging.judge import Judgement
 
 UNTRAINED, FINE_TUNED, DISTILLED, TEACHER = "untrained student", "FT student", "KD student", "teacher"
 SEEN, UNSEEN_TOOL = "seen", "unseen_tool"
 
 
-def findings(judgements: list[Judgement]) -> list[Finding]:
+Episodes = dict[str, list[Trajectory]]
+"""What each agent did, by its name."""
+
+
+def success(episodes: Episodes, agent: str, group: str) -> float:
+    """The share of a group's tasks that an agent solved."""
+    own = [episode for episode in episodes[agent] if episode.group == group]
+    return sum(bool(episode.solved) for episode in own) / len(own)
+
+
+def findings(judgements: list[Judgement], episodes: Episodes) -> list[Finding]:
     """The expectations of the demo, each with its figures."""
     by_place = {(judgement.group, judgement.model): judgement for judgement in judgements}
 
@@ -16,6 +27,9 @@ def findings(judgements: list[Judgement]) -> list[Finding]:
 
     def loss(model: str, group: str = SEEN) -> float:
         return by_place[group, model].loss
+
+    def solved(agent: str) -> float:
+        return success(episodes, agent, UNSEEN_TOOL)
 
     return [
         Finding(f"the untrained student can't write a call: {valid(UNTRAINED):.0%} valid", valid(UNTRAINED) < 0.1),
@@ -40,5 +54,10 @@ def findings(judgements: list[Judgement]) -> list[Finding]:
             f"on unseen tools the recorded traces surprise it less: loss {loss(DISTILLED, UNSEEN_TOOL):.3f} (KD) "
             f"against {loss(FINE_TUNED, UNSEEN_TOOL):.3f} (FT)",
             loss(DISTILLED, UNSEEN_TOOL) < loss(FINE_TUNED, UNSEEN_TOOL),
+        ),
+        Finding(
+            f"on unseen tools it solves more tasks: {solved(DISTILLED):.0%} (KD) against {solved(FINE_TUNED):.0%} "
+            f"(FT), {solved(TEACHER):.0%} (teacher)",
+            solved(DISTILLED) > solved(FINE_TUNED),
         ),
     ]

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Self
 
 from pydantic import Field
 
-from common.agents.environment import Environment
+from common.agents.environment import Environment, ForkableEnvironment
 from common.agents.policy import BoundReached, Policy, Sampling
 from common.agents.types import Action, Observation, Status, Task, WrittenTurn
+from common.errors import UserError
 from common.sequences import Provenance
 from common.settings import Settings
 from common.toolbench.rows import Turn
@@ -108,6 +110,20 @@ class BoundedEnvironment:
                 raise BoundReached("timeout") from None
             return Observation('{"error": "Timeout error...", "response": ""}', Status.TIMEOUT), False
         return self._cut(observation), done
+
+    async def fork(self) -> Self:
+        """As `ForkableEnvironment.fork`, in the same bounds.
+
+        Raises BoundReached where the episode's time is over, UserError where this environment's state can't be split.
+        """
+        if not isinstance(self._environment, ForkableEnvironment):
+            name = type(self._environment).__name__
+            raise UserError(f"got a search that tries several ways in {name}, which can't be forked; use one chain")
+        try:
+            async with self._deadline.within():
+                return type(self)(await self._environment.fork(), self._bounds, self._deadline)
+        except TimeoutError:
+            raise BoundReached("timeout") from None
 
     async def close(self) -> None:
         """As `Environment.close`."""

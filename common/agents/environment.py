@@ -1,6 +1,6 @@
 """Environments: a task is reset into opening turns, and each action is answered by an observation."""
 
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from common.agents.types import Action, Observation, Task
 from common.toolbench.rows import Turn
@@ -22,6 +22,7 @@ class Environment(Protocol):
         """Give back what the episode holds. May be called at any time, and more than once."""
 
 
+@runtime_checkable
 class ForkableEnvironment(Environment, Protocol):
     """An environment whose state can be split, so that a search can try several actions from one place."""
 

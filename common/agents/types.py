@@ -5,11 +5,11 @@ what the environment answered. A trajectory is an episode's record.
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Literal
 
 from common.sequences import FinishReason, Provenance
 from common.toolbench.rows import Turn
+from common.toolbench.status import Status as Status
 
 StopReason = Literal["finished", "gave_up", "max_steps", "max_tokens", "max_queries", "max_length", "timeout", "exit"]
 """Why an episode ended: by Finish; by a bound on its steps, written tokens, queries of the policy, length of a prompt,
@@ -18,30 +18,14 @@ BOUNDS: tuple[StopReason, ...] = ("max_steps", "max_tokens", "max_queries", "max
 """Reasons that cut an episode short."""
 
 
-class Status(IntEnum):
-    """ToolBench's status codes of an observation."""
-
-    OK = 0
-    NO_SUCH_FUNCTION = 1
-    BAD_INPUT = 2
-    FINISHED = 3
-    GAVE_UP = 4
-    TIMEOUT = 5
-    NOT_FOUND = 6
-    UNSUBSCRIBED = 7
-    UNAUTHORISED = 8
-    TOO_MANY_REQUESTS = 9
-    RATE_LIMITED = 10
-    ERROR_IN_MESSAGE = 11
-    SENDING_FAILED = 12
-
-
 @dataclass(frozen=True)
 class Task:
     """What an agent is asked for. `data` is what the task's environment needs to know; no policy sees it."""
 
     id: str
     query: str
+    group: str = ""
+    """A free label, such as the split."""
     data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,16 +74,15 @@ class Step:
     action: Action | None
     observation: Observation
     said_before: tuple[Turn, ...] = ()
-    """Turns between the last observation and this turn, such as DFSDT's diversity prompt."""
+    """Turns between the last observation and this turn, such as DFSDT's diversity prompt; later prompts lack them."""
+    shown: str | None = None
+    """The turn as later prompts show it, where that isn't its text: DFSDT hides names of functions that don't exist."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The step as history: what was said before it, the agent's turn, the observation."""
-        return (
-            *self.said_before,
-            Turn("assistant", self.written.text),
-            Turn("function", self.observation.text),
-        )
+        """The step in later prompts: the agent's turn and the observation."""
+        text = self.written.text if self.shown is None else self.shown
+        return Turn("assistant", text), Turn("function", self.observation.text)
 
 
 @dataclass(frozen=True)
@@ -122,6 +105,7 @@ class Trajectory:
     """Unique within a set of trajectories."""
     task: str
     query: str
+    group: str
     opening: tuple[Turn, ...]
     """The turns that the environment began with, the system prompt first."""
     steps: tuple[Step, ...]
@@ -135,3 +119,5 @@ class Trajectory:
     """Turns that the policy was asked for."""
     prompt_tokens: int
     completion_tokens: int
+    tree: dict[str, Any] | None = None
+    """A tree search's record in ToolBench's form of answer trees."""

@@ -16,19 +16,23 @@ def main(arguments: list[str]) -> int:
 
 
 def _convert(options: argparse.Namespace) -> dict[str, object]:
+    from common.toolbench.augment import Augmentation, parse_changes
     from common.toolbench.convert import convert
     from common.toolbench.readers.columns import parse_columns
     from common.toolbench.readers.dataset_source import DatasetOptions
 
     given = options.subset or options.column
     dataset = DatasetOptions(options.subset, parse_columns(options.column)) if given else None
+    augmentation = Augmentation(parse_changes(options.augment), options.seed) if options.augment else None
     summary = convert(
         options.source,
         options.out,
         skip_bad=options.skip_bad,
         split_name=options.split_name,
         give_up=options.give_up,
+        episodes=options.episodes,
         dataset=dataset,
+        augmentation=augmentation,
     )
     return summary.as_dict()
 
@@ -55,7 +59,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "source",
         help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
-        "such files, or hf:NAME[:SPLIT]: a data set on the Hugging Face hub or in a local folder",
+        "such files, the folder of a rollout, or hf:NAME[:SPLIT]: a data set on the hub or in a local folder",
     )
     command.add_argument("out", type=Path, help="the folder to write, new or empty")
     command.add_argument("--skip-bad", action="store_true", help="leave bad records out, into OUT/skipped.jsonl")
@@ -68,6 +72,20 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         default="leave-out",
         help="answer trees that give up in the end, on which ToolBench itself trains (default: leave-out, counted)",
     )
+    command.add_argument(
+        "--episodes",
+        choices=["solved", "finished"],
+        default="solved",
+        help="of trajectories: those that are known to solve their task, or all that finished (default: solved); the "
+        "first of each task, others are counted",
+    )
+    command.add_argument(
+        "--augment",
+        metavar="CHANGES",
+        help="of rows to train on, never of ones to evaluate on: some of rename, distractors, shuffle, with commas: "
+        "made-up names for functions and their arguments, functions of other conversations, another order",
+    )
+    command.add_argument("--seed", type=int, default=0, help="what --augment's changes follow from (default: 0)")
     command.add_argument("--subset", metavar="NAME", help="of hf: the subset of a data set that has several")
     command.add_argument(
         "--column",

@@ -14,20 +14,23 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import UserError
 from common.files import folder_in_place
+from common.toolbench.augment import Augmentation
 from common.toolbench.card import write_card
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import ParseError, parse_step
 from common.toolbench.readers.chats import read_chats
 from common.toolbench.readers.dataset_source import PREFIX, DatasetOptions, open_dataset
 from common.toolbench.readers.queries import read_queries
-from common.toolbench.readers.sources import find_files
+from common.toolbench.readers.sources import SourceFile, find_files
 from common.toolbench.readers.toolllama import read_toolllama
+from common.toolbench.readers.trajectories import read_trajectories
 from common.toolbench.readers.trees import read_tree
 from common.toolbench.rows import PromptRow, write_rows
 
 RECORD_READERS = {"toolllama": read_toolllama, "chats": read_chats, "queries": read_queries}
 Reader = Callable[[Quarantine], Iterator[PromptRow]]
 GiveUp = Literal["leave-out", "keep"]
+Episodes = Literal["solved", "finished"]
 SKIPPED_FILE = "skipped.jsonl"
 
 
@@ -51,26 +54,32 @@ def convert(
     skip_bad: bool = False,
     split_name: str | None = None,
     give_up: GiveUp = "leave-out",
+    episodes: Episodes = "solved",
     dataset: DatasetOptions | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Summary:
     """Convert `source` into the folder `out`: Parquet shards, their card, and `skipped.jsonl` with what was left out.
 
-    `split_name` labels all rows, `give_up` is what becomes of answer trees that give up in the end, and `dataset` how a
-    source "hf:NAME[:SPLIT]" is read. Raises UserError when `out` isn't empty, the source is of no known kind, a record
-    is in error (unless `skip_bad`) or no row is left.
+    `split_name` labels all rows, `give_up` is what becomes of answer trees that give up in the end, `episodes` which
+    trajectories give rows, `dataset` how a source "hf:NAME[:SPLIT]" is read, and `augmentation` what is changed in rows
+    to train on. Raises UserError when `out` isn't empty, the source is of no known kind, a record is in error (unless
+    `skip_bad`) or no row is left.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and isn't an empty folder; give another output folder or remove it")
-    reader = _reader(str(source), split_name, give_up, dataset)
+    reader = _reader(str(source), split_name, give_up, episodes, dataset)
+    change = augmentation.rows if augmentation else iter
     with folder_in_place(out) as folder:
-        summary = _write(reader, folder, skip_bad)
+        summary = _write(lambda quarantine: change(reader(quarantine)), folder, skip_bad)
         if not summary.rows:
             raise UserError(f"{source} gave no row; left out: {summary.skipped or 'nothing, it is empty'}")
         write_card(folder, str(source), summary.rows, summary.traces)
     return summary
 
 
-def _reader(source: str, group: str | None, give_up: GiveUp, dataset: DatasetOptions | None) -> Reader:
+def _reader(
+    source: str, group: str | None, give_up: GiveUp, episodes: Episodes, dataset: DatasetOptions | None
+) -> Reader:
     """What reads `source`, which is looked at now, so that a mistake in its name is told at once."""
     if source.startswith(PREFIX):
         kind, split = open_dataset(source, dataset or DatasetOptions(), group)
@@ -78,7 +87,12 @@ def _reader(source: str, group: str | None, give_up: GiveUp, dataset: DatasetOpt
     if dataset:
         raise UserError(f"got --subset or --column with the files at {source}, expected a data set, {PREFIX}NAME")
     kind, files = find_files(Path(source), group)
-    read = partial(read_tree, keep_give_up=give_up == "keep") if kind == "trees" else RECORD_READERS[kind]
+    readers: dict[str, Callable[[SourceFile, Quarantine], Iterator[PromptRow]]] = {
+        **RECORD_READERS,
+        "trees": partial(read_tree, keep_give_up=give_up == "keep"),
+        "trajectories": partial(read_trajectories, solved_only=episodes == "solved"),
+    }
+    read = readers[kind]
     return lambda quarantine: (row for file in files for row in read(file, quarantine))
 
 

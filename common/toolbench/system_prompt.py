@@ -72,8 +72,13 @@ def build_system_prompt(apis: Sequence[Record], tool_descriptions: Mapping[str, 
     """
     described = {standardize(tool): text for tool, text in tool_descriptions.items()}
     tools = dict.fromkeys(standardize(take(api, "tool_name", str, "api_list")) for api in apis)
-    lines = [f"{k}.{tool}: {_tool_line(described.get(tool, ''))}\n" for k, tool in enumerate(tools, start=1)]
     functions = [describe_api(api, f"api_list[{index}]") for index, api in enumerate(apis)]
+    return offer_functions(functions, {tool: described.get(tool, "") for tool in tools})
+
+
+def offer_functions(functions: Sequence[Record], tools: Mapping[str, str]) -> str:
+    """The system prompt that offers `functions` of `tools` (names and descriptions), and Finish after them."""
+    lines = [f"{number}.{tool}: {_tool_line(text)}\n" for number, (tool, text) in enumerate(tools.items(), start=1)]
     return complete_system_message(AUTOGPT + "".join(lines), [*functions, FINISH])
 
 
@@ -85,6 +90,16 @@ def complete_system_message(message: str, functions: Sequence[Record]) -> str:
     if CALL_SENTENCE not in message:
         raise BadRecord("foreign_system_message", f"the system message lacks ToolBench's words {CALL_SENTENCE!r}")
     return f"{message.replace(CALL_SENTENCE, CALL_SENTENCE + FORMAT_LINES)}{FUNCTIONS_LABEL}{list(functions)}"
+
+
+def split_system_prompt(system_prompt: str) -> tuple[str, list[Record]]:
+    """The message and the functions that `complete_system_message` made it of.
+
+    Raises BadRecord ("unreadable_apis") when there is no readable list.
+    """
+    functions = offered_functions(system_prompt)
+    message, _, _ = system_prompt.rpartition(FUNCTIONS_LABEL)
+    return message.replace(CALL_SENTENCE + FORMAT_LINES, CALL_SENTENCE), functions
 
 
 def chat_system_prompt(own: str, functions: Sequence[Record]) -> str:

@@ -1,110 +1,15 @@
-"""Documents to pretrain base models on: prompts with notes about them, API pages, observations and lists that repeat.
+"""The documents that a world's base models are pretrained on."""
 
-They hold no Thought and no Action: a base model knows tools and how to copy, and the form of a step is left to LoRA.
-Every document invents its own tools, in all categories: what is unseen in a world is unseen in its traces.
-"""
+from collections.abc import Iterator
 
-import json
-from collections.abc import Callable, Iterator
-from random import Random
-
-from common.world import names
-from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
-from common.world.prose import passage
-from common.world.tasks import Call, Task, draw_task
-from common.world.tools import SEARCH, Api, Tool, make_tool
-from common.world.traces import function_of, observation, system_prompt
+from common.world.coded.corpus.documents import Document
+from common.world.coded.corpus.documents import documents as coded_documents
+from common.world.named.corpus import documents as named_documents
+from common.world.settings import WorldSettings
 
 
-def documents(seed: int, count: int) -> Iterator[str]:
-    """Yield `count` documents."""
-    rng = Random(f"{seed} corpus")
-    kinds = (_annotated_prompt, _api_page, _reports, _lists, _prose)
-    for kind in rng.choices(kinds, weights=(60, 5, 8, 22, 5), k=count):
-        yield kind(rng)
-
-
-def _annotated_prompt(rng: Random) -> str:
-    """A whole prompt, as in a conversation, with notes on its functions, its query and what functions returned."""
-    task = draw_task(rng, _invent_tools(rng))
-    parts = [f"System: {system_prompt(task)}", f"User: \n{task.query}\nBegin!\n"]
-    shown = rng.randint(0, len(task.calls))
-    parts += [f"Function: {observation(call)}" for call in task.calls[:shown]]
-    notes = [*_notes_on_functions(task), *_notes_on_calls(task), *_notes_on_results(task.calls[:shown])]
-    return "\n".join([*parts, "Notes: ", *rng.sample(notes, min(len(notes), 12))])
-
-
-def _notes_on_functions(task: Task) -> list[str]:
-    notes = []
-    for api in task.apis:
-        parameters = ", ".join(parameter.name for parameter in (*api.required, *api.optional))
-        notes.append(f"The function that gives the {api.fact} is {function_of(api)}")
-        notes.append(f"{function_of(api)} takes {parameters}")
-    return notes
-
-
-def _notes_on_calls(task: Task) -> list[str]:
-    """What the query asks for, which function that needs, and with which arguments."""
-    wanted = [call for call in task.calls if call.api.fact != SEARCH]
-    notes = ["The user wants the " + " and the ".join(call.api.fact for call in wanted)]
-    for call in task.calls:
-        notes.append(f"To help the user, the {call.api.fact} comes from {function_of(call.api)}")
-        notes.append(f"{function_of(call.api)} is asked with {json.dumps(call.arguments)}")
-    return notes
-
-
-def _notes_on_results(calls: tuple[Call, ...]) -> list[str]:
-    notes = []
-    for call in calls:
-        subject = next(iter(call.arguments.values()))
-        notes += [
-            f"The {fact} of {subject} is {value}" for fact, value in call.response.items() if fact == call.api.fact
-        ]
-        notes.append(f"Known: {json.dumps(call.response)}")
-    return notes
-
-
-def _api_page(rng: Random) -> str:
-    tool = rng.choice(_invent_tools(rng))
-    lines = [f"{tool.name} ({tool.domain.category}): {tool.description}"]
-    for api in (*tool.apis, *([tool.search] if tool.search else [])):
-        lines += [f"{api.name}: {api.description}. Call it as {function_of(api)}.", *_parameter_lines(api)]
-    return "\n".join(lines)
-
-
-def _parameter_lines(api: Api) -> list[str]:
-    both = (*api.required, *api.optional)
-    return [
-        f"  {parameter.name} ({parameter.kind}): {parameter.description}, {parameter.example}" for parameter in both
-    ]
-
-
-def _reports(rng: Random) -> str:
-    """Queries with what functions returned, and the answers that they allow."""
-    lines = []
-    for _ in range(3):
-        task = draw_task(rng, _invent_tools(rng))
-        lines += [task.query, *(observation(call) for call in task.calls), task.answer, ""]
-    return "\n".join(lines)
-
-
-def _lists(rng: Random) -> str:
-    """Words repeated in other dress: the plainest lesson in copying."""
-    makers: tuple[Callable[[Random], str], ...] = (names.proper_name, names.identifier, names.tool_name)
-    words = [rng.choice(makers)(rng) for _ in range(rng.randint(4, 10))]
-    lines = [", ".join(words)]
-    for _ in range(3):
-        again = words if rng.random() < 0.8 else rng.sample(words, len(words))
-        dress = rng.choice(("{}", '"{}"', "get_{}_for", "'{}': 1", "the {} of"))
-        lines.append("Again: " + ", ".join(dress.format(word) for word in again))
-    return "\n".join(lines)
-
-
-def _prose(rng: Random) -> str:
-    tool = rng.choice(_invent_tools(rng))
-    return "\n".join(passage(rng, rng.choice(tool.domain.facts), names.proper_name(rng)) for _ in range(2))
-
-
-def _invent_tools(rng: Random) -> tuple[Tool, ...]:
-    domain = rng.choice(DOMAINS + HELD_OUT_DOMAINS)
-    return tuple(make_tool(rng, domain, names.tool_name(rng)) for _ in range(2))
+def corpus(settings: WorldSettings) -> Iterator[Document]:
+    """Yield the corpus of the world of `settings`."""
+    if settings.difficulty != "named":
+        return coded_documents(settings)
+    return (Document("named", text) for text in named_documents(settings.seed, settings.corpus_documents))

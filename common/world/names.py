@@ -25,9 +25,40 @@ def identifier(rng: Random) -> str:
     return f"{rng.choice(_LETTERS)}{rng.randint(2, 9)}"
 
 
+def proper_names() -> tuple[str, ...]:
+    """All names of things that there are."""
+    return tuple(map(str.capitalize, _THINGS))
+
+
+def identifiers(rng: Random, count: int) -> list[str]:
+    """Draw `count` ids, each another."""
+    return rng.sample([f"{letter}{number}" for letter in _LETTERS for number in range(2, 10)], count)
+
+
 def tool_name(rng: Random) -> str:
     """Draw the name of a tool, such as `jam`."""
     return rng.choice(_TOOLS)
+
+
+def double_name(rng: Random, held_out: bool) -> str:
+    """Draw a name of two syllables, such as `camhen`; those that are held out have them the other way round."""
+    return "".join(sorted(rng.sample(_TOOLS, 2), reverse=held_out))
+
+
+def new_double_names(rng: Random, count: int, held_out: bool, taken: set[str]) -> list[str]:
+    """Draw `count` names of two syllables that are not in `taken`, and add them to it."""
+    names: dict[str, None] = {}
+    while len(names) < count:
+        name = double_name(rng, held_out)
+        if name not in taken:
+            names[name] = None
+    taken.update(names)
+    return list(names)
+
+
+def codes(rng: Random, count: int) -> list[str]:
+    """Draw `count` codes such as `k4`, each another."""
+    return rng.sample([f"{letter}{number}" for letter in _LETTERS.lower() for number in range(2, 10)], count)
 
 
 def new_names(rng: Random, count: int, taken: set[str]) -> list[str]:

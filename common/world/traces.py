@@ -1,37 +1,39 @@
 """Tasks as ToolBench's records: toolllama conversations, one per step of a solution, and query records."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from common.toolbench.names import function_name
 from common.toolbench.react import Step, render_step
+from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import build_system_prompt
+from common.world.catalogue import Api
+from common.world.responses import FAILURES, failure, success
 from common.world.tasks import Call, Task
-from common.world.tools import Api
 
 Record = dict[str, Any]
 
 
-def function_of(api: Api) -> str:
-    """Return the name under which a prompt offers `api`."""
-    return function_name(api.name, api.tool)
+def system_prompt(apis: Iterable[Api]) -> str:
+    """Return the prompt that offers `apis`; as in query records, tools stand there without description."""
+    return build_system_prompt([api.to_record() for api in apis], {})
 
 
-def system_prompt(task: Task) -> str:
-    """Return the prompt that offers the task's APIs; as in query records, tools stand there without description."""
-    return build_system_prompt([api.to_record() for api in task.apis], {})
+def opening(apis: Iterable[Api], query: str) -> list[Turn]:
+    """Return the turns that an episode begins with."""
+    return [Turn("system", system_prompt(apis)), Turn("user", f"\n{query}\nBegin!\n")]
 
 
 def observation(call: Call) -> str:
-    """Return what a prompt shows of a call's response."""
-    return json.dumps({"error": "", "response": str(call.response)})
+    """Return what a prompt shows of a recorded call."""
+    return failure(FAILURES[call.api.status]) if call.api.status in FAILURES else success(call.response)
 
 
 def conversations(task: Task) -> list[Record]:
     """Return the task's toolllama records: record n ends with the assistant's turn n."""
-    turns = [_turn("system", system_prompt(task)), _turn("user", f"\n{task.query}\nBegin!\n")]
+    turns = [_turn(turn.role, turn.content) for turn in opening(task.apis, task.query)]
     records = []
-    for number, step in enumerate(_steps(task), start=1):
+    for number, step in enumerate(solution(task), start=1):
         turns.append(_turn("assistant", render_step(step)))
         records.append({"id": f"Step {number}: {task.query}", "conversations": list(turns)})
         if number <= len(task.calls):
@@ -49,8 +51,9 @@ def query_record(task: Task, query_id: int) -> Record:
     }
 
 
-def _steps(task: Task) -> list[Step]:
-    steps = [Step(call.thought, function_of(call.api), json.dumps(call.arguments)) for call in task.calls]
+def solution(task: Task) -> list[Step]:
+    """Return the steps that solve the task, Finish last."""
+    steps = [Step(call.thought, call.api.function, json.dumps(call.arguments)) for call in task.calls]
     finish = {"return_type": "give_answer", "final_answer": task.answer}
     return [*steps, Step(task.closing_thought, "Finish", json.dumps(finish))]
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 
@@ -14,12 +12,11 @@ from rich.table import Table
 from common.files import write_atomically
 from common.render import Renderer, load_renderer
 from common.teacher_client.alignment_probe import probe_prompts
-from common.teacher_client.handshake import Handshake, Revisions
-from common.teacher_client.pool import TeacherPool, open_pool
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, read_rows
 from eval.judging.judge import Judge, Judgement, first_rows
 from eval.metrics.form import CHECKS
+from eval.served import met
 from eval.settings import EvalSettings, ServedModelSettings
 
 
@@ -37,7 +34,7 @@ async def _judge_all(settings: EvalSettings, renderer: Renderer, groups: dict[st
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for name, served in settings.models.items():
             asked = _asked(settings, served)
-            async with _met(asked, renderer, settings.max_length, prompts) as teacher:
+            async with met(asked, renderer, settings.max_length, prompts) as teacher:
                 for group, rows in groups.items():
                     bar = progress.add_task(f"{name} on {group}", total=len(rows))
                     judge = Judge(
@@ -65,17 +62,6 @@ def _asked(settings: EvalSettings, served: ServedModelSettings) -> TeacherClient
         timeout_s=settings.timeout_s,
         patience_s=settings.patience_s,
     )
-
-
-@asynccontextmanager
-async def _met(
-    asked: TeacherClientSettings, renderer: Renderer, max_length: int, prompts: list[list[int]]
-) -> AsyncIterator[TeacherPool]:
-    """The service of a model, once it passed the handshake."""
-    handshake = Handshake(asked, renderer, max_length, prompts, Revisions("stop"))
-    async with open_pool(asked, handshake.check) as pool:
-        await handshake.meet(pool)
-        yield pool
 
 
 def _write(settings: EvalSettings, judgements: list[Judgement]) -> None:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import files
+from common import files, jsonl
 from common.run_folder import RunFolder
 from student_trainer.data.plan import Unused, Used
-from student_trainer.persistence import jsonl
+from student_trainer.persistence import step_lines
 
 Entry = Used | Unused
 
@@ -34,7 +34,7 @@ def _line(step: int, entry: Entry) -> dict[str, Any]:
 def cut_back(run_folder: Path, step: int) -> None:
     """Drop the lines of steps after `step`, which a resumed run takes again."""
     for file in _ledgers(run_folder):
-        jsonl.cut_back(file, "step", step)
+        step_lines.cut_back(file, "step", step)
 
 
 def flush(run_folder: Path) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import yaml
 
+from common import jsonl
 from common.errors import UserError
 from common.files import write_atomically
 from common.run_folder import RunFolder
-from student_trainer.persistence import jsonl
+from student_trainer.persistence import step_lines
 from student_trainer.persistence.run_lock import locked
 from student_trainer.persistence.storage import open_storage
 from student_trainer.settings import TrainSettings
@@ -71,7 +72,7 @@ def append_metrics(run_folder: Path, metrics: Metrics) -> None:
 
 def read_metrics(run_folder: Path) -> list[Metrics]:
     """All whole lines so far; a line torn by a crash is left out."""
-    return jsonl.read(RunFolder(run_folder).metrics, STEP)
+    return step_lines.read(RunFolder(run_folder).metrics, STEP)
 
 
 def newest_step(run_folder: Path) -> int:
@@ -81,7 +82,7 @@ def newest_step(run_folder: Path) -> int:
 
 def cut_metrics(run_folder: Path, step: int) -> None:
     """Drop the metrics of steps after `step`: they will be made again."""
-    jsonl.cut_back(RunFolder(run_folder).metrics, STEP, step)
+    step_lines.cut_back(RunFolder(run_folder).metrics, STEP, step)
 
 
 def _as_written(settings: TrainSettings) -> Metrics:

@@ -24,6 +24,10 @@ class SequenceError(UserError):
     """One sequence that can't be answered, while its neighbours can be: it fails in its own record."""
 
 
+class SequenceTooLong(SequenceError):
+    """Prompt and completion together are longer than the engine takes."""
+
+
 class EngineUnavailable(Exception):
     """The engine is dead, or dropped this request: the same request may succeed elsewhere or later."""
 

@@ -1,7 +1,7 @@
 """What one sequence must be, whichever route it came by, for an engine to be asked."""
 
 from common.api import DistillSequence, TeacherCard
-from teacher_server.engine.protocol import SequenceError
+from teacher_server.engine.protocol import SequenceError, SequenceTooLong
 
 
 def check_sequence(sequence: DistillSequence, card: TeacherCard) -> None:
@@ -13,7 +13,7 @@ def check_sequence(sequence: DistillSequence, card: TeacherCard) -> None:
         raise SequenceError("got an empty completion_token_ids, expected at least one token to score")
     asked = len(completion) if completion is not None else options.max_tokens if options else 0
     if len(prompt) + asked > card.max_length:
-        raise SequenceError(
+        raise SequenceTooLong(
             f"got {len(prompt)} prompt tokens and {asked} for the completion, this teacher takes at most "
             f"{card.max_length} together"
         )

@@ -11,7 +11,7 @@ from openai.types import CompletionUsage
 from pydantic import BaseModel
 
 from teacher_server.engine.metrics import Meter
-from teacher_server.engine.protocol import EngineUnavailable, OutputDelta, SequenceError
+from teacher_server.engine.protocol import EngineUnavailable, OutputDelta, SequenceError, SequenceTooLong
 from teacher_server.http.errors import ApiError
 from teacher_server.openai.responses import Answer
 
@@ -124,7 +124,8 @@ async def events(
 def to_api_error(error: SequenceError | EngineUnavailable) -> ApiError:
     """The engine's error as OpenAI's clients know errors: all of a request fails with one of its sequences."""
     if isinstance(error, SequenceError):
-        return ApiError(422, "invalid_value", str(error))
+        code = "context_length_exceeded" if isinstance(error, SequenceTooLong) else "invalid_value"
+        return ApiError(422, code, str(error))
     return ApiError(503, "engine_unavailable", f"the engine can't answer now: {error}; try again later")
 
 

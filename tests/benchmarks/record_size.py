@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from common.api import DistillRequest, DistillSequence
 from common.wire import TeacherAnswer
-from common.world.corpus import documents
+from common.world.named.corpus import documents
 from student_trainer.data.plan import Key
 from student_trainer.record.compaction import compact
 from student_trainer.record.store import RecordReader, RecordWriter

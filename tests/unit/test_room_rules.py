@@ -23,6 +23,7 @@ FLOORS = {
         "tool_calls",
         "toolbench command_line",
         "settings files wire sequences",
+        "jsonl",
         "api errors run_folder",
     ],
     "teacher_server": [
@@ -47,7 +48,7 @@ FLOORS = {
         "settings data",
         "student_settings",
     ],
-    "eval": ["__main__", "commands", "judging", "metrics settings"],
+    "eval": ["__main__", "commands", "judging rollouts", "metrics settings served"],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""

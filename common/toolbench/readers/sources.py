@@ -1,9 +1,10 @@
-"""Files of four kinds, three of them ToolBench's: found, told apart by what they hold, and read as streams.
+"""Files of five kinds, three of them ToolBench's: found, told apart by what they hold, and read as streams.
 
 - toolllama: records `{"id", "conversations"}`; the published file has 2 GB, so none is loaded whole.
 - chats: records `{"messages", "tools"}`, as OpenAI's fine-tuning has them.
 - queries: records `{"query", "query_id", "api_list"}`.
 - trees: an object with `answer_generation`, one file per query.
+- trajectories: records `{"episode", "steps"}`, the `episodes.jsonl` of a rollout; its folder may be given for it.
 
 Records stand in a JSON array or in JSON Lines.
 """
@@ -20,12 +21,14 @@ from common.toolbench.fields import BadRecord
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.readers.json_records import json_records
 
-Kind = Literal["toolllama", "chats", "queries", "trees"]
+Kind = Literal["toolllama", "chats", "queries", "trees", "trajectories"]
 
 SUFFIXES = frozenset({".json", ".jsonl"})
+EPISODES = "episodes.jsonl"
 TREE = re.compile(rb'[^"[]*"(?:win|tree|trys|answer_generation)"')
 """How a file with a tree begins; it is known by its first key, since such files are long."""
 KIND_OF_KEY: dict[str, Kind] = {
+    "episode": "trajectories",
     "conversations": "toolllama",
     "messages": "chats",
     "query": "queries",
@@ -73,6 +76,7 @@ def find_files(source: Path, group: str | None) -> tuple[Kind, list[SourceFile]]
     Rows are labelled `group`; without it, with a tree's folder or an array's file name. Raises UserError when there is
     no file, one is of no known kind, or kinds are mixed.
     """
+    source = source / EPISODES if (source / EPISODES).is_file() else source
     paths = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES) if source.is_dir() else [source]
     examples: dict[Kind, Path] = {}
     causes = []

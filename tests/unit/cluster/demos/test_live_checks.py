@@ -10,6 +10,7 @@ import yaml
 from cluster.demos.live_checks import ids_check, kl_checks, kl_of
 from cluster.demos.toolbench import summary_table
 from cluster.demos.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, findings
+from common.agents.types import Trajectory
 from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
 from eval.judging.judge import Judgement
@@ -34,8 +35,23 @@ def judged(figures: dict[tuple[str, str], tuple[float, float]]) -> list[Judgemen
     ]
 
 
+def episodes(fine_tuned: int = 5, distilled: int = 6) -> dict[str, list[Trajectory]]:
+    """Ten episodes of each agent on unseen tools, of which so many are solved."""
+
+    def of(solved: int) -> list[Trajectory]:
+        blank = Trajectory("", "", "", "unseen_tool", (), (), "finished", None, None, "student", 0, 0, 0, 0)
+        return [replace(blank, solved=number < solved) for number in range(10)]
+
+    return {FINE_TUNED: of(fine_tuned), DISTILLED: of(distilled), TEACHER: of(9)}
+
+
 def test_models_that_differ_as_they_should_pass_every_finding() -> None:
-    assert all(finding.holds for finding in findings(judged(LEARNT)))
+    assert all(finding.holds for finding in findings(judged(LEARNT), episodes()))
+
+
+def test_a_student_that_solves_no_more_tasks_is_said() -> None:
+    [failed] = [finding.text for finding in findings(judged(LEARNT), episodes(6, 6)) if not finding.holds]
+    assert "solves more tasks: 60% (KD) against 60% (FT), 90% (teacher)" in failed
 
 
 @pytest.mark.parametrize(
@@ -50,7 +66,8 @@ def test_models_that_differ_as_they_should_pass_every_finding() -> None:
     ],
 )
 def test_a_model_that_does_not_is_said(model: str, group: str, figures: tuple[float, float], words: str) -> None:
-    failed = [finding.text for finding in findings(judged(LEARNT | {(model, group): figures})) if not finding.holds]
+    changed = judged(LEARNT | {(model, group): figures})
+    failed = [finding.text for finding in findings(changed, episodes()) if not finding.holds]
     assert len(failed) == 1
     assert words in failed[0]
 

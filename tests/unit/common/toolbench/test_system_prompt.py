@@ -17,6 +17,7 @@ from common.toolbench.system_prompt import (
     complete_system_message,
     describe_api,
     offered_functions,
+    split_system_prompt,
 )
 
 values = st.recursive(st.text(max_size=20) | st.integers() | st.none() | st.booleans(), st.lists, max_leaves=3)
@@ -100,7 +101,9 @@ def test_the_whole_prompt_in_order():
 def test_the_list_of_apis_reads_back(functions: list[dict[str, Any]], description: str):
     offered = [function | {"name": "f"} for function in functions] + [FINISH]
     message = f"{AUTOGPT}1.tool: {description}\n".replace("\nSpecifically", "")
-    assert offered_functions(complete_system_message(message, offered)) == offered
+    prompt = complete_system_message(message, offered)
+    assert offered_functions(prompt) == offered
+    assert split_system_prompt(prompt) == (message, offered)
 
 
 @pytest.mark.parametrize(

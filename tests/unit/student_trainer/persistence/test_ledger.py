@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import UserError
 from student_trainer.data.plan import Key, Unused, Used
-from student_trainer.persistence import jsonl
+from student_trainer.persistence import step_lines
 from student_trainer.persistence.ledger import append, cut_back
 
 
@@ -17,7 +17,7 @@ def make_unused(index: int) -> Unused:
 
 
 def steps(folder: Path, file: str = "quarantine.jsonl") -> list[int]:
-    return [line["step"] for line in jsonl.read(folder / file, "step")]
+    return [line["step"] for line in step_lines.read(folder / file, "step")]
 
 
 def test_each_prompt_is_a_line_used_ones_in_a_file_of_their_own(tmp_path: Path):
@@ -28,7 +28,7 @@ def test_each_prompt_is_a_line_used_ones_in_a_file_of_their_own(tmp_path: Path):
         (3, "row-5", 0, 5), (3, "row-6", 0, 6), (4, "row-9", 0, 9),
     ]  # fmt: skip
     assert read[0]["reason"] == "zu lang für\nalle\u2028"
-    used = jsonl.read(tmp_path / "run" / "used.jsonl", "step")
+    used = step_lines.read(tmp_path / "run" / "used.jsonl", "step")
     assert used == [{"step": 3, "id": "row-7", "epoch": 1, "index": 7}]
 
 

@@ -9,10 +9,13 @@ import pytest
 
 from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
+from common.world.entities import ID
+from common.world.named.facts import Inventions
+from common.world.named.tasks import draw_task
+from common.world.named.tools import build_catalogue
 from common.world.settings import WorldSettings
-from common.world.tasks import Task, draw_task
-from common.world.tools import SEARCH, build_catalogue
-from common.world.traces import conversations, function_of, query_record
+from common.world.tasks import Task
+from common.world.traces import conversations, query_record
 
 TOOLS = build_catalogue(WorldSettings()).train
 
@@ -20,14 +23,14 @@ TOOLS = build_catalogue(WorldSettings()).train
 @pytest.fixture(scope="module")
 def tasks() -> list[Task]:
     rng = Random(5)
-    return [draw_task(rng, TOOLS) for _ in range(300)]
+    return [draw_task(rng, TOOLS, Inventions()) for _ in range(300)]
 
 
 def test_a_solution_takes_one_to_three_calls_of_apis_on_offer(tasks: list[Task]) -> None:
     assert {len(task.calls) for task in tasks} == {1, 2, 3}
     for task in tasks:
         assert 2 <= len(task.apis) <= 4
-        assert len({function_of(api) for api in task.apis}) == len(task.apis)
+        assert len({api.function for api in task.apis}) == len(task.apis)
         assert {call.api for call in task.calls} < set(task.apis)
 
 
@@ -44,15 +47,15 @@ def test_every_argument_is_copied_from_the_query_or_an_earlier_response(tasks: l
 
 def test_the_answer_holds_what_the_calls_found(tasks: list[Task]) -> None:
     for task in tasks:
-        asked = [call for call in task.calls if call.api.fact != SEARCH]
-        assert all(call.api.fact in task.query for call in asked)
-        assert all(str(call.response[call.api.fact]) in task.answer for call in asked)
+        asked = [call for call in task.calls if call.api.attribute != ID]
+        assert all(call.api.attribute.name in task.query for call in asked)
+        assert all(str(call.response[call.api.attribute.name]) in task.answer for call in asked)
 
 
 def test_one_api_alone_answers_a_fact(tasks: list[Task]) -> None:
     for task in tasks:
         for call in task.calls:
-            assert sum(api.fact == call.api.fact for api in task.apis) == 1
+            assert sum(api.attribute.name == call.api.attribute.name for api in task.apis) == 1
 
 
 def test_the_right_api_stands_at_any_place_of_the_list(tasks: list[Task]) -> None:

@@ -35,3 +35,11 @@ HELD_OUT_DOMAINS = (
     Domain("Medicine", "drug", ("dosage", "symptom", "pharmacy", "vaccine", "allergy")),
 )
 """Held out of the traces of every world, whatever its seed; base models have read about all categories."""
+
+
+def facts_of(thing: str) -> tuple[str, ...]:
+    """The facts that one may ask about a `thing`."""
+    return _FACTS[thing]
+
+
+_FACTS = {domain.thing: domain.facts for domain in DOMAINS + HELD_OUT_DOMAINS}

@@ -1,37 +1,16 @@
-"""Files of JSON lines that grow by a step at a time, and are cut back to a step when a run is resumed.
+"""Files of JSON lines (`common.jsonl`) that grow by a step at a time, and are cut back to a step on resumption.
 
-One process writes such a file. A line counts once its newline is there: what a crash, or a full disk, left behind the
-last of them is passed over by readers and cut off on resumption. Appends are handed to the operating system at once, so
-the end of the process loses none; once they were flushed (`files.flush`), the end of the machine loses none either.
+What a crash left behind the last whole line is passed over by readers and cut off on resumption.
 """
 
 import json
 import math
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import write_atomically
-
-Line = dict[str, Any]
-
-
-def append(file: Path, lines: Iterable[Line]) -> None:
-    """Add `lines`, all of them or none.
-
-    Raises UserError when they can't be written, as on a full disk.
-    """
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    if not data:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab", buffering=0) as stream:
-            _write_all(stream.fileno(), data)
-    except OSError as error:
-        raise UserError(f"can't append {len(data)} bytes to {file}: {error.strerror}; free space and resume") from None
+from common.jsonl import Line, whole_lines
 
 
 def read(file: Path, key: str) -> list[Line]:
@@ -59,7 +38,7 @@ def cut_back(file: Path, key: str, step: int) -> None:
 
 def _intact(file: Path, key: str, step: float = math.inf) -> list[tuple[bytes, Line]]:
     """The lines up to the last one of `step`, as they are written and read. What a crash left comes after that."""
-    found = [(written, _read(written, key)) for written in _whole(file)]
+    found = [(written, _read(written, key)) for written in whole_lines(file)]
     last = max((number for number, (_, line) in enumerate(found, 1) if line and line[key] <= step), default=0)
     intact = []
     for number, (written, line) in enumerate(found[:last], 1):
@@ -72,28 +51,9 @@ def _intact(file: Path, key: str, step: float = math.inf) -> list[tuple[bytes, L
     return intact
 
 
-def _whole(file: Path) -> list[bytes]:
-    if not file.exists():
-        return []
-    with file.open("rb") as stream:
-        return [line for line in stream if line.endswith(b"\n")]
-
-
 def _read(written: bytes, key: str) -> Line | None:
     try:
         line: Any = json.loads(written)
     except ValueError:
         return None
     return line if isinstance(line, dict) and isinstance(line.get(key), int) else None
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, or leave the file as long as it was."""
-    end, written = os.lseek(descriptor, 0, os.SEEK_END), 0
-    try:
-        while written < len(data):
-            written += os.write(descriptor, data[written:])
-    except OSError:
-        if written:
-            os.ftruncate(descriptor, end)
-        raise

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,13 @@ from common.format_checks import check_completion
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, read_rows
 from common.toolbench.system_prompt import FORMAT_LINES, offered_functions
-from common.world.build import build_world, new_tasks
-from common.world.domains import DOMAINS, HELD_OUT_DOMAINS
+from common.world.build import build_world
+from common.world.make import make_world
+from common.world.named.corpus import documents
+from common.world.named.domains import DOMAINS, HELD_OUT_DOMAINS
+from common.world.named.tools import build_catalogue
 from common.world.settings import WorldSettings
-from common.world.tools import build_catalogue
+from common.world.splits import new_tasks
 
 SMALL = WorldSettings(
     seed=3, tools_per_category=2, unseen_tools_per_category=1, train_tasks=40, query_tasks=20, evaluation_tasks=15,
@@ -83,7 +87,7 @@ def test_unseen_functions_stand_in_no_prompt_of_training(rows: dict[str, list[Pr
         assert unseen
         assert not unseen & trained
     seen = set().union(*(offered(row) for row in rows["seen"]))
-    assert tools_of(seen) <= tools_of(trained)
+    assert tools_of(seen) <= {tool.name for tool in build_catalogue(SMALL).train}
 
 
 def test_training_reads_no_word_of_held_out_categories_and_no_name_of_an_unseen_tool(world: Path) -> None:
@@ -109,6 +113,11 @@ def test_the_corpus_holds_no_trace(world: Path) -> None:
         assert not any(label in rest for label in ("Thought:", "Action:", "Action Input:", 'give_answer",'))
 
 
+def test_the_documents_are_those_that_the_shipped_base_models_read():
+    text = "\n".join(documents(0, 2000))
+    assert sha256(text.encode()).hexdigest() == "a381ba639259758cb632b88631147741296e83a2eefb41690cac68561ec97dcb"
+
+
 def test_the_command_names_a_wrong_setting(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "common.world", str(tmp_path), "--sede", "1"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -118,7 +127,7 @@ def test_the_command_names_a_wrong_setting(tmp_path: Path) -> None:
 
 
 def test_more_tasks_than_there_are_queries_end_with_a_message(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("common.world.build.MOST_KNOWN", 20)
+    monkeypatch.setattr("common.world.splits.MOST_KNOWN", 20)
     tool = build_catalogue(SMALL).train[0]
     with pytest.raises(UserError, match="ask for fewer"):
-        new_tasks(Random(0), (tool,), 1_000_000, set())
+        new_tasks(Random(0), make_world(SMALL), (tool,), 1_000_000, set())

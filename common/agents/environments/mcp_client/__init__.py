@@ -1,0 +1,1 @@
+"""Sessions with MCP servers, whatever these do. `session.py`, `stdio.py` and `http.py` need the package `mcp`."""

@@ -1,0 +1,1 @@
+"""Policies: served models of ours, and any endpoint of OpenAI's API."""

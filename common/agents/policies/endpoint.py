@@ -1,0 +1,107 @@
+"""Any endpoint of OpenAI's API as a policy, so that a black-box teacher's trajectories become training data too.
+
+Turns are sent as messages with tools, and what comes back is written in ToolBench's form: a call is a step with the
+text beside it as its Thought, text alone is the call Finish with that text as its answer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+
+from common.agents.environment import InfrastructureFailure
+from common.agents.policy import BoundReached, Sampling
+from common.agents.types import WrittenTurn
+from common.errors import UserError
+from common.sequences import Provenance
+from common.toolbench.finish import finish_with
+from common.toolbench.openai_messages import to_openai
+from common.toolbench.react import Step, render_step
+from common.toolbench.rows import Turn
+
+SEEDS = 2**31
+"""Seeds that every endpoint takes."""
+TOO_LONG = "context_length_exceeded"
+"""OpenAI's code of a refusal that says that the conversation has become too long."""
+
+
+class EndpointPolicy:
+    """Asks `client` for turns of `model`; retries are the client's own."""
+
+    def __init__(self, client: openai.AsyncOpenAI, model: str, provenance: Provenance) -> None:
+        self._client, self._model, self._provenance = client, model, provenance
+
+    @property
+    def provenance(self) -> Provenance:
+        """Whether its turns are a teacher's or a student's."""
+        return self._provenance
+
+    async def write(self, turns: Sequence[Turn], sampling: Sampling) -> list[WrittenTurn]:
+        """As `Policy.write`.
+
+        Raises UserError where the endpoint refuses for a reason that stays, or a prefix is asked for, which OpenAI's
+        API can't give.
+        """
+        if sampling.prefix:
+            raise UserError(f"got a prefix for {self._model}, but an endpoint of OpenAI's API can't go on from one")
+        try:
+            answer = await self._client.post(
+                "/chat/completions", cast_to=ChatCompletion, body=self._body(turns, sampling)
+            )
+        except openai.APIStatusError as error:
+            raise _refusal(error, self._model) from None
+        except openai.APIConnectionError as error:
+            raise InfrastructureFailure(f"{self._model} can't be reached: {error}") from None
+        if len(answer.choices or []) != sampling.n:
+            got = len(answer.choices or [])
+            raise InfrastructureFailure(f"{self._model} gave {got} choices, expected {sampling.n}")
+        return [_written(answer, number) for number in range(sampling.n)]
+
+    def _body(self, turns: Sequence[Turn], sampling: Sampling) -> dict[str, Any]:
+        chat = to_openai(turns)
+        body = {
+            "model": self._model,
+            "messages": chat.messages,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed % SEEDS,
+            "n": sampling.n,
+            "max_completion_tokens": sampling.max_tokens,
+        }
+        if chat.functions:
+            body["tools"] = [{"type": "function", "function": function} for function in chat.functions]
+            body["parallel_tool_calls"] = False
+        return body
+
+
+def _refusal(error: openai.APIStatusError, model: str) -> Exception:
+    """What an answer of 4xx or 5xx means: the conversation is too long, the endpoint is ill, or it will never do."""
+    if error.code == TOO_LONG:
+        return BoundReached("max_length")
+    said = f"{model} answers {error.status_code}: {error.message}"
+    if error.status_code >= 500 or error.status_code in (408, 409, 429):
+        return InfrastructureFailure(said)
+    return UserError(f"{said}; mend the policy's settings")
+
+
+def _written(answer: ChatCompletion, number: int) -> WrittenTurn:
+    """A choice as a turn. The tokens of an answer count for its first choice."""
+    choice, usage = answer.choices[number], answer.usage if number == 0 else None
+    return WrittenTurn(
+        text=render_step(_step(choice.message)),
+        finish_reason="length" if choice.finish_reason == "length" else "stop",
+        revision=f"{answer.model}@{answer.system_fingerprint or ''}",
+        reasoning=str((choice.message.model_extra or {}).get("reasoning_content") or ""),
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else 0,
+    )
+
+
+def _step(message: ChatCompletionMessage) -> Step:
+    """The first call, since a turn is one call; or the text as an answer."""
+    content = message.content or ""
+    for call in message.tool_calls or []:
+        if call.type == "function":
+            return Step(content, call.function.name, call.function.arguments)
+    return finish_with(content)

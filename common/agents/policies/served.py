@@ -1,0 +1,89 @@
+"""A served model of ours as a policy: turns are rendered as in training, sent as ids, and come back as ids."""
+
+from collections.abc import Sequence
+
+from common.agents.environment import InfrastructureFailure
+from common.agents.policy import BoundReached, Sampling
+from common.agents.types import WrittenTurn
+from common.api import GenerateOptions
+from common.render import Renderer
+from common.sequences import Provenance
+from common.teacher_client.failures import PromptFailed
+from common.teacher_client.protocol import Teacher
+from common.teacher_client.requests import to_write
+from common.teacher_client.settings import TeacherClientSettings
+from common.toolbench.finish import finish_with
+from common.toolbench.react import Step, render_step, split_reasoning
+from common.toolbench.rows import Turn
+from common.wire import TeacherAnswer
+
+
+class ServedPolicy:
+    """Asks `teacher`, as `asked` says, for turns; `max_length` bounds prompt and completion together, in tokens."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        asked: TeacherClientSettings,
+        renderer: Renderer,
+        max_length: int,
+        provenance: Provenance,
+    ) -> None:
+        self._teacher, self._asked, self._renderer, self._max_length = teacher, asked, renderer, max_length
+        self._provenance = provenance
+
+    @property
+    def provenance(self) -> Provenance:
+        """Whether its turns are a teacher's or a student's."""
+        return self._provenance
+
+    async def write(self, turns: Sequence[Turn], sampling: Sampling) -> list[WrittenTurn]:
+        """As `Policy.write`. Raises UserError where the teacher is gone for good, BoundReached ("max_length")."""
+        prompt = self._renderer.turn_ids(tuple(turns))
+        given = self._renderer.opening_ids(tuple(turns), sampling.prefix) if sampling.prefix else []
+        room = self._max_length - len(prompt) - len(given)
+        if room < 1:
+            raise BoundReached("max_length")
+        request = to_write(self._asked, "turn", [*prompt, *given], self._options(sampling, room))
+        try:
+            answers = await self._teacher.distill(request)
+        except PromptFailed as failure:
+            raise InfrastructureFailure(f"no turn was written: {failure}") from None
+        return [self._written(answer, len(prompt), given) for answer in answers]
+
+    def _options(self, sampling: Sampling, room: int) -> GenerateOptions:
+        return GenerateOptions(
+            max_tokens=min(sampling.max_tokens, room),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            stop_token_ids=self._renderer.stop_token_ids,
+            n=sampling.n,
+        )
+
+    def _written(self, answer: TeacherAnswer, prompt_tokens: int, given: list[int]) -> WrittenTurn:
+        if answer.error is not None:
+            raise InfrastructureFailure(f"no turn was written: {answer.error}")
+        ended = answer.finish_reason == "stop"
+        ids: list[int] = [*given, *answer.token_ids.tolist()]
+        reasoning, text = self._read(self._renderer.text(ids[:-1] if ended else ids))
+        return WrittenTurn(
+            text=text,
+            finish_reason="stop" if ended else "length",
+            revision=answer.revision,
+            token_ids=tuple(ids),
+            reasoning=reasoning,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(answer),
+        )
+
+    def _read(self, text: str) -> tuple[str, str]:
+        """What was thought aloud, and the turn in ToolBench's form; of several calls in it, the first."""
+        if self._renderer.template != "tools":
+            return split_reasoning(text)
+        parsed = self._renderer.parse_turn(text)
+        if not parsed.valid:
+            return parsed.reasoning, parsed.content
+        call = parsed.calls[0] if parsed.calls else None
+        step = Step(parsed.content, call.name, call.arguments) if call else finish_with(parsed.content)
+        return parsed.reasoning, render_step(step)

@@ -1,0 +1,1 @@
+"""The easiest worlds, whose names of APIs hold the words of queries."""

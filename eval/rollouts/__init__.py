@@ -1,0 +1,1 @@
+"""Rollouts: agents run on tasks, and what comes of it."""

@@ -1,0 +1,61 @@
+"""The policy of a rollout, opened from its settings."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+
+from openai import AsyncOpenAI
+
+from common.agents.policies.endpoint import EndpointPolicy
+from common.agents.policies.served import ServedPolicy
+from common.agents.policy import Policy
+from common.agents.types import Task
+from common.render import Renderer, load_renderer
+from common.teacher_client.alignment_probe import PROBE_PROMPTS
+from common.teacher_client.settings import TeacherClientSettings, read_token
+from eval.rollouts.environments import Environments
+from eval.rollouts.policy_settings import EndpointPolicySettings, PolicySettings, ServedPolicySettings
+from eval.served import met
+
+
+@asynccontextmanager
+async def open_policy(
+    settings: PolicySettings, environments: Environments, tasks: Iterable[Task]
+) -> AsyncIterator[Policy]:
+    """The policy that `settings` name; a served model must pass the handshake on openings of `tasks`.
+
+    Raises UserError.
+    """
+    if isinstance(settings, EndpointPolicySettings):
+        token = read_token(settings.token_file)
+        async with AsyncOpenAI(
+            api_key=token, base_url=settings.url, timeout=settings.timeout_s, max_retries=settings.retries
+        ) as client:
+            yield EndpointPolicy(client, settings.model, settings.provenance)
+        return
+    renderer = load_renderer(settings.tokenizer, settings.template, settings.max_length)
+    asked = _asked(settings)
+    prompts = await _prompts(renderer, environments, tasks)
+    async with met(asked, renderer, settings.max_length, prompts) as teacher:
+        yield ServedPolicy(teacher, asked, renderer, settings.max_length, settings.provenance)
+
+
+def _asked(settings: ServedPolicySettings) -> TeacherClientSettings:
+    return TeacherClientSettings(
+        url=settings.url,
+        model=settings.model,
+        top_k=1,
+        token_file=settings.token_file,
+        timeout_s=settings.timeout_s,
+        patience_s=settings.patience_s,
+    )
+
+
+async def _prompts(renderer: Renderer, environments: Environments, tasks: Iterable[Task]) -> list[list[int]]:
+    """Ids of the first tasks' openings."""
+    environment = environments.make()
+    try:
+        openings = [await environment.reset(task) for task in islice(tasks, PROBE_PROMPTS)]
+    finally:
+        await environment.close()
+    return [renderer.turn_ids(tuple(opening)) for opening in openings]

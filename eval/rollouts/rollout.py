@@ -1,0 +1,148 @@
+"""A rollout: every task's episodes are run and written, and one that was cut off goes on where it stopped."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from common import jsonl
+from common.agents.episodes import Episode, EpisodeRunner, SetAside
+from common.agents.policy import Policy
+from common.agents.trajectories import TrajectoryStore, check_ids
+from common.agents.types import Task, Trajectory
+from common.errors import UserError
+from common.files import write_atomically
+from eval.rollouts.environments import Environments, open_environments
+from eval.rollouts.policies import open_policy
+from eval.rollouts.search_settings import EarlyExitSettings
+from eval.rollouts.searches import search_of
+from eval.rollouts.settings import RolloutSettings
+
+CONFIG = "config.yaml"
+SET_ASIDE = "set_aside.jsonl"
+FREE = (
+    "in_flight",
+    "policy.url",
+    "policy.token_file",
+    "policy.timeout_s",
+    "policy.patience_s",
+    "policy.retries",
+    "tasks",
+    "samples",
+)
+"""Settings that may change when a rollout goes on: they move how fast and how many, not what an episode is."""
+
+
+def roll_out(settings: RolloutSettings) -> tuple[list[Trajectory], list[SetAside]]:
+    """Run what is not done yet, and return all trajectories, and the episodes that infrastructure broke this time.
+
+    Raises UserError: the output folder holds another rollout or is in use, or nothing can go on.
+    """
+    with _locked(settings.output):
+        _write_config(settings)
+        store = TrajectoryStore(settings.output)
+        set_aside = asyncio.run(_run(settings, store))
+        store.finish()
+        return store.read(), set_aside
+
+
+async def _run(settings: RolloutSettings, store: TrajectoryStore) -> list[SetAside]:
+    done = {trajectory.episode for trajectory in store.read()}
+    async with open_environments(settings.environment) as environments:
+        episodes = _episodes(settings, environments.tasks)
+        left = [episode for episode in episodes if episode.id not in done]
+        return await _run_left(settings, environments, store, left, len(episodes)) if left else []
+
+
+async def _run_left(
+    settings: RolloutSettings, environments: Environments, store: TrajectoryStore, left: list[Episode], total: int
+) -> list[SetAside]:
+    tasks = [episode.task for episode in left]
+    async with open_policy(settings.policy, environments, tasks) as policy, _helper(settings, environments) as helper:
+        search = search_of(settings, helper)
+        runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
+        return await _watch(settings, runner, store, left, total)
+
+
+@asynccontextmanager
+async def _helper(settings: RolloutSettings, environments: Environments) -> AsyncIterator[Policy | None]:
+    """The policy to which a search may hand an episode over, where it names one."""
+    named = settings.search.helper if isinstance(settings.search, EarlyExitSettings) else None
+    if named is None:
+        yield None
+    else:
+        async with open_policy(named, environments, environments.tasks) as policy:
+            yield policy
+
+
+async def _watch(
+    settings: RolloutSettings, runner: EpisodeRunner, store: TrajectoryStore, left: list[Episode], total: int
+) -> list[SetAside]:
+    """Run the episodes that are `left`, write each as it ends, and show how far it is."""
+    set_aside: list[SetAside] = []
+    file = settings.output / SET_ASIDE
+    file.unlink(missing_ok=True)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("episodes", total=total, completed=total - len(left))
+        async with aclosing(runner.run_all(left, settings.in_flight)) as ends:
+            async for ended in ends:
+                if isinstance(ended, SetAside):
+                    set_aside.append(ended)
+                    jsonl.append(file, [asdict(ended)])
+                else:
+                    store.add(ended)
+                progress.advance(bar)
+    return set_aside
+
+
+def _episodes(settings: RolloutSettings, tasks: Sequence[Task]) -> list[Episode]:
+    """The first tasks of each group, each with its samples. Raises UserError for two tasks of one id."""
+    check_ids((task.id for task in tasks), "tasks")
+    groups = dict.fromkeys(task.group for task in tasks)
+    chosen = [
+        task for group in groups for task in islice((task for task in tasks if task.group == group), settings.tasks)
+    ]
+    return [Episode(task, sample) for sample in range(settings.samples) for task in chosen]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"another rollout writes to {folder}; wait for it, or give another output folder") from None
+
+
+def _write_config(settings: RolloutSettings) -> None:
+    """Keep the settings beside the trajectories. Raises UserError where others were made by different ones."""
+    file, values = settings.output / CONFIG, settings.model_dump(mode="json")
+    if file.exists():
+        before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
+        now = _flat(values)
+        changed = sorted(key for key in before | now if key not in FREE and before.get(key) != now.get(key))
+        if changed:
+            raise UserError(
+                f"{settings.output} holds a rollout with other settings ({', '.join(changed)}); give another output "
+                "folder, or the same settings to go on"
+            )
+    write_atomically(file, yaml.safe_dump(values, sort_keys=False))
+
+
+def _flat(values: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    return {
+        name: leaf
+        for key, value in values.items()
+        for name, leaf in _flat(value, f"{prefix}.{key}".lstrip(".")).items()
+    }

@@ -1,0 +1,109 @@
+"""A served policy: rendered as in training, its sampled ids kept, its reasoning apart."""
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from common import wire
+from common.agents.environment import InfrastructureFailure
+from common.agents.policies.served import ServedPolicy
+from common.agents.policy import BoundReached, Sampling
+from common.agents.types import WrittenTurn
+from common.api import DistillRequest, TeacherCard
+from common.render import Renderer
+from common.teacher_client.failures import PromptFailed
+from common.teacher_client.settings import TeacherClientSettings
+from common.toolbench.rows import Turn
+from tests.models import save_tiny_tokenizer
+
+TURNS = (Turn("system", "s"), Turn("user", "q"))
+ONE = Sampling(seed=5)
+TEXT = "\nThought: t\nAction: f\nAction Input: {}"
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    return Renderer(save_tiny_tokenizer(tmp_path_factory.mktemp("tokenizer")), "toolbench", None)
+
+
+class Writer:
+    """A teacher that writes `ids`, as many times as it is asked for samples, and remembers the requests."""
+
+    def __init__(
+        self, ids: list[int], finish_reason: str = "stop", failure: Callable[[], Exception] | None = None
+    ) -> None:
+        self._ids, self._reason, self._failure = ids, finish_reason, failure
+        self.asked: list[DistillRequest] = []
+
+    async def teacher(self) -> TeacherCard:
+        raise NotImplementedError("a policy asks for turns alone")
+
+    async def distill(self, request: DistillRequest) -> list[wire.TeacherAnswer]:
+        self.asked.append(request)
+        if self._failure:
+            raise self._failure()
+        tokens = np.array(self._ids, np.int32)
+        column = np.full(len(tokens), -1.0, np.float32)
+        answer = wire.TeacherAnswer(
+            "turn", request.model, "r7", self._reason, None, tokens, column, tokens[:, None], column[:, None], column
+        )
+        return [answer] * request.number_of_answers
+
+
+def write(renderer: Renderer, writer: Writer, sampling: Sampling = ONE, max_length: int = 512) -> list[WrittenTurn]:
+    asked = TeacherClientSettings(url="http://unused", model="student", top_k=1)
+    policy = ServedPolicy(writer, asked, renderer, max_length, "student")
+    return asyncio.run(policy.write(TURNS, sampling))
+
+
+def test_a_turn_is_what_was_sampled(renderer: Renderer):
+    ids = renderer.completion_ids(TEXT)
+    writer = Writer(ids)
+    turns = write(renderer, writer, Sampling(seed=5, n=2, temperature=0.4, top_p=0.8, max_tokens=9))
+    assert [turn.text for turn in turns] == [TEXT] * 2
+    assert (turns[0].token_ids, turns[0].revision, turns[0].finish_reason) == (tuple(ids), "r7", "stop")
+    [sequence] = writer.asked[0].sequences
+    assert sequence.prompt_token_ids == renderer.turn_ids(TURNS)
+    options = sequence.generate
+    assert options is not None
+    assert (options.n, options.seed, options.temperature, options.top_p, options.max_tokens) == (2, 5, 0.4, 0.8, 9)
+    assert options.stop_token_ids == renderer.stop_token_ids
+
+
+def test_a_prefix_is_given_and_stands_in_the_turn(renderer: Renderer):
+    prefix = renderer.opening_ids(TURNS, "\nThought: so")
+    writer = Writer(renderer.completion_ids(" on"))
+    [turn] = write(renderer, writer, Sampling(seed=5, prefix="\nThought: so"))
+    assert writer.asked[0].sequences[0].prompt_token_ids == [*renderer.turn_ids(TURNS), *prefix]
+    assert turn.text == "\nThought: so on"
+    assert list(turn.token_ids[: len(prefix)]) == prefix
+
+
+def test_what_was_thought_aloud_is_no_part_of_the_turn(renderer: Renderer):
+    [turn] = write(renderer, Writer(renderer.completion_ids(f"<think>\nhm\n</think>\n\n{TEXT}")))
+    assert (turn.reasoning, turn.text.strip()) == ("hm", TEXT.strip())
+
+
+def test_a_turn_cut_by_length_keeps_its_last_token(renderer: Renderer):
+    ids = renderer.completion_ids(TEXT)[:-1]
+    [turn] = write(renderer, Writer(ids, "length"))
+    assert (turn.text, turn.finish_reason) == (TEXT, "length")
+
+
+def test_no_room_is_a_bound_and_a_turn_has_what_is_left(renderer: Renderer):
+    prompt = len(renderer.turn_ids(TURNS))
+    with pytest.raises(BoundReached) as reached:
+        write(renderer, Writer([1]), max_length=prompt)
+    assert reached.value.stop == "max_length"
+    writer = Writer([1])
+    write(renderer, writer, max_length=prompt + 3)
+    assert writer.asked[0].sequences[0].generate is not None
+    assert writer.asked[0].sequences[0].generate.max_tokens == 3
+
+
+def test_what_the_teacher_can_not_answer_is_not_the_agents_failure(renderer: Renderer):
+    failing = Writer([1], failure=lambda: PromptFailed("failed", "no answer in 6 attempts"))
+    with pytest.raises(InfrastructureFailure, match="no turn was written: no answer in 6 attempts"):
+        write(renderer, failing)

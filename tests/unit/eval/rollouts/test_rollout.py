@@ -1,0 +1,133 @@
+"""Rollouts: every task is run once, whatever interrupts them, and the table counts what came of it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+import yaml
+
+from common.agents.episodes import SetAside
+from common.agents.trajectories import EPISODES, TrajectoryStore
+from common.errors import UserError
+from common.settings import validate
+from common.toolbench.convert import convert
+from common.toolbench.rows import read_rows
+from common.world.build import build_world
+from common.world.settings import WorldSettings
+from eval.rollouts.rollout import roll_out
+from eval.rollouts.settings import RolloutSettings
+from eval.rollouts.summary import Prices, summarize, table
+from tests.unit.eval.rollouts.recorded import recorded_policy
+
+ROOT = Path(__file__).parents[4]
+TASKS = 12
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    build_world(WorldSettings(train_tasks=1, query_tasks=0, evaluation_tasks=TASKS, corpus_documents=0), folder)
+    return folder
+
+
+def settings(world: Path, output: Path, **changes: object) -> RolloutSettings:
+    values = {
+        "policy": {"kind": "served", "url": "http://127.0.0.1:1/teacher", "model": "expert", "tokenizer": "none"},
+        "environment": {"kind": "world", "folder": str(world), "splits": ["seen", "unseen_tool"]},
+        "output": str(output),
+    }
+    return validate(RolloutSettings, values | changes, "test")
+
+
+def test_every_task_is_run_and_counted(world: Path, tmp_path: Path):
+    with recorded_policy():
+        trajectories, set_aside = roll_out(settings(world, tmp_path, samples=2))
+    assert (len(trajectories), set_aside) == (4 * TASKS, [])
+    groups = summarize(trajectories, Prices(1.0, 2.0))
+    assert [(each.group, each.episodes, each.solved) for each in groups] == [
+        ("seen", 2 * TASKS, 1.0),
+        ("unseen_tool", 2 * TASKS, 1.0),
+    ]
+    written = sum(each.queries for each in trajectories if each.group == "seen")
+    assert groups[0].price == pytest.approx(20 * written / 1e6)
+    assert groups[0].stops == {"finished": 2 * TASKS}
+    assert table(groups, [SetAside("a/0", "gone")]).caption
+
+
+def test_solved_episodes_become_the_rows_that_the_world_itself_has(world: Path, tmp_path: Path):
+    with recorded_policy():
+        roll_out(settings(world, tmp_path / "out", samples=2))
+    made = convert(tmp_path / "out", tmp_path / "rows")
+    assert made.skipped == {"another_of_its_task": 2 * TASKS}
+    for split in ("seen", "unseen_tool"):
+        convert(world / f"{split}.json", tmp_path / split)
+        recorded = {row.query: (row.turns, row.completion) for row in read_rows(tmp_path / split)}
+        ours = {row.query: (row.turns, row.completion) for row in read_rows(tmp_path / "rows") if row.group == split}
+        assert ours == recorded
+
+
+SEARCHES = (
+    {"kind": "chain", "tries": 2},
+    {"kind": "dfsdt"},
+    {"kind": "voting", "answers": 2},
+    {"kind": "sag", "candidates": 3},
+    {"kind": "early_exit", "extrinsic": True, "every": 1},
+)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search["kind"])
+def test_every_search_solves_what_its_policy_can(world: Path, tmp_path: Path, search: dict[str, object]):
+    with recorded_policy():
+        trajectories, _ = roll_out(settings(world, tmp_path, tasks=2, search=search))
+    assert [each.solved for each in trajectories] == [True] * 4
+
+
+def test_trees_are_written_as_toolbench_has_them(world: Path, tmp_path: Path):
+    with recorded_policy():
+        trajectories, _ = roll_out(settings(world, tmp_path / "out", search={"kind": "dfsdt"}))
+    summary = convert(tmp_path / "out" / "answers", tmp_path / "rows")
+    assert (summary.traces, summary.rows) == (2 * TASKS, sum(len(each.steps) for each in trajectories))
+
+
+def test_a_missing_kind_is_named(world: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"the key 'policy.kind' is required and missing"):
+        settings(world, tmp_path, policy={"url": "http://127.0.0.1:1/teacher"})
+
+
+def test_more_tasks_go_on_and_other_settings_are_refused(world: Path, tmp_path: Path):
+    with recorded_policy():
+        few, _ = roll_out(settings(world, tmp_path, tasks=2))
+        more, _ = roll_out(settings(world, tmp_path, tasks=3))
+        assert (len(few), len(more)) == (4, 6)
+        assert {each.episode for each in few} < {each.episode for each in more}
+        with pytest.raises(UserError, match=r"with other settings \(sampling.temperature\)"):
+            roll_out(settings(world, tmp_path, sampling={"temperature": 1.0}))
+
+
+def test_killed_at_any_moment_it_goes_on_with_nothing_lost_or_doubled(world: Path, tmp_path: Path):
+    config, output = tmp_path / "rollout.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump(settings(world, output, in_flight=2).model_dump(mode="json")))
+    command = [sys.executable, "-m", "tests.unit.eval.rollouts.recorded", str(config)]
+    draw = Random(3)
+    for wanted in (1, 7, 15):
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and written(output) < wanted:
+                time.sleep(0.005)
+            time.sleep(draw.random() / 50)
+            process.send_signal(signal.SIGKILL)
+        assert written(output) >= wanted
+    before = TrajectoryStore(output).read()
+    assert subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    after = TrajectoryStore(output).read()
+    assert after[: len(before)] == before
+    assert len({each.episode for each in after}) == len(after) == 2 * TASKS
+    assert all(each.solved for each in after)
+
+
+def written(output: Path) -> int:
+    file = output / EPISODES
+    return file.read_bytes().count(b"\n") if file.exists() else 0
