@@ -18,7 +18,7 @@ from common.agents.environments.mcp_client.tools import Listing, ServerTool, off
 from common.agents.environments.settings import McpServerSettings
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
-from common.toolbench.finish import FINISH, finish
+from common.toolbench.finish import NAME, finish
 from common.toolbench.names import standardize
 from common.toolbench.rows import Turn
 
@@ -116,7 +116,7 @@ class McpEnvironment:
         """As `Environment.step`."""
         if self._task is None:
             raise RuntimeError("step before reset: no episode runs")
-        if action.name == FINISH:
+        if action.name == NAME:
             text, status, _ = finish(action.arguments)
             return Observation(text, status), status != Status.BAD_INPUT
         return await self._answer(action), False
