@@ -114,6 +114,9 @@ def test_what_is_no_world_is_said_by_name(folder: Path, tmp_path: Path):
     (tmp_path / "tasks_seen.json").write_text(json.dumps([])[:1])
     with pytest.raises(UserError, match="no JSON"):
         read_tasks(tmp_path, "seen")
+    (tmp_path / "tasks_seen.json").write_text('[{"id": "a"}]')
+    with pytest.raises(UserError, match="of this version"):
+        read_tasks(tmp_path, "seen")
     stranger = Task("a", "What?", data={"functions": ["get_x_for_y"], "asked": []})
     with pytest.raises(UserError, match="get_x_for_y"):
         asyncio.run(ToolWorldEnvironment.of_folder(folder).reset(stranger))
