@@ -111,7 +111,7 @@ class TeacherCard(Body):
     chat_template_fingerprint: str | None
     """Null where the tokenizer has no chat template."""
     terminators: dict[str, int]
-    """By template (`toolbench`, `chat`), the id that ends an assistant turn; absent where it can't be used."""
+    """By template (`toolbench`, `chat`, `tools`), the id that ends an assistant turn; absent where it can't be used."""
     end_token_ids: list[int]
     """All of the model's ends of sequence, ascending: whatever it writes ends with the first of them."""
     vocabulary_size: int
@@ -121,7 +121,7 @@ class TeacherCard(Body):
     abilities: list[Literal["score", "generate"]]
     dtype: str
     versions: dict[str, str]
-    tool_layout: Literal["toolbench", "chat"] | None = None
+    tool_layout: Literal["toolbench", "chat", "tools"] | None = None
     """In which its models were trained to call functions; null where the settings don't say."""
     replicas: int | None = None
     """How many share the work, all endpoints together; null where their number changes by itself."""

@@ -141,7 +141,7 @@ class TeacherServerSettings(Settings):
     """LoRA adapters by the name a request writes as `model`: folders in PEFT's format on the teacher's nodes."""
     adapter_loading: AdapterLoadingSettings | None = None
     """Lets adapters be loaded, replaced and removed while the teacher runs; without it that is refused."""
-    tool_layout: Literal["toolbench", "chat"] | None = None
+    tool_layout: Literal["toolbench", "chat", "tools"] | None = None
     """In which layout the models were trained to call functions, their `template`; without it chats have no tools."""
     token_file: UserPath | None = None
     """File with the API key, or with lines `name: key`, one for each client; read again when it changes.

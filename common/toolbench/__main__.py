@@ -1,4 +1,5 @@
-"""`python -m common.toolbench convert SOURCE OUT`: ToolBench's files into the Parquet rows that training reads."""
+"""`python -m common.toolbench convert SOURCE OUT`: ToolBench's files, and chats with tools, into the Parquet rows that
+training reads; `export-txagent ROWS OUT`: rows as TxAgent's samples."""
 
 import argparse
 import json
@@ -10,13 +11,19 @@ from common.errors import run_command
 def main(arguments: list[str]) -> int:
     """Parse and run; the last line on stdout is the summary as JSON."""
     options = _parser().parse_args(arguments)
+    print(json.dumps(options.run(options)))
+    return 0
 
+
+def _convert(options: argparse.Namespace) -> dict[str, object]:
+    from common.toolbench.augment import Augmentation, parse_changes
     from common.toolbench.convert import convert
     from common.toolbench.readers.columns import parse_columns
     from common.toolbench.readers.dataset_source import DatasetOptions
 
     given = options.subset or options.column
     dataset = DatasetOptions(options.subset, parse_columns(options.column)) if given else None
+    augmentation = Augmentation(parse_changes(options.augment), options.seed) if options.augment else None
     summary = convert(
         options.source,
         options.out,
@@ -25,15 +32,30 @@ def main(arguments: list[str]) -> int:
         give_up=options.give_up,
         episodes=options.episodes,
         dataset=dataset,
+        augmentation=augmentation,
     )
-    print(json.dumps(summary.as_dict()))
-    return 0
+    return summary.as_dict()
+
+
+def _export(options: argparse.Namespace) -> dict[str, object]:
+    from common.toolbench.txagent import export
+
+    return export(options.rows, options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m common.toolbench", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace")
+    _add_convert(commands.add_parser("convert", help="convert a source into Parquet rows, one per step of a trace"))
+    command = commands.add_parser("export-txagent", help="write rows as TxAgent's samples, one per row")
+    command.set_defaults(run=_export)
+    command.add_argument("rows", type=Path, help="a folder of rows that convert wrote")
+    command.add_argument("out", type=Path, help="the file of JSON Lines to write")
+    return parser
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_convert)
     command.add_argument(
         "source",
         help="a toolllama_*.json file, JSON Lines of messages and tools, a query file, a folder of answer trees or of "
@@ -57,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         help="of trajectories: those that are known to solve their task, or all that finished (default: solved); the "
         "first of each task, others are counted",
     )
+    command.add_argument(
+        "--augment",
+        metavar="CHANGES",
+        help="of rows to train on, never of ones to evaluate on: some of rename, distractors, shuffle, with commas: "
+        "made-up names for functions and their arguments, functions of other conversations, another order",
+    )
+    command.add_argument("--seed", type=int, default=0, help="what --augment's changes follow from (default: 0)")
     command.add_argument("--subset", metavar="NAME", help="of hf: the subset of a data set that has several")
     command.add_argument(
         "--column",
@@ -66,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
         help="of hf: a column that isn't named as its field (id, conversations, from, value, messages, tools, "
         "functions, query, query_id, api_list); may be given several times",
     )
-    return parser
 
 
 if __name__ == "__main__":

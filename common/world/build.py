@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.world.named.corpus import documents
+from common.world.coded.corpus.documents import Document
+from common.world.corpus import corpus
 from common.world.saved import Record, save_settings, task_record, tasks_file
 from common.world.settings import WorldSettings
 from common.world.splits import QUERIES, draw_splits
@@ -31,12 +32,13 @@ def build_world(settings: WorldSettings, folder: Path) -> dict[str, int]:
         counts[f"{split}.json"] = _write(folder / f"{split}.json", records)
         _write(tasks_file(folder, split), [task_record(task, f"{split}-{number}") for number, task in enumerate(tasks)])
     save_settings(folder, settings)
-    return counts | {CORPUS: _write_corpus(folder / CORPUS, documents(settings.seed, settings.corpus_documents))}
+    return counts | {CORPUS: _write_corpus(folder / CORPUS, corpus(settings))}
 
 
-def _write_corpus(path: Path, texts: Iterable[str]) -> int:
+def _write_corpus(path: Path, documents: Iterable[Document]) -> int:
     with path.open("w", encoding="utf-8") as file:
-        return sum(bool(file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")) for text in texts)
+        lines = (json.dumps(document._asdict(), ensure_ascii=False) for document in documents)
+        return sum(bool(file.write(line + "\n")) for line in lines)
 
 
 def _write(path: Path, records: list[Record]) -> int:

@@ -5,6 +5,7 @@ A value counts only where a call told it: the right word by luck, or for another
 
 import re
 from collections.abc import Iterator, Sequence, Set
+from itertools import pairwise
 from typing import NamedTuple
 
 from common.world.entities import Fact
@@ -17,6 +18,8 @@ _NAMES = frozenset(proper_names())
 _DOUBT = frozenset(
     ("no", "not", "none", "neither", "nor", "or", "either", "if", "maybe", "perhaps", "unknown", "unless", "cannot")
 )
+_BEFORE_VALUES = frozenset(("is", "are", "was", "be", "and"))
+"""Words behind which even the name or id of what a query is about is said to be a value."""
 
 
 class Statement(NamedTuple):
@@ -56,9 +59,9 @@ def solves(world: World, query: str, asked: Sequence[Fact], told: Set[Fact], ans
 
 
 def _statements(world: World, words: Sequence[str], known: Set[str]) -> Iterator[Statement]:
-    """Every value among `words`, `known` names and ids apart, with what was last said before it, and its unit."""
+    """Every value among `words`, with what was last said before it, and its unit; `known` names and ids are none."""
     name = moment = unit = before = ""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise((*words, "")):
         lower = word.lower()
         if lower in world.words:
             name, moment, unit = world.words[lower], moment if before in world.moments else "", ""
@@ -66,7 +69,7 @@ def _statements(world: World, words: Sequence[str], known: Set[str]) -> Iterator
             moment = lower
         elif lower in world.units:
             unit = lower
-        elif word not in known and (word in _NAMES or _VALUE.fullmatch(word)):
+        elif (word in _NAMES or _VALUE.fullmatch(word)) and (word not in known or before in _BEFORE_VALUES):
             units = {unit, after.lower() if after.lower() in world.units else unit}
             yield Statement(word, name, moment, " ".join(sorted(units)).strip())
         before = lower

@@ -9,6 +9,27 @@ from common.settings import Settings
 Difficulty = Literal["named", "described", "reworded", "full"]
 
 
+class CorpusShares(Settings):
+    """Shares of the kinds of documents, in whatever unit: 0 leaves a kind out. They hold where names are codes."""
+
+    copying: float = Field(default=15, ge=0)
+    """Words repeated in other dress."""
+    recall: float = Field(default=15, ge=0)
+    """Names of functions by what they are for, in the same words."""
+    equal_words: float = Field(default=20, ge=0)
+    """Which function of a list answers a query that uses a word of its description."""
+    other_words: float = Field(default=20, ge=0)
+    """Which function answers a query that uses another word for the same."""
+    prompts: float = Field(default=15, ge=0)
+    """Whole prompts with observations and notes on them."""
+    pages: float = Field(default=3, ge=0)
+    """Documentation of tools."""
+    reports: float = Field(default=5, ge=0)
+    """Queries with observations and answers."""
+    prose: float = Field(default=7, ge=0)
+    """Which words mean the same, and everyday sentences."""
+
+
 class WorldSettings(Settings):
     """A world is a function of these alone."""
 
@@ -21,8 +42,11 @@ class WorldSettings(Settings):
     descriptions, parts of things found by chained ids, units, schemas that vary, and APIs that fail."""
     other_words: float = Field(default=0.5, ge=0, le=1)
     """Share of queries that say it in another word than descriptions, where `difficulty` is `reworded` or `full`."""
+    offered: int = Field(default=6, ge=2)
+    """APIs on offer in a task that tell attributes, where `difficulty` isn't `named`; others may find ids. The more,
+    the less luck helps."""
     tools_per_category: int | None = Field(default=None, ge=1)
-    """Tools that training may use, in each training category; null: 6 where `difficulty` is `named`, else 100, more
+    """Tools that training may use, in each training category; null: 6 where `difficulty` is `named`, else 200, more
     than can be learnt by heart."""
     unseen_tools_per_category: int | None = Field(default=None, ge=1)
     """Tools of a category that training never uses; null: 2 where `difficulty` is `named`, else 4."""
@@ -34,3 +58,5 @@ class WorldSettings(Settings):
     """Recorded traces of each of seen, unseen_tool and unseen_category."""
     corpus_documents: int = Field(default=30000, ge=0)
     """Documents for pretraining base models."""
+    corpus: CorpusShares = CorpusShares()
+    """Which kinds of them, in which shares, where `difficulty` isn't `named`."""

@@ -30,11 +30,11 @@ def draw_splits(settings: WorldSettings) -> dict[str, list[Task]]:
         return new_tasks(Random(f"{settings.seed} {split}"), world, tools, count, queries)
 
     train = draw(TRAIN, tools.train, settings.train_tasks)
-    called = {call.api.tool for task in train for call in task.calls}
+    shown = {api.tool for task in train for api in task.apis}
     return {
         TRAIN: train,
         QUERIES: draw(QUERIES, tools.train, settings.query_tasks),
-        "seen": draw("seen", [tool for tool in tools.train if tool.name in called], held_out),
+        "seen": draw("seen", [tool for tool in tools.train if tool.name in shown], held_out),
         "unseen_tool": draw("unseen_tool", tools.unseen_tool, held_out),
         "unseen_category": draw("unseen_category", tools.unseen_category, held_out),
     }

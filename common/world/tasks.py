@@ -14,6 +14,8 @@ class Call:
     api: Api
     arguments: dict[str, Value]
     response: dict[str, Value]
+    said: str = ""
+    """In which words the query asks for what it tells, where it does."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from common.agents.trajectories import TrajectoryStore, check_ids
 from common.agents.types import Task, Trajectory
 from common.errors import UserError
 from common.files import write_atomically
-from eval.rollouts.environments import Environments, environments_of
+from eval.rollouts.environments import Environments, open_environments
 from eval.rollouts.policies import open_policy
 from eval.rollouts.search_settings import EarlyExitSettings
 from eval.rollouts.searches import search_of
@@ -54,17 +54,21 @@ def roll_out(settings: RolloutSettings) -> tuple[list[Trajectory], list[SetAside
 
 
 async def _run(settings: RolloutSettings, store: TrajectoryStore) -> list[SetAside]:
-    environments = environments_of(settings.environment)
-    episodes = _episodes(settings, environments.tasks)
     done = {trajectory.episode for trajectory in store.read()}
-    left = [episode for episode in episodes if episode.id not in done]
-    if not left:
-        return []
+    async with open_environments(settings.environment) as environments:
+        episodes = _episodes(settings, environments.tasks)
+        left = [episode for episode in episodes if episode.id not in done]
+        return await _run_left(settings, environments, store, left, len(episodes)) if left else []
+
+
+async def _run_left(
+    settings: RolloutSettings, environments: Environments, store: TrajectoryStore, left: list[Episode], total: int
+) -> list[SetAside]:
     tasks = [episode.task for episode in left]
     async with open_policy(settings.policy, environments, tasks) as policy, _helper(settings, environments) as helper:
         search = search_of(settings, helper)
         runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
-        return await _watch(settings, runner, store, left, len(episodes))
+        return await _watch(settings, runner, store, left, total)
 
 
 @asynccontextmanager

@@ -1,10 +1,11 @@
 """Settings of a rollout: which policy acts, by which search, in which environment, and how much it may take."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from common.agents.bounds import BoundSettings
+from common.agents.environments.settings import FunctionEnvironmentSettings, McpEnvironmentSettings
 from common.agents.policy import Sampling
 from common.settings import Settings, UserPath
 from eval.rollouts.policy_settings import PolicySettings
@@ -20,6 +21,11 @@ class WorldEnvironmentSettings(Settings):
     """Folder that `python -m common.world` wrote."""
     splits: list[str] = ["seen", "unseen_tool", "unseen_category"]
     """Whose tasks are asked."""
+
+
+EnvironmentSettings = Annotated[
+    WorldEnvironmentSettings | FunctionEnvironmentSettings | McpEnvironmentSettings, Field(discriminator="kind")
+]
 
 
 class SamplingSettings(Settings):
@@ -45,7 +51,7 @@ class RolloutSettings(Settings):
 
     policy: PolicySettings
     """What writes the agent's turns."""
-    environment: WorldEnvironmentSettings
+    environment: EnvironmentSettings
     """What answers its actions."""
     search: SearchSettings = ChainSettings()
     """How turns are spent on a task."""

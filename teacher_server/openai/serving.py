@@ -32,7 +32,7 @@ class OpenAIServing:
         self._limits = limits
         self._recorder = recorder
         self._tokenizer = TextTokenizer(engine.tokenizer())
-        self._chats = ChatRendering(engine.tokenizer(), engine.describe().tool_layout)
+        self._chats = ChatRendering(engine.tokenizer(), engine.describe())
         self._created = int(time.time())
 
     def models(self) -> list[Model]:

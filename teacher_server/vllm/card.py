@@ -8,13 +8,18 @@ from vllm.config import ModelConfig
 
 from common import VERSION, wire
 from common.api import TeacherCard
-from common.render import chat_template_fingerprint, terminators, tokenizer_fingerprint
+from common.render import chat_template_fingerprint, terminator, terminators, tokenizer_fingerprint
 from teacher_server.settings import TeacherServerSettings
 
 
 def make_card(settings: TeacherServerSettings, config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> TeacherCard:
-    """The card of the base model that vLLM runs with `config`; `models`, which change, are left empty."""
+    """The card of the base model that vLLM runs with `config`; `models`, which change, are left empty.
+
+    Raises UserError when the tokenizer's chat template can't be used as `tool_layout` wants it.
+    """
     vocabulary_size, replicas = config.get_vocab_size(), settings.replicas
+    if settings.tool_layout is not None:
+        terminator(tokenizer, settings.tool_layout)
     return TeacherCard(
         models=[],
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),

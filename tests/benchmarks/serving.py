@@ -105,6 +105,17 @@ class BareEngine:
         running: AsyncIterator[Any] = self._llm.generate(tokens_input(token_ids), params, uuid.uuid4().hex)
         return [output async for output in running][-1]
 
+    async def write(self, token_ids: list[int], max_tokens: int, seed: int) -> int:
+        """How many tokens vLLM writes behind a prompt, drawn at temperature 1 without logprobs."""
+        from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        params = SamplingParams(
+            max_tokens=max_tokens, temperature=1, seed=seed, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        running: AsyncIterator[Any] = self._llm.generate(tokens_input(token_ids), params, uuid.uuid4().hex)
+        return len([output async for output in running][-1].outputs[0].token_ids)
+
     def close(self) -> None:
         self._llm.shutdown(timeout=2)
         del self._llm  # while what its destructor needs still exists

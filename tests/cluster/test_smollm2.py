@@ -21,8 +21,8 @@ from teacher_server.settings import TeacherServerSettings
 from tests.serving import ROOT
 
 pytestmark = pytest.mark.timeout(900)  # Ray's workers yield to whatever else the machine does
-ROWS = 4
-"""Of a step."""
+ROWS, HELD_OUT = 4, 2
+"""Of a step, and of a validation."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def train(cluster: ClusterInfo, folder: Path, name: str, changes: Mapping[str, o
         "run_folder": folder / name,
         "data.train": folder / "train",
         "student.model": folder / "model",
-        "data.validation_rows": ROWS,
+        "data.validation_rows": HELD_OUT,
         "batch_size": ROWS,
         **changes,
     }

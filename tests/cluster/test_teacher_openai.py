@@ -173,6 +173,44 @@ def test_a_chat_is_rendered_by_the_models_own_template(teacher: Teacher, client:
         client.completions.create(prompt="a" * 4001, **WRITE)
 
 
+def test_an_echo_is_scored_as_distill_scores(teacher: Teacher, client: OpenAI):
+    ids = teacher.engine.tokenizer().encode(PROMPT)
+    body = {"model": "teacher", "top_k": 1, "logprob_dtype": "float32"}
+    body["sequences"] = [{"id": "s", "prompt_token_ids": ids[:1], "completion_token_ids": ids[1:]}]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    (scored,) = wire.decode(httpx.post(teacher.url + "/v1/distill", json=body, headers=headers, timeout=60).content)
+    for prompt in (PROMPT, [ids]):
+        echo = client.completions.create(
+            model="teacher", prompt=prompt, max_tokens=1, echo=True, logprobs=1, temperature=0, seed=1234
+        ).choices[0]
+        assert echo.logprobs is not None
+        assert echo.text.startswith(PROMPT)
+        first, *values, _ = echo.logprobs.token_logprobs or []
+        assert first is None
+        assert np.abs(np.array(values) - scored.token_logprobs).max() < 1e-4
+        best = [max(row.values()) for row in (echo.logprobs.top_logprobs or [])[1:-1]]
+        greedy = [value == top for value, top in zip(values, best, strict=True)]
+        assert greedy == (scored.token_ids == scored.topk_ids[:, 0]).tolist()
+
+
+def test_vllms_options(teacher: Teacher, client: OpenAI):
+    fields: dict[str, Any] = {"model": "teacher", "prompt": PROMPT, "max_tokens": 300, "temperature": 2, "n": 8}
+
+    def lengths(**options: Any) -> list[int]:
+        logprobs = [c.logprobs for c in client.completions.create(logprobs=0, extra_body=options, **fields).choices]
+        return [len(each.tokens or []) for each in logprobs if each is not None]
+
+    assert set(lengths(ignore_eos=True, seed=1)) == {300}
+    free, longer = lengths(seed=1), lengths(min_tokens=max(20, min(lengths(seed=1)) + 1), seed=1)
+    assert min(longer) > min(free)
+    greedy = client.completions.create(**fields | {"temperature": 0, "n": 1}).choices[0].text
+    texts = {c.text for c in client.completions.create(extra_body={"top_k": 1}, **fields).choices}
+    assert texts == {greedy}
+    cut = client.completions.create(**fields | {"n": 1, "max_tokens": 1}, extra_body={"truncate_prompt_tokens": 5})
+    assert cut.usage is not None
+    assert cut.usage.prompt_tokens == 5
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_aborts_its_requests_in_vllm(teacher: Teacher, client: OpenAI, stream: bool):
     """They are a quarter of a minute's work, and no other request is taken before they are gone."""

@@ -27,8 +27,7 @@ from common.agents.types import Outcome
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import split_system_prompt
 
-Child = tuple[Node, ForkableEnvironment]
-"""A call, and the state behind it."""
+Child = tuple[Node, ForkableEnvironment]  # a call, and the state behind it
 BACK_OFF = 2
 TO_THE_ROOT = 1_000_000
 
@@ -85,15 +84,17 @@ class _Run:
         """Search below `node`, whose state `environment` holds; returns how many calls to go back."""
         node.expand_num = len(self.tree.visited)
         self.tree.visited.append(node)
-        if node.terminal or node.pruned:
-            (self.tree.answers if node.terminal else self.tree.given_up).append(node)
+        if node.terminal:
+            self.tree.answers.append(node)
+            return TO_THE_ROOT if len(self.tree.answers) >= self.settings.answers else BACK_OFF
+        if node.pruned:
+            self.tree.given_up.append(node)
             return BACK_OFF
         if node.depth >= self.settings.max_depth:
             node.pruned = True
             return 1
         try:
-            visit_children = self._ranked if self.settings.ranked else self._in_order
-            return await visit_children(node, environment)
+            return await (self._ranked if self.settings.ranked else self._in_order)(node, environment)
         except BoundReached as reached:
             if reached.stop != "max_length":
                 raise
@@ -104,8 +105,6 @@ class _Run:
         for _ in range(self.settings.children):
             async with self._child(node, environment) as (child, fork):
                 back = await self.visit(child, fork)
-            if self._found_enough:
-                return TO_THE_ROOT
             if back > 1:
                 return back - 1
         return 1
@@ -113,21 +112,25 @@ class _Run:
     async def _ranked(self, node: Node, environment: ForkableEnvironment) -> int:
         ranker = self.settings.ranker or self.policy
         async with AsyncExitStack() as forks:
-            tried = [self._child(node, environment) for _ in range(self.settings.children)]
-            children = dict([await forks.enter_async_context(child) for child in tried])
+            children = dict(await self._try_all(node, environment, forks))
             seeded = replace(self.sampling, seed=child_seed(self.sampling.seed, *node.place))
             for child in await best_first(ranker, self.opening, list(children), seeded, self.tree):
                 back = await self.visit(child, children[child])
-                if self._found_enough:
-                    return TO_THE_ROOT
-                if back > 1:
+                if back == BACK_OFF:
                     node.finish(BACK_OFF)
+                if back > 1:
                     return back - 1
         return 1
 
-    @property
-    def _found_enough(self) -> bool:
-        return len(self.tree.answers) >= self.settings.answers
+    async def _try_all(self, node: Node, environment: ForkableEnvironment, forks: AsyncExitStack) -> list[Child]:
+        tried: list[Child] = []
+        try:
+            for _ in range(self.settings.children):
+                tried.append(await forks.enter_async_context(self._child(node, environment)))
+        except BoundReached as reached:
+            if reached.stop != "max_length" or not tried:
+                raise
+        return tried
 
     @asynccontextmanager
     async def _child(self, node: Node, environment: ForkableEnvironment) -> AsyncIterator[Child]:

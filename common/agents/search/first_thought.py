@@ -24,7 +24,7 @@ from common.files import write_atomically
 from common.jsonl import Line, append, whole_lines
 from common.sequences import Provenance
 from common.toolbench.fields import take
-from common.toolbench.react import THOUGHT
+from common.toolbench.react import ACTION, THOUGHT
 from common.toolbench.rows import Turn
 
 REASONING_PROMPT = (
@@ -102,7 +102,13 @@ class FirstThought:
 async def _first_thought(policy: Policy, asked: str, sampling: Sampling) -> str:
     greedy = replace(sampling, n=1, temperature=0.0, seed=child_seed(sampling.seed))
     [answer] = await policy.write((Turn("system", REASONING_PROMPT), Turn("user", asked)), greedy)
-    return THOUGHT + answer.text.split("\n\n")[0] + "\n\n"
+    return THOUGHT + _reasoning(answer.text).split("\n\n")[0] + "\n\n"
+
+
+def _reasoning(answer: str) -> str:
+    """The answer; of one in ReAct form, which specialists write whatever they are asked, its Thought."""
+    before, label, thought = answer.partition(THOUGHT)
+    return thought.partition(ACTION)[0] if label and not before.strip() else answer
 
 
 @dataclass(frozen=True)

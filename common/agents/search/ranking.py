@@ -1,7 +1,7 @@
 """Candidates of a tree search ranked by a model that compares them in pairs, each pair both ways round.
 
-The words and the counting are OpenBMB/ToolBench's (Apache-2.0, `toolbench/inference/Prompts/rank_prompts.py` and
-`LLM_rank/rank_candidate.py`): two equal verdicts give their candidate a point, two different ones half a point to each.
+The words and the order are OpenBMB/ToolBench's (Apache-2.0, `toolbench/inference/Prompts/rank_prompts.py` and
+`LLM_rank/rank_candidate.py`): by verdicts in a candidate's favour, of all that compare it with another.
 """
 
 from collections.abc import Sequence
@@ -45,19 +45,19 @@ Tell me which candidate is better in ONE Word: "A" or "B":"""
 async def best_first(
     ranker: Policy, opening: Sequence[Turn], candidates: Sequence[Node], sampling: Sampling, tree: Tree
 ) -> list[Node]:
-    """`candidates`, which are calls tried at one place of `tree`, by their points; equal ones keep their order.
+    """`candidates`, calls tried at one place of `tree`, by verdicts in their favour; equal ones keep their order.
 
     What the ranker reads and writes counts as the tree's.
     """
     task = split_system_prompt(opening[0].content)[0].partition(TASK_LABEL)[2]
-    points = dict.fromkeys(candidates, 0.0)
+    verdicts = dict.fromkeys(candidates, 0)
     for number, (one, other) in enumerate(combinations(candidates, 2)):
         for turn, (first, second) in enumerate(((one, other), (other, one))):
             seeded = replace(sampling, n=1, seed=child_seed(sampling.seed, number, turn))
             [verdict] = await ranker.write(_question(task, first, second), seeded)
             tree.count(verdict)
-            points[first if verdict.text.strip().lower().endswith("a") else second] += 0.5
-    return sorted(candidates, key=lambda candidate: -points[candidate])
+            verdicts[first if verdict.text.strip().lower().endswith("a") else second] += 1
+    return sorted(candidates, key=lambda candidate: -verdicts[candidate])
 
 
 def _question(task: str, first: Node, second: Node) -> tuple[Turn, Turn]:

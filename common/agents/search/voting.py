@@ -53,12 +53,9 @@ def most_frequent(answers: Sequence[str]) -> int:
 
 
 def most_similar(answers: Sequence[str]) -> int:
-    """Which of `answers` has the highest similarity to the others, summed."""
-    sums = [
-        sum(similarity(answer, other) for place, other in enumerate(answers) if place != own)
-        for own, answer in enumerate(answers)
-    ]
-    return max(range(len(answers)), key=lambda own: sums[own])
+    """Which of `answers` has the highest similarity to all of them, summed."""
+    sums = [sum(similarity(answer, other) for other in answers) for answer in answers]
+    return sums.index(max(sums))
 
 
 def similarity(one: str, other: str) -> float:

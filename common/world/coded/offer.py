@@ -7,28 +7,41 @@ from common.world.catalogue import Api, Tool
 from common.world.entities import Attribute
 from common.world.responses import UNIT
 
-TELLING = 5
-"""APIs on offer that tell an attribute; beside them may stand some that find ids."""
+SIBLINGS = 3
+"""Tools of the same category that may stand beside the one that the task is about."""
 
 
 def offer(
-    rng: Random, tool: Tool, siblings: Sequence[Tool], called: Collection[Api], thing: str, asked: Sequence[Attribute]
+    rng: Random,
+    tool: Tool,
+    siblings: Sequence[Tool],
+    called: Collection[Api],
+    thing: str,
+    asked: Sequence[Attribute],
+    count: int,
 ) -> tuple[Api, ...]:
-    """Draw the APIs on offer, in random order: those `called`, their twins first of all, others of the same tool, and
-    some of its siblings. None that isn't called tells what is `asked` of a `thing`."""
-    names = {attribute.name for attribute in asked}
-    others = [*siblings] if len(siblings) < 2 else rng.sample(siblings, 2)
+    """Draw the APIs on offer, in random order: those `called` and others, of which none tells what is `asked`.
+
+    `count` of all tell an attribute; beside them may stand some that find ids.
+
+    As far as there are any, the others are twins of those called, then of the same tool, and all can be asked about the
+    same `thing` in the same way, so that neither an API's tool nor its parameters give it away.
+    """
+    others = rng.sample(siblings, min(SIBLINGS, len(siblings)))
     spare = [
         api
         for each in (tool, *others)
         for api in each.apis
         if api.word and api not in called and not any(tells(api, thing, attribute) for attribute in asked)
     ]
-    twins = [api for api in spare if api.tool == tool.name and api.thing == thing and api.attribute.name in names]
-    rest = [api for api in spare if api not in twins]
-    places = TELLING - sum(bool(api.word) for api in called)
-    distractors = twins[:places]
-    distractors += rng.sample(rest, min(len(rest), places - len(distractors)))
+    rng.shuffle(spare)
+    ways = {(api.thing, api.by_id) for api in called if api.word}
+    alike = [api for api in spare if (api.thing, api.by_id) in ways]
+    names = {attribute.name for attribute in asked}
+    own = sorted((api for api in alike if api.tool == tool.name), key=lambda api: api.attribute.name not in names)
+    places = max(1, count - sum(bool(api.word) for api in called))
+    rest = [*(api for api in alike if api.tool != tool.name), *(api for api in spare if api not in alike)]
+    distractors = [*own[: places - 1], *rest][:places]
     finders = [api for api in tool.all_apis if not api.word and api not in called and rng.random() < 0.5]
     apis = [*called, *distractors, *finders]
     rng.shuffle(apis)
@@ -37,7 +50,7 @@ def offer(
 
 def tells(api: Api, thing: str, attribute: Attribute) -> bool:
     """Whether `api` can tell the `attribute` of a `thing`, in its unit."""
-    if api.thing != thing or api.attribute._replace(unit="") != attribute._replace(unit=""):
+    if (api.thing, api.attribute.name, api.attribute.moment) != (thing, attribute.name, attribute.moment):
         return False
     chosen = api.parameters.get(UNIT)
     return attribute.unit == api.attribute.unit or (chosen is not None and attribute.unit in chosen.choices)

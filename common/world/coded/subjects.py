@@ -44,14 +44,15 @@ def _part(rng: Random, whole: Subject, link: Api, table: Table) -> Subject:
     return Subject(link.attribute.name, part, said, part.id, (*whole.calls, found))
 
 
-def call(thought: str, api: Api, entity: Entity, key: str, unit: str = "") -> Call:
+def call(thought: str, api: Api, entity: Entity, key: str, said: str = "", unit: str = "") -> Call:
     """A call of `api` about `entity`, known to it as `key`, with whatever else it requires."""
     arguments: dict[str, Value] = {api.subject: api.required[0].prefix + key}
     for parameter in api.required[1:]:
         arguments[parameter.name] = _example(parameter)
     if UNIT in api.parameters:
         arguments[UNIT] = unit
-    return Call(thought, api, arguments, {} if api.status in FAILURES else response(api, entity, arguments))
+    told = {} if api.status in FAILURES else response(api, entity, arguments)
+    return Call(thought, api, arguments, told, said)
 
 
 def _example(parameter: Parameter) -> Value:

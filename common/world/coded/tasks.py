@@ -26,10 +26,10 @@ class _Wish:
     said: str
 
 
-def tasks(rng: Random, tools: Sequence[Tool], table: Table, other_words: float) -> Iterator[Task]:
+def tasks(rng: Random, tools: Sequence[Tool], table: Table, other_words: float, offered: int) -> Iterator[Task]:
     """Draw tasks on `tools` without end: one or two facts, of a thing or of its part, found in one to four calls.
 
-    A share `other_words` of queries says it in other words than descriptions do.
+    A share `other_words` of queries says it in other words than descriptions do; `offered` APIs tell attributes.
     """
     categories: dict[str, list[Tool]] = {}
     for tool in tools:
@@ -37,10 +37,12 @@ def tasks(rng: Random, tools: Sequence[Tool], table: Table, other_words: float) 
     while True:
         tool = rng.choice(tools)
         siblings = [each for each in categories[tool.category] if each.name != tool.name]
-        yield draw_task(rng, tool, siblings, table, other_words)
+        yield draw_task(rng, tool, siblings, table, other_words, offered)
 
 
-def draw_task(rng: Random, tool: Tool, siblings: Sequence[Tool], table: Table, other_words: float) -> Task:
+def draw_task(
+    rng: Random, tool: Tool, siblings: Sequence[Tool], table: Table, other_words: float, offered: int
+) -> Task:
     """Draw a task on `tool`, where some of its category's other tools may be on offer too."""
     while True:
         subject = draw_subject(rng, tool, table)
@@ -55,7 +57,7 @@ def draw_task(rng: Random, tool: Tool, siblings: Sequence[Tool], table: Table, o
     return Task(
         query=query,
         asked=tuple(Fact(subject.thing, subject.entity.name, attribute) for attribute in asked),
-        apis=offer(rng, tool, siblings, [call.api for call in calls], subject.thing, asked),
+        apis=offer(rng, tool, siblings, [call.api for call in calls], subject.thing, asked, offered),
         calls=calls,
         closing_thought=phrasing.closing_thought(rng),
         answer=phrasing.answer(rng, subject.said, found),
@@ -80,13 +82,13 @@ def _calls(rng: Random, subject: Subject, wishes: Sequence[_Wish], siblings: Seq
     calls = [*subject.calls]
     for wish in wishes:
         thought = phrasing.thought_on_fact(rng, wish.said, subject.said)
-        calls.append(call(thought, wish.api, subject.entity, subject.key, wish.attribute.unit))
+        calls.append(call(thought, wish.api, subject.entity, subject.key, wish.said, wish.attribute.unit))
         if wish.api.status in FAILURES:
             substitute = _substitute(rng, wish, subject, siblings)
             if substitute is None:
                 return ()
             thought = phrasing.thought_on_failure(rng, wish.said)
-            calls.append(call(thought, substitute, subject.entity, subject.key, wish.attribute.unit))
+            calls.append(call(thought, substitute, subject.entity, subject.key, wish.said, wish.attribute.unit))
     return tuple(calls)
 
 

@@ -29,7 +29,7 @@ def build_catalogue(settings: WorldSettings, full: bool) -> Catalogue:
         )
 
     return Catalogue(
-        train=draw(DOMAINS, settings.tools_per_category or 100, held_out=False),
+        train=draw(DOMAINS, settings.tools_per_category or 200, held_out=False),
         unseen_tool=draw(DOMAINS, settings.unseen_tools_per_category or 4, held_out=True),
         unseen_category=draw(HELD_OUT_DOMAINS, settings.unseen_tools_per_category or 4, held_out=True),
     )
@@ -39,9 +39,9 @@ def make_tool(rng: Random, domain: Domain, name: str, full: bool) -> Tool:
     """Draw a tool of `domain`; in `full` half of them know the thing's part too, whose id they give out themselves."""
     maker = _Maker(rng, domain, name, full)
     by_id = rng.random() < 0.5
-    apis = maker.tell(domain.thing, by_id, 4)
+    apis = maker.tell(domain.thing, by_id, 5 if full else 6)
     if full and rng.random() < 0.5:
-        apis = [*apis[:5], maker.link(by_id), *maker.tell(domain.part, True, 2)]
+        apis += [maker.link(by_id), *maker.tell(domain.part, True, 5)]
     return Tool(domain.category, domain.thing, name, "", tuple(apis), maker.search() if by_id else None)
 
 
@@ -50,7 +50,7 @@ class _Maker:
 
     def __init__(self, rng: Random, domain: Domain, tool: str, full: bool) -> None:
         self._rng, self._domain, self._tool, self._full = rng, domain, tool, full
-        self._codes = iter(codes(rng, 20))
+        self._codes = iter(codes(rng, 24))
 
     def tell(self, thing: str, by_id: bool, count: int) -> list[Api]:
         """APIs for `count` attributes of a `thing`; in full, for one moment or both."""

@@ -20,7 +20,7 @@ def coded_world(settings: WorldSettings) -> World:
     return World(
         build_catalogue(settings, full),
         table,
-        partial(tasks, table=table, other_words=other_words),
+        partial(tasks, table=table, other_words=other_words, offered=settings.offered),
         NAME_OF,
         frozenset(MOMENTS),
         UNITS,

@@ -13,9 +13,9 @@ from common.world.catalogue import Api, Tool
 from common.world.entities import ID
 from common.world.named.domains import DOMAINS, HELD_OUT_DOMAINS, facts_of
 from common.world.named.facts import Inventions
-from common.world.named.prose import passage
 from common.world.named.tasks import draw_task
 from common.world.named.tools import make_tool
+from common.world.prose import passage
 from common.world.tasks import Call, Task
 from common.world.traces import observation, system_prompt
 

@@ -1,13 +1,16 @@
 """Chats as prompts: plain ones by the model's chat template, those with tools in the layout that the settings name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerFast
 
+from common.api import TeacherCard
 from common.errors import UserError
-from common.render import Renderer, Template
+from common.render import Renderer
 from common.tool_calls import conversation_turns
 from common.toolbench.fields import BadRecord
 from common.toolbench.functions import read_tools
@@ -33,12 +36,12 @@ class RenderedChat:
 class ChatRendering:
     """Renders chats with one model's tokenizer. Methods may be called from several threads at once.
 
-    `tool_layout` is the one in which the model was trained to call functions; None refuses chats with tools.
+    The card's `tool_layout` is the one in which the model was trained to call functions; None refuses chats with tools.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, tool_layout: Template | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, card: TeacherCard) -> None:
         self._tokenizer = tokenizer
-        self._tool_layout = tool_layout
+        self._card = card
 
     def render(self, body: ChatBody) -> RenderedChat:
         """The chat. Special tokens in what messages, tools and results say are plain characters.
@@ -47,29 +50,24 @@ class ChatRendering:
         """
         if body.of_tools:
             return self._with_tools(body)
-        turns = [message.turn for message in body.messages]
-        return RenderedChat(_ids(self._plain, turns), self._plain.stop_token_ids, None)
+        with _refused("messages"):
+            prompt = self._plain.turn_ids(tuple(message.turn for message in body.messages))
+        return RenderedChat(prompt, self._plain.stop_token_ids, None)
 
     def _with_tools(self, body: ChatBody) -> RenderedChat:
         renderer, records = self._calling, [tool.record for tool in body.tools or []]
-        try:
+        if body.messages[-1].tool_calls:
+            message = "the last message's calls have no result; send a message of the role tool for each"
+            raise ApiError(422, "unsupported_messages", message, "messages")
+        with _refused("tools"):
             read_tools(records)
-        except BadRecord as error:
-            raise ApiError(422, "invalid_value", str(error), "tools") from None
-        try:
+        with _refused("messages"):
             # Where nothing is offered, calls of before still stand in the layout, and a turn can end with Finish.
             offered = records if body.offers else [FINISH]
             turns = conversation_turns([message.record for message in body.messages], offered)
-        except BadRecord as error:
-            raise ApiError(422, "unsupported_messages", str(error), "messages") from None
-        prefix = _prefix(renderer, body)
-        rules = CallRules(
-            offered=tuple(body.offered if body.offers else ()),
-            required=body.tool_choice not in (None, "none", "auto"),
-            single=body.parallel_tool_calls is False,
-        )
-        reader = TurnReader(renderer, rules, prefix, body.stop)
-        return RenderedChat([*_ids(renderer, turns), *prefix], renderer.stop_token_ids, reader)
+            prompt, prefix = renderer.turn_ids(turns), _prefix(renderer, turns, body.chosen)
+        reader = TurnReader(renderer, CallRules.of(body), prefix, body.stop)
+        return RenderedChat([*prompt, *prefix], renderer.stop_token_ids, reader)
 
     @cached_property
     def _plain(self) -> Renderer:
@@ -80,26 +78,27 @@ class ChatRendering:
 
     @cached_property
     def _calling(self) -> Renderer:
-        if self._tool_layout is None:
+        if self._card.tool_layout is None:
             message = "this teacher's settings don't say in which layout its model calls tools"
             raise ApiError(422, "no_tool_layout", f"{message}; set tool_layout there, or leave the tools out", "tools")
-        return Renderer(self._tokenizer, self._tool_layout, None)
+        return Renderer(self._tokenizer, self._card.tool_layout, None, self._card.end_token_ids)
 
 
-def _ids(renderer: Renderer, turns: Sequence[Turn]) -> list[int]:
+@contextmanager
+def _refused(param: str) -> Iterator[None]:
+    """Raises ApiError for the field `param` where the block raises UserError."""
     try:
-        return renderer.turn_ids(tuple(turns))
+        yield
+    except BadRecord as error:
+        raise ApiError(422, "unsupported_messages", str(error), param) from None
     except UserError as error:
         said = str(error).rpartition("; ")[0] or str(error)
-        raise ApiError(422, "unsupported_messages", f"{said}; or send /v1/completions a prompt", "messages") from None
+        raise ApiError(422, "unsupported_messages", f"{said}; or send /v1/completions a prompt", param) from None
 
 
-def _prefix(renderer: Renderer, body: ChatBody) -> list[int]:
-    """What the turn is begun with where one function is to be called: an empty Thought and the function's name.
-
-    Without the space before the arguments, which is the beginning of the model's next token.
-    """
-    if body.chosen is None:
+def _prefix(renderer: Renderer, turns: tuple[Turn, ...], chosen: str | None) -> list[int]:
+    """What the turn is begun with where one function is to be called: all that its calls have in common, no Thought."""
+    if chosen is None:
         return []
-    begun = render_step(Step("", body.chosen, "")).rstrip(" ")
-    return renderer.completion_ids(begun)[:-1]
+    calls = [renderer.completion_ids(render_step(Step("", chosen, given)), turns) for given in ("{}", '{"a": 1}')]
+    return [one for one, other in takewhile(lambda pair: pair[0] == pair[1], zip(*calls, strict=False))]

@@ -14,7 +14,8 @@ from pydantic_core import from_json
 
 from common.render import Renderer
 from common.tool_calls import ParsedTurn, ToolCall
-from common.toolbench.react import read_object, split_reasoning
+from common.toolbench.react import read_object
+from teacher_server.openai.chat.protocol import ChatBody
 
 NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -47,6 +48,12 @@ class CallRules:
     required: bool
     single: bool
 
+    @classmethod
+    def of(cls, body: ChatBody) -> "CallRules":
+        """Those of a request. Where nothing is offered to this turn, nothing may be called."""
+        required = body.tool_choice not in (None, "none", "auto")
+        return cls(tuple(body.offered if body.offers else ()), required, body.parallel_tool_calls is False)
+
 
 class TurnReader:
     """Reads the turns of one request. `prefix` holds ids that the turn was begun with; `stops` end its text."""
@@ -72,7 +79,8 @@ class TurnReader:
         calls = parsed.calls[:1] if self._rules.single else parsed.calls
         arguments = [_strict(call.arguments) for call in calls]
         if objection := self._objection(calls, arguments):
-            return SpokenTurn(parsed.reasoning, split_reasoning(text)[1], invalid=objection)
+            said = text.partition("</think>")[2].lstrip() if parsed.reasoning else text
+            return SpokenTurn(parsed.reasoning, said, invalid=objection)
         made = tuple(
             Call(f"call_{uuid.uuid4().hex}", call.name, json_text or "")
             for call, json_text in zip(calls, arguments, strict=True)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from common.errors import UserError
 from common.format_checks import FormatReport, check_completion
 from common.render import Renderer
 from common.tool_calls import ParsedTurn, ToolCall, conversation_turns
-from common.toolbench.finish import finish_with
-from common.toolbench.react import Step, render_step
-from common.toolbench.rows import PromptRow, Turn
+from common.toolbench.convert import convert
+from common.toolbench.finish import finish_with, said_to_user
+from common.toolbench.react import Step, parse_step, read_object, render_step
+from common.toolbench.rows import PromptRow, Turn, read_rows
 from common.toolbench.system_prompt import offered_functions
 from common.unusable_rows import DoesNotRender
 from tests.unit.common.layouts.templates import BARE_JSON, FAMILIES, FENCED_TEXT, MARKED_JSON, THINKING
@@ -267,3 +269,20 @@ def test_a_prompt_whose_functions_cannot_be_read_is_named(make: Any):
     system = Turn("system", "\nSpecifically, you have access to the following APIs: nothing")
     with pytest.raises(DoesNotRender, match="no readable list of APIs"):
         make(MARKED_JSON).prompt_ids(PromptRow("r/1", "q", (system, Turn("user", "q")), None, "r", 1, "g"))
+
+
+@pytest.mark.parametrize("family", ["marked", "thinking", "fenced"])
+def test_real_traces_are_rendered_and_read_back(make: Any, tmp_path: Path, shared_data: Path, family: str):
+    convert(shared_data / "ToolBench/data_example/answer", tmp_path / "rows")
+    renderer = make(FAMILIES[family])
+    for row in read_rows(tmp_path / "rows"):
+        sequence = renderer.sequence(row)
+        assert "You are AutoGPT" not in renderer.text(sequence.prompt_ids)
+        written = parse_step(renderer.react(renderer.text(sequence.completion_ids)))
+        step = parse_step(row.completion or "")
+        if step.action == "Finish":
+            assert said_to_user(written).endswith(said_to_user(step).strip())
+            assert step.thought.strip() in said_to_user(written)
+        else:
+            assert (written.thought, written.action) == (step.thought.strip(), step.action)
+            assert read_object(written.action_input) == read_object(step.action_input)

@@ -37,7 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(world: Path, output: Path, **changes: object) -> RolloutSettings:
     values = {
         "policy": {"kind": "served", "url": "http://127.0.0.1:1/teacher", "model": "expert", "tokenizer": "none"},
-        "environment": {"folder": str(world), "splits": ["seen", "unseen_tool"]},
+        "environment": {"kind": "world", "folder": str(world), "splits": ["seen", "unseen_tool"]},
         "output": str(output),
     }
     return validate(RolloutSettings, values | changes, "test")

@@ -167,16 +167,26 @@ def test_golden_3_the_depth_a_name_made_up_and_the_budget():
     assert (tree["tree"]["size"], tree["tree"]["max_length"]) == (13, 7)
 
 
-def test_golden_4_an_answer_below_a_told_call_keeps_what_it_was_told(tmp_path: Path):
-    """Giving up at the second level goes back to the root; its told child leads on to an answer. ToolBench keeps the
-    prompt in the messages of the step behind, which was asked without it."""
-    policy = ScriptedPolicy(call("1"), GIVE_UP, call("2"), answer("there"))
+def test_golden_4_training_messages_keep_the_last_diversity_prompt_of_a_path(tmp_path: Path):
+    """Giving up behind look 1, then behind look 3 below look 2, leads to told siblings of both: look 2, and below it
+    look 4, then an answer. ToolBench's messages keep the second prompt for the answer too, which is asked without."""
+    policy = ScriptedPolicy(call("1"), GIVE_UP, call("2"), call("3"), GIVE_UP, call("4"), answer("there"))
     _, tree = search(policy)
     told = Turn("user", different_from(f"[\n{candidate('look', '1', 'saw 1')}\n]"))
-    two = (Turn("assistant", call("2")), Turn("function", "saw 2"))
-    assert policy.prompts[2:] == [(told,), two]
+    told_below = Turn("user", different_from(f"[\n{candidate('look', '3', 'saw 3')}\n]", "saw 2"))
+    two, four = [(Turn("assistant", call(seen)), Turn("function", f"saw {seen}")) for seen in "24"]
+    assert [policy.prompts[number] for number in (2, 3, 5, 6)] == [(told,), two, (*two, told_below), (*two, *four)]
+    assert [row.turns[len(OPENING) :] for row in rows(tmp_path, tree)] == [
+        (told,),
+        (*two, told_below),
+        (*two, told_below, *four),
+    ]
+
+
+def test_rows_show_a_made_up_name_as_messages_do(tmp_path: Path):
+    _, tree = search(ScriptedPolicy(call("0", name="fly"), answer("there")))
     first, second = rows(tmp_path, tree)
-    assert (first.turns, second.turns) == ((*OPENING, told), (*OPENING, told, *two))
+    assert first.completion == second.turns[2].content == call("0", name="invalid_hallucination_function_name")
 
 
 def test_all_children_of_a_width_are_told_and_shown_to_the_next():
@@ -185,6 +195,13 @@ def test_all_children_of_a_width_are_told_and_shown_to_the_next():
     told = [prompt[0].content if prompt else "" for prompt in policy.prompts]
     assert [text.count('"function_output"') for text in told] == [0, 1, 2]
     assert (outcome.stop, tree["tree"]["size"]) == ("max_steps", 7)
+
+
+@pytest.mark.parametrize(("turn", "levels"), [("no call at all", 4), (call("1", "t"), 4), (call("1"), 6)])
+def test_an_agent_that_never_finishes_is_asked_two_calls_at_each_place_down_to_twelve_nodes(turn: str, levels: int):
+    outcome, tree = search(ScriptedPolicy(then=turn))
+    assert (outcome.stop, len(outcome.steps)) == ("max_steps", levels)
+    assert tree["answer_generation"]["query_count"] == sum(2**level for level in range(1, levels + 1))
 
 
 def test_an_answer_among_several_goes_back_two_calls():
@@ -221,6 +238,12 @@ def test_giving_up_right_below_the_root_ends_the_search(tmp_path: Path):
 def test_a_bound_ends_the_search_and_a_long_prompt_its_path(script: list[str | Exception], stop: str, steps: int):
     outcome, _ = search(ScriptedPolicy(*script))
     assert (outcome.stop, len(outcome.steps)) == (stop, steps)
+
+
+def test_a_prompt_that_is_too_long_prunes_a_call_without_children():
+    _, tree = search(ScriptedPolicy(call("1"), BoundReached("max_length"), BoundReached("max_length")))
+    kept = [node[2:5] for node in nodes(tree["tree"]["tree"])]
+    assert kept == [("", None, False), ("look", None, False), ("1", 0, True)]
 
 
 def test_the_seed_of_a_turn_follows_from_its_place():

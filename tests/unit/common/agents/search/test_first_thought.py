@@ -18,6 +18,7 @@ from tests.unit.common.agents.search.scripted import (
     ScriptedEnvironment,
     ScriptedPolicy,
     answer,
+    call,
     run,
 )
 
@@ -39,6 +40,23 @@ def test_the_first_step_alone_continues_the_reasons_first_paragraph():
     assert (first, begins.prefix, plain.prefix) == (OPENING, f"\n{PREFIX}", "")
     assert outcome.steps[0].written.text == f"\n{PREFIX}{REST}" == second[2].content
     assert parse_step(f"\n{PREFIX}{REST}").thought == "It must be near.\nI look.\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "prefix"),
+    [
+        ("One.\n\nTwo.", "Thought: One.\n\n"),
+        ("One.", "Thought: One.\n\n"),
+        ("", "Thought: \n\n"),
+        (call("1", "I look."), "Thought: I look.\n\n"),
+        ("\nThought: One.\n\nTwo.", "Thought: One.\n\n"),
+        ("A Thought: two", "Thought: A Thought: two\n\n"),
+    ],
+)
+def test_the_prefix_is_the_first_paragraph_of_what_is_reasoned(response: str, prefix: str):
+    store = PrefixStore()
+    begun(ScriptedPolicy(response, answer("there"), provenance="teacher"), store)
+    assert store.get("where is it?") == prefix
 
 
 def test_a_question_is_reasoned_about_once(tmp_path: Path):

@@ -1,6 +1,7 @@
 """DFSDT's ranked variant: candidates compared in pairs, both ways round."""
 
-from tests.unit.common.agents.search.scripted import ANSWERED, ScriptedPolicy, answer, call
+from common.agents.policy import BoundReached
+from tests.unit.common.agents.search.scripted import ANSWERED, GIVE_UP, ScriptedPolicy, answer, call
 from tests.unit.common.agents.search.trees import THERE, nodes, search
 
 
@@ -37,3 +38,19 @@ def test_candidates_that_are_equal_keep_their_order_and_the_policy_itself_may_ra
     policy = ScriptedPolicy(call("1"), call("2"), "A", "A", answer("there"), call("3"), "a", "b")
     _, tree = search(policy, ranked=True)
     assert [(node[2], node[6]) for node in nodes(tree["tree"]["tree"]) if node[6]] == [("1", 1), (THERE, 2)]
+
+
+def test_giving_up_in_the_ranked_variant_marks_the_call_above_as_finished():
+    """As the source does where it goes back past a call; without ranking, only answers mark."""
+    below = [GIVE_UP, call("3"), *"AB", answer("there"), call("4"), *"AB"]
+    policy = ScriptedPolicy(call("1"), call("2"), *"AB", *below)
+    _, tree = search(policy, ranked=True)
+    ends = [node for node in nodes(tree["tree"]["tree"]) if node[1] == "Action Input"]
+    assert [(node[2], node[5]) for node in ends if node[2] in ("1", "3")] == [("1", True), ("3", False)]
+    _, tree = search(ScriptedPolicy(call("1"), call("2"), answer("there")), ranked=True, children=1)
+    assert [node[5] for node in nodes(tree["tree"]["tree"]) if node[1] == "Action Input"] == [False, True, True, True]
+
+
+def test_a_sibling_whose_prompt_is_too_long_leaves_those_before_it():
+    outcome, _ = search(ScriptedPolicy(answer("there"), BoundReached("max_length")), ranked=True)
+    assert (outcome.stop, len(outcome.steps)) == ("finished", 1)

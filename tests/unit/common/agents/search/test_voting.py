@@ -19,7 +19,7 @@ from tests.unit.common.agents.search.scripted import (
 )
 
 GARBAGE = "I would look"
-FAILS = {"x": Observation("no such place", Status.NOT_FOUND)}
+PLACES = {"x": Observation("no such place", Status.NOT_FOUND), "also 2": Observation("saw 2", Status.OK)}
 
 
 def voted(*script: str | Exception, answers: int, **settings: str) -> tuple[Outcome, ScriptedEnvironment]:
@@ -71,7 +71,7 @@ def sag(policy: ScriptedPolicy, environment: ScriptedEnvironment, candidates: in
 @pytest.mark.parametrize(
     ("candidates", "winner"),
     [
-        ([call("1"), call("2"), call("2", "again")], 1),  # the first of the largest group
+        ([call("1"), call("2"), call("also 2")], 1),  # the first of the largest group, by what is observed
         ([call("1"), call("2"), call("3")], 0),  # all differ
         ([GARBAGE, call("x"), call("2")], 2),  # what is no call or fails has no vote
         ([call("x"), call("x"), call("2")], 2),
@@ -83,7 +83,7 @@ def sag(policy: ScriptedPolicy, environment: ScriptedEnvironment, candidates: in
     ],
 )
 def test_the_most_agreed_on_candidate_is_taken(candidates: list[str], winner: int):
-    policy, environment = ScriptedPolicy(*candidates), ScriptedEnvironment(world(FAILS))
+    policy, environment = ScriptedPolicy(*candidates), ScriptedEnvironment(world(PLACES))
     outcome = sag(policy, environment, len(candidates))
     assert [step.written.text for step in outcome.steps] == [candidates[winner]]
     assert len(environment.counts.runs) == len(candidates) - candidates.count(GARBAGE)
@@ -94,13 +94,17 @@ def test_the_most_agreed_on_candidate_is_taken(candidates: list[str], winner: in
 def test_each_candidate_runs_once_and_the_winners_state_goes_on():
     """An action observes all that was called in its own fork, so one that ran twice or in another's would show."""
 
+    running = []
+
     def remembers(environment: ScriptedEnvironment, action: Action) -> Observation:
+        running.append(environment.counts.made - len(environment.counts.closed))
         return Observation(" ".join(environment.state), Status.OK)
 
     policy = ScriptedPolicy(call("1"), call("2"), call("2"), call("3"), call("4"), call("4"))
     environment = ScriptedEnvironment(remembers)
     outcome = sag(policy, environment, max_steps=2)
     assert environment.counts.runs == ["1", "2", "2", "3", "4", "4"]
+    assert running == [1, 2, 3, 2, 3, 4]  # the losers are closed, the winner is not
     assert [step.observation.text for step in outcome.steps] == ["2", "2 4"]
     assert [turn.content for turn in policy.prompts[1]] == [call("2"), "2"]
     assert len({sampling.seed for _, sampling in policy.asked}) == 2
@@ -108,7 +112,7 @@ def test_each_candidate_runs_once_and_the_winners_state_goes_on():
 
 def test_an_error_that_all_share_is_read_by_the_next_step():
     policy = ScriptedPolicy(GARBAGE, GARBAGE, call("x"), answer("a"), answer("a"), GIVE_UP)
-    outcome = sag(policy, ScriptedEnvironment(world(FAILS)), max_steps=5)
+    outcome = sag(policy, ScriptedEnvironment(world(PLACES)), max_steps=5)
     assert (outcome.stop, len(outcome.steps)) == ("finished", 2)
     assert "'Thought:' is missing" in policy.prompts[1][1].content
 

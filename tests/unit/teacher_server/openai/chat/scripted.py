@@ -1,25 +1,27 @@
 """An engine that writes given turns, with a tokenizer that knows every byte, and OpenAI's client of it."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain, repeat
 from typing import Any, Literal
 
+import numpy as np
 from openai import AsyncOpenAI
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from common.api import TeacherCard
 from common.sequences import FinishReason
-from teacher_server.engine.protocol import OutputDelta, WriteOptions
-from tests.stand_in_engine import StandInEngine
+from teacher_server.engine.protocol import CompletionLogprobs, OutputDelta, WriteOptions
+from tests.stand_in_engine import EOS, StandInEngine
+from tests.unit.common.layouts.templates import MARKED_JSON
 from tests.unit.teacher_server.asking import TOKEN, connect, make_app
 
-SPECIAL = ["<|pad|>", "<|eos|>", "<|im_start|>", "<|im_end|>"]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+SPECIAL = ["<|pad|>", "<|eos|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
+OTHER_END = 2
+"""An end of sequence besides the tokenizer's, which is also how chat templates end a turn."""
+Layout = Literal["toolbench", "chat", "tools"]
 WORDS = "System: User: Function: Assistant: \n\nThought: \nAction: \nAction Input: assistant user tool system"
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -37,8 +39,8 @@ ASK = {"role": "user", "content": "Rain in Oslo?"}
 
 
 @cache
-def byte_tokenizer(chat_template: str = CHATML) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer with merges for the words of layouts."""
+def byte_tokenizer(chat_template: str = MARKED_JSON) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer with merges for the words of layouts, and a chat template that takes tools."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -57,13 +59,19 @@ def react(action: str, arguments: str, thought: str = "look") -> str:
     return f"\nThought: {thought}\nAction: {action}\nAction Input: {arguments}"
 
 
+def marked(*calls: tuple[str, str], said: str = "look") -> str:
+    """A turn in the chat template's own form."""
+    objects = [f'<tool_call>\n{{"name": "{name}", "arguments": {given}}}\n</tool_call>' for name, given in calls]
+    return "\n".join([said, *objects] if said else objects)
+
+
 class ScriptedEngine(StandInEngine):
     """Writes `turns`, one a request, in deltas of as many tokens as `cuts` say; keeps the prompts that it was given."""
 
     def __init__(
         self,
         *turns: str,
-        layout: Literal["toolbench", "chat"] | None = "toolbench",
+        layout: Layout | None = "toolbench",
         cuts: Sequence[int] = (),
         tokenizer: PreTrainedTokenizerFast | None = None,
     ) -> None:
@@ -83,8 +91,8 @@ class ScriptedEngine(StandInEngine):
         return self._tokenizer
 
     def describe(self) -> TeacherCard:
-        longer = {"vocabulary_size": len(self._tokenizer), "max_length": 100_000, "tool_layout": self._layout}
-        return super().describe().model_copy(update=longer)
+        changes = {"vocabulary_size": len(self._tokenizer), "max_length": 100_000, "tool_layout": self._layout}
+        return super().describe().model_copy(update=changes | {"end_token_ids": [EOS, OTHER_END]})
 
     async def write(
         self, model: str, prompt: Sequence[int], options: WriteOptions, top_k: int | None
@@ -92,14 +100,14 @@ class ScriptedEngine(StandInEngine):
         self.prompts.append(list(prompt))
         turn = self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
         for delta in deltas_of(self._tokenizer, turn, options, self._cuts):
-            yield delta
+            yield delta if top_k is None else replace(delta, logprobs=_certain(delta.token_ids, top_k))
 
 
 def deltas_of(
     tokenizer: PreTrainedTokenizerFast, text: str, options: WriteOptions, cuts: Sequence[int] = ()
 ) -> Iterator[OutputDelta]:
     """`text` as an engine gives it that ends at stop strings, after `max_tokens`, or with an end of sequence."""
-    ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+    ids = [*tokenizer.encode(text, add_special_tokens=False), OTHER_END]
     reason: FinishReason = "stop"
     for count in range(1, len(ids)):
         if any(stop in tokenizer.decode(ids[:count]) for stop in options.stop):
@@ -115,6 +123,13 @@ def deltas_of(
         begin = end
         if end == len(ids):
             return
+
+
+def _certain(token_ids: Sequence[int], top_k: int) -> CompletionLogprobs:
+    """Logprobs of tokens that nothing competes with."""
+    ids, rows = np.array(token_ids, np.int32), len(token_ids)
+    zeros = np.zeros((rows, top_k), np.float32)
+    return CompletionLogprobs(ids, zeros[:, 0], np.tile(ids[:, None], top_k), zeros, zeros[:, 0], "length", "r0")
 
 
 def client_of(engine: StandInEngine) -> AsyncOpenAI:
