@@ -180,7 +180,7 @@ async def observe(environment: Any, name: str, **arguments: Any) -> tuple[Status
 
 
 def test_functions_are_offered_by_their_signature_and_docstring(tools: FunctionTools):
-    prompt, user = asyncio.run(tools.environment().reset(TASK))
+    prompt, user = run(tools, lambda environment: environment.reset(TASK))
     weather, plus, *_, finish = offered_functions(prompt.content)
     assert (weather["name"], weather["description"]) == ("weather_of", "Weather of a place.")
     place = {"city": {"type": "string"}, "country": {"type": "string"}}

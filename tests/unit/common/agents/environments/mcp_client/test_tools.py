@@ -23,7 +23,8 @@ REFUSED = [
     ([tool(properties={"a": {"enum": ["x" * MOST_BYTES]}})], r"take \d+ bytes, expected 65536 at most"),
     ([tool(properties=[])], None),
     ([tool(properties=["a"])], "properties that are no object"),
-    ([tool(required="a")], "required that is no list"),
+    ([tool(required="a")], "required that are no list of names"),
+    ([tool(required=[["a"]])], "required that are no list of names"),
 ]
 
 
