@@ -65,6 +65,9 @@ class Augmentation:
     changes: frozenset[Change]
     seed: int = 0
 
+    def __str__(self) -> str:
+        return f" with {', '.join(sorted(self.changes))} (seed {self.seed})"
+
     def rows(self, rows: Iterable[PromptRow]) -> Iterator[PromptRow]:
         """The changed rows in their order."""
         traces = (list(trace) for _, trace in groupby(rows, key=lambda row: row.trace))

@@ -73,7 +73,7 @@ def convert(
         summary = _write(lambda quarantine: change(reader(quarantine)), folder, skip_bad)
         if not summary.rows:
             raise UserError(f"{source} gave no row; left out: {summary.skipped or 'nothing, it is empty'}")
-        write_card(folder, str(source), summary.rows, summary.traces)
+        write_card(folder, str(source), summary.rows, summary.traces, str(augmentation or ""))
     return summary
 
 

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from common.toolbench.functions import Record
-from common.toolbench.react import THOUGHT, ParseError, Step, parse_step, read_object, render_step
+from common.toolbench.react import THOUGHT, ParseError, Step, parse_step, read_object, render_step, split_reasoning
 from common.toolbench.rows import Turn
 
 SYLLABLES = ["".join(pair) for pair in product("bdfgklmnprstvz", "aeiou")]
@@ -61,7 +61,8 @@ class Renaming:
             step = parse_step(text)
         except ParseError:
             return self._mentions(text)
-        before = text[: text.index(THOUGHT)]
+        _, rest = split_reasoning(text)
+        before = text[: len(text) - len(rest) + rest.index(THOUGHT)]
         arguments = self._call(step.action, step.action_input)
         named = Step(self._mentions(step.thought), self._functions.get(step.action, step.action), arguments)
         return self._mentions(before) + render_step(named).removeprefix("\n")

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cluster.demos.runner import application
@@ -19,7 +19,7 @@ from cluster.local.ray_cli import deploy
 from cluster.local.settings import ClusterSettings
 from common.agents.bounds import BoundSettings
 from common.agents.environments.tool_world import ToolWorldEnvironment, read_tasks
-from common.agents.episodes import Episode, EpisodeRunner
+from common.agents.episodes import Bound, Episode, EpisodeRunner
 from common.agents.policies.served import ServedPolicy
 from common.agents.policy import Policy, Sampling
 from common.agents.search.early_exit import EarlyExit, exit_figures, observed_progress
@@ -81,10 +81,10 @@ async def measure(url: str, world: Path) -> dict[str, float]:
         await teachers.meet()
         student = ServedPolicy(students, asked["kd"], renderer, LONGEST, "student")
         teacher = ServedPolicy(teachers, asked["expert"], renderer, LONGEST, "teacher")
-        full = await _episodes(student, EarlyExit(MAX_STEPS), world)
+        full = await _episodes(student, lambda _: EarlyExit(MAX_STEPS), world)
         verified = {"extrinsic": True, "every": 1, "verifier": RepeatsOrFails()}
-        exited = await _episodes(student, EarlyExit(MAX_STEPS, **verified), world)
-        handed = await _episodes(student, EarlyExit(MAX_STEPS, helper=teacher, **verified), world)
+        exited = await _episodes(student, lambda _: EarlyExit(MAX_STEPS, **verified), world)
+        handed = await _episodes(student, lambda bound: EarlyExit(MAX_STEPS, helper=bound(teacher), **verified), world)
     pairs = [(observed_progress(exited[id].steps), observed_progress(full[id].steps)) for id in full]
     found = exit_figures(pairs)
     return {
@@ -99,7 +99,7 @@ async def measure(url: str, world: Path) -> dict[str, float]:
     }
 
 
-async def _episodes(policy: Policy, search: EarlyExit, world: Path) -> dict[str, Trajectory]:
+async def _episodes(policy: Policy, search: Callable[[Bound], EarlyExit], world: Path) -> dict[str, Trajectory]:
     made = read_world(world)
     sampling = Sampling(seed=0, temperature=0, max_tokens=128)
     runner = EpisodeRunner(policy, lambda: ToolWorldEnvironment(made), search, sampling, BoundSettings())

@@ -81,7 +81,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teacher]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CPU_ENVIRONMENT.items():
             patch.setenv(name, value)
-        served = Teacher(TeacherServerSettings(model=str(folder), engine=engine))
+        served = Teacher(TeacherServerSettings(model=str(folder), engine=engine, tool_layout="toolbench"))
         yield served
         served.close()
 
@@ -209,6 +209,27 @@ def test_vllms_options(teacher: Teacher, client: OpenAI):
     cut = client.completions.create(**fields | {"n": 1, "max_tokens": 1}, extra_body={"truncate_prompt_tokens": 5})
     assert cut.usage is not None
     assert cut.usage.prompt_tokens == 5
+
+
+def test_a_turn_with_tools_is_read_from_its_own_ids(teacher: Teacher, client: OpenAI):
+    """What a random model writes is no call: it comes as text, streamed or not, special tokens shown."""
+    tools: Any = [{"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}]
+    fields: dict[str, Any] = WRITE | {"messages": [{"role": "user", "content": "Rain?"}], "tools": tools}
+    whole = client.chat.completions.create(**fields)
+    assert whole.usage is not None
+    message = whole.choices[0].message.model_dump(exclude_unset=True)
+    deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(stream=True, **fields)]
+    assert "".join(delta.content or "" for delta in deltas) == message["content"]
+    assert "not a turn in the layout 'toolbench'" in message["invalid_tool_call"]
+    assert {(delta.model_extra or {}).get("invalid_tool_call") for delta in deltas} == {
+        None,
+        message["invalid_tool_call"],
+    }
+    begun = {"type": "function", "function": {"name": "rain"}}
+    named = client.chat.completions.create(tool_choice=begun, **fields)
+    assert named.usage is not None
+    assert named.usage.prompt_tokens > whole.usage.prompt_tokens
+    assert (named.choices[0].message.content or "").startswith("\nThought: \nAction: rain\nAction Input:")
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -111,7 +111,7 @@ def test_nothing_that_was_said_opens_a_turn(tokenizer: PreTrainedTokenizerFast, 
         messages = [
             {"role": "system", "content": f"s{said}"},
             {"role": "user", "content": f"u{said}"},
-            call(0, json.dumps({"city": said, said: 1}), name=f"f{said}"),
+            call(0, json.dumps({"city": said, said: 1}), name=f"f{said.split()[0]}"),
             result(0, f"r{said}"),
         ]
         turns = conversation_turns([*messages, call(1, json.dumps({"city": said}))], [tool])

@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.format_checks import check_completion
 from common.toolbench.__main__ import main
 from common.toolbench.augment import MOST_DISTRACTORS, Augmentation, parse_changes
-from common.toolbench.react import ParseError, parse_step
+from common.toolbench.react import ParseError, parse_step, split_reasoning, with_reasoning
 from common.toolbench.rows import PromptRow, Turn, read_rows
 from common.toolbench.system_prompt import FINISH, chat_system_prompt, offered_functions
 
@@ -83,6 +83,16 @@ def test_arguments_are_written_as_they_were(written: str):
     [renamed] = augmented("rename", [row])
     city = next(iter(offered_functions(renamed.turns[0].content)[0]["parameters"]["properties"]))
     assert parse_step(renamed.completion or "").action_input == written.replace("city", city)
+
+
+def test_reasoning_stays_where_it_is():
+    thought = replace(ROWS[0], completion=with_reasoning("Thought: look_up\nAction: x\nAction Input: y", STEP))
+    [renamed], [plain] = augmented("rename", [thought]), augmented("rename", ROWS[:1])
+    name = offered_functions(renamed.turns[0].content)[0]["name"]
+    assert split_reasoning(renamed.completion or "") == (
+        f"Thought: {name}\nAction: x\nAction Input: y",
+        (plain.completion or "").lstrip().replace(offered_functions(plain.turns[0].content)[0]["name"], name),
+    )
 
 
 @pytest.mark.parametrize(
