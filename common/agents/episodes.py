@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from common.agents.bounds import BoundedEnvironment, BoundedPolicy, BoundSettings, Deadline
+from common.agents.bounds import BoundedEnvironment, BoundedPolicy, BoundSettings, Deadline, Spent
 from common.agents.environment import ForkableEnvironment, InfrastructureFailure
 from common.agents.policy import BoundReached, Policy, Sampling
 from common.agents.search.protocol import Search
@@ -46,16 +46,20 @@ class SetAside:
     reason: str
 
 
+Bound = Callable[[Policy], Policy]
+"""Puts a policy that helps in an episode into the bounds of that episode, its costs counted there."""
+
+
 @dataclass(frozen=True)
 class EpisodeRunner:
-    """Runs episodes of `policy` by `search`, each in an environment of its own that `environment` makes.
+    """Runs episodes of `policy`, each in an environment of its own that `environment` makes, by what `search` makes.
 
     Every episode's seed follows from `sampling.seed` and its id.
     """
 
     policy: Policy
     environment: Callable[[], ForkableEnvironment]
-    search: Search
+    search: Callable[[Bound], Search]
     sampling: Sampling
     bounds: BoundSettings
 
@@ -90,19 +94,44 @@ class EpisodeRunner:
         return SetAside(episode.id, reason)
 
     async def _run_once(self, episode: Episode) -> Trajectory:
-        deadline = Deadline(self.bounds.episode_s)
-        policy = BoundedPolicy(self.policy, self.bounds, deadline)
+        deadline, spent = Deadline(self.bounds.episode_s), Spent()
+
+        def bound(policy: Policy) -> Policy:
+            return BoundedPolicy(policy, self.bounds, deadline, spent)
+
         environment = BoundedEnvironment(self.environment(), self.bounds, deadline)
         opening: Sequence[Turn] = ()
         try:
             opening = await environment.reset(episode.task)
             sampling = replace(self.sampling, seed=seed_of(self.sampling.seed, episode.id))
-            outcome = await self.search(policy, environment, opening, sampling)
-        except BoundReached as bound:
-            outcome = Outcome((), bound.stop)
+            outcome = await self.search(bound)(bound(self.policy), environment, opening, sampling)
+        except BoundReached as reached:
+            outcome = Outcome((), reached.stop)
         finally:
             await _close(environment, episode)
-        return _trajectory(episode, tuple(opening), outcome, policy, deadline.seconds)
+        return self._trajectory(episode, tuple(opening), outcome, spent, deadline.seconds)
+
+    def _trajectory(
+        self, episode: Episode, opening: tuple[Turn, ...], outcome: Outcome, spent: Spent, seconds: float
+    ) -> Trajectory:
+        last = outcome.steps[-1] if outcome.steps else None
+        return Trajectory(
+            episode=episode.id,
+            task=episode.task.id,
+            query=episode.task.query,
+            group=episode.task.group,
+            opening=opening,
+            steps=outcome.steps,
+            stop=outcome.stop,
+            solved=last.observation.solved if last else None,
+            final_answer=final_answer(last) if last and outcome.stop == "finished" else None,
+            provenance=self.policy.provenance,
+            seconds=seconds,
+            queries=spent.queries,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+            tree=outcome.tree,
+        )
 
 
 def seed_of(*parts: object) -> int:
@@ -116,26 +145,3 @@ async def _close(environment: BoundedEnvironment, episode: Episode) -> None:
         await environment.close()
     except InfrastructureFailure as failure:
         log.warning("episode %s: its environment didn't close: %s", episode.id, failure)
-
-
-def _trajectory(
-    episode: Episode, opening: tuple[Turn, ...], outcome: Outcome, policy: BoundedPolicy, seconds: float
-) -> Trajectory:
-    last = outcome.steps[-1] if outcome.steps else None
-    return Trajectory(
-        episode=episode.id,
-        task=episode.task.id,
-        query=episode.task.query,
-        group=episode.task.group,
-        opening=opening,
-        steps=outcome.steps,
-        stop=outcome.stop,
-        solved=last.observation.solved if last else None,
-        final_answer=final_answer(last) if last and outcome.stop == "finished" else None,
-        provenance=policy.provenance,
-        seconds=seconds,
-        queries=policy.queries,
-        prompt_tokens=policy.prompt_tokens,
-        completion_tokens=policy.completion_tokens,
-        tree=outcome.tree,
-    )

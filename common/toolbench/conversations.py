@@ -82,7 +82,7 @@ def _with_tools(messages: Sequence[ChatMessage], functions: Sequence[Record]) ->
         elif results or message.role == "function":
             raise BadRecord("unknown_call", f"{(results or [message])[0].place} is the result of no call before it")
         elif message.role == "assistant":
-            step = render_step(finish_with(message.content))
+            step = message.content if message.as_written else render_step(finish_with(message.content))
             conversation.spoken.append(Spoken(Turn("assistant", step), message.reasoning, message.trained))
         else:
             first = message.role == "user" and not asked

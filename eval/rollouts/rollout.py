@@ -22,7 +22,7 @@ from common.files import write_atomically
 from eval.rollouts.environments import Environments, open_environments
 from eval.rollouts.policies import open_policy
 from eval.rollouts.search_settings import EarlyExitSettings
-from eval.rollouts.searches import search_of
+from eval.rollouts.searches import search_maker
 from eval.rollouts.settings import RolloutSettings
 
 CONFIG = "config.yaml"
@@ -66,7 +66,7 @@ async def _run_left(
 ) -> list[SetAside]:
     tasks = [episode.task for episode in left]
     async with open_policy(settings.policy, environments, tasks) as policy, _helper(settings, environments) as helper:
-        search = search_of(settings, helper)
+        search = search_maker(settings, helper)
         runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
         return await _watch(settings, runner, store, left, total)
 

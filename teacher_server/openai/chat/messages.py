@@ -88,5 +88,6 @@ class Message(Body):
     @property
     def record(self) -> dict[str, Any]:
         """The message as `common.tool_calls` reads it."""
-        told = self.model_dump(include={"role", "tool_calls", "tool_call_id", "reasoning_content"}, exclude_none=True)
+        fields = {"role", "tool_calls", "tool_call_id", "reasoning_content", "invalid_tool_call"}
+        told = self.model_dump(include=fields, exclude_none=True)
         return told | {"content": None if self.content is None else self.text}

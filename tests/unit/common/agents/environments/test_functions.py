@@ -180,7 +180,7 @@ async def observe(environment: Any, name: str, **arguments: Any) -> tuple[Status
 
 
 def test_functions_are_offered_by_their_signature_and_docstring(tools: FunctionTools):
-    prompt, user = asyncio.run(tools.environment().reset(TASK))
+    prompt, user = run(tools, lambda environment: environment.reset(TASK))
     weather, plus, *_, finish = offered_functions(prompt.content)
     assert (weather["name"], weather["description"]) == ("weather_of", "Weather of a place.")
     place = {"city": {"type": "string"}, "country": {"type": "string"}}
@@ -350,36 +350,6 @@ def test_a_verdict_that_fails_is_not_the_agents_failure(
         run(tools, lambda environment: environment.step(Action("Finish", arguments)))
 
 
-def many(*numbers: int): ...
-
-
-def itself(tree: "Tree"): ...
-
-
-def thing(it: asyncio.Runner): ...
-
-
-class Tree(BaseModel):
-    branches: list["Tree"]
-
-
-REFUSED = [
-    ([], "got the tools none"),
-    ([add, add], "got the tools add, add; expected some, whose names differ"),
-    ([lambda a: a], "the parameter a of the tool <lambda> has no type"),
-    ([many], r"the tool many takes \*numbers"),
-    ([itself], "the tool itself has the type Tree, which holds itself"),
-    ([thing], "the tool thing has a type that JSON has no form for"),
-    ([3], "got the tool 3, expected a function"),
-]
-
-
-@pytest.mark.parametrize(("given", "words"), REFUSED)
-def test_functions_that_cannot_be_offered_are_refused_by_name(given: list[Any], words: str):
-    with pytest.raises(UserError, match=words):
-        FunctionTools(given)
-
-
 def test_tools_that_cannot_be_made_are_no_agents_failure():
     here = os.getpid()
 
@@ -440,19 +410,3 @@ def test_tools_of_a_file(tmp_path: Path):
     called, (finished, done) = run(tools, episode)
     assert (called, finished.solved, done) == ((Status.OK, 1), True, True)
     tools.close()
-
-
-MODULES = [
-    ("json.py", "tools = []", "another module has the name of .*json.py"),
-    ("without_tools.py", "", "has no tools; set tools"),
-    ("raising.py", "1 / 0", "can't import .*raising.py: ZeroDivisionError: division by zero"),
-    ("absent.py", None, "there is no file .*absent.py"),
-]
-
-
-@pytest.mark.parametrize(("name", "text", "words"), MODULES)
-def test_a_module_without_tools_is_refused_by_name(tmp_path: Path, name: str, text: str | None, words: str):
-    if text is not None:
-        (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=words):
-        FunctionTools.of_module(str(tmp_path / name))
