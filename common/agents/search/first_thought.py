@@ -20,8 +20,7 @@ from common.agents.search.protocol import Search
 from common.agents.search.steps import child_seed, question
 from common.agents.types import Outcome, WrittenTurn
 from common.errors import UserError
-from common.files import write_atomically
-from common.jsonl import Line, append, whole_lines
+from common.jsonl import Line, append, cut_torn_line, whole_lines
 from common.sequences import Provenance
 from common.toolbench.fields import take
 from common.toolbench.react import ACTION, THOUGHT
@@ -41,8 +40,10 @@ class PrefixStore:
 
     def __init__(self, file: Path | None = None) -> None:
         """Read what `file` holds; raises UserError where a line of it is no prefix."""
-        self._file, self._mended = file, False
-        self._prefixes = dict(_read(file)) if file else {}
+        self._file, self._writes = file, False
+        self._prefixes: dict[str, str] = {}
+        for question, prefix in _read(file) if file else ():
+            self._prefixes.setdefault(question, prefix)
 
     def get(self, question: str) -> str | None:
         """The question's prefix, if there is one."""
@@ -57,11 +58,10 @@ class PrefixStore:
         return self._prefixes[question]
 
     def _append(self, file: Path, line: Line) -> None:
-        whole = b"".join(whole_lines(file))
-        if not self._mended and file.exists() and file.stat().st_size > len(whole):
-            write_atomically(file, whole)
+        if not self._writes:
+            cut_torn_line(file)
+            self._writes = True
         append(file, [line])
-        self._mended = True
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
