@@ -16,7 +16,7 @@ from common.agents.types import WrittenTurn
 from common.errors import UserError
 from common.sequences import Provenance
 from common.toolbench.finish import finish_with
-from common.toolbench.openai_messages import to_openai
+from common.toolbench.openai_messages import Message, to_openai
 from common.toolbench.react import Step, render_step
 from common.toolbench.rows import Turn
 
@@ -67,7 +67,7 @@ class EndpointPolicy:
         chat = to_openai(turns)
         body = {
             "model": self._model,
-            "messages": chat.messages,
+            "messages": [_answering_a_call(message) for message in chat.messages],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": sampling.seed % SEEDS,
@@ -78,6 +78,12 @@ class EndpointPolicy:
             body["tools"] = [{"type": "function", "function": function} for function in chat.functions]
             body["parallel_tool_calls"] = False
         return body
+
+
+def _answering_a_call(message: Message) -> Message:
+    """`message`; one of a tool's that answers a turn without a call, as another policy may write, is the user's."""
+    orphan = message["role"] == "tool" and "tool_call_id" not in message
+    return message | {"role": "user"} if orphan else message
 
 
 def _refusal(error: openai.APIStatusError, model: str) -> Exception:

@@ -95,7 +95,7 @@ class FirstThought:
                 prefix = self.store.keep(asked, await _first_thought(policy, asked, sampling))
             except BoundReached as reached:
                 return Outcome((), reached.stop)
-        begun = _Begun(policy, f"\n{prefix}", len(opening))
+        begun = _Begun(policy, f"\n{prefix}", tuple(opening))
         return await self.search(begun, environment, opening, sampling)
 
 
@@ -113,16 +113,17 @@ def _reasoning(answer: str) -> str:
 
 @dataclass(frozen=True)
 class _Begun:
-    """`policy`, whose first step behind an opening of so many turns begins with `prefix`."""
+    """`policy`, whose first step behind `opening` begins with `prefix`; other questions, such as a ranking's, don't."""
 
     policy: Policy
     prefix: str
-    opening: int
+    opening: tuple[Turn, ...]
 
     @property
     def provenance(self) -> Provenance:
         return self.policy.provenance
 
     async def write(self, turns: Sequence[Turn], sampling: Sampling) -> list[WrittenTurn]:
-        first = all(turn.role != "assistant" for turn in turns[self.opening :])
+        opening, later = tuple(turns[: len(self.opening)]), turns[len(self.opening) :]
+        first = opening == self.opening and all(turn.role != "assistant" for turn in later)
         return await self.policy.write(turns, replace(sampling, prefix=self.prefix) if first else sampling)

@@ -73,6 +73,12 @@ def test_turns_are_sent_as_messages_with_tools():
     assert 0 <= sent["seed"] < 2**31
 
 
+def test_what_answers_a_turn_without_a_call_is_the_users():
+    """OpenAI's API refuses a tool's message that answers no call."""
+    _, sent = write(answer({"content": "a"}), turns=(*TURNS, Turn("assistant", "hm"), Turn("function", "no call")))
+    assert sent["messages"][-1] == {"role": "user", "content": "no call"}
+
+
 @pytest.mark.parametrize(
     ("message", "step"),
     [
