@@ -17,11 +17,11 @@ Line = dict[str, Any]
 
 
 def append(file: Path, lines: Iterable[Line]) -> None:
-    """Add `lines`, all of them or none.
+    """Add `lines`, all of them or none. Half a surrogate pair, which no reader would take, becomes a question mark.
 
     Raises UserError when they can't be written, as on a full disk.
     """
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(errors="replace")
     if not data:
         return
     try:
@@ -30,6 +30,12 @@ def append(file: Path, lines: Iterable[Line]) -> None:
             _write_all(stream.fileno(), data)
     except OSError as error:
         raise UserError(f"can't append {len(data)} bytes to {file}: {error.strerror}; free space and resume") from None
+
+
+def cut_torn_line(file: Path) -> None:
+    """Cut off what stands behind the last whole line, so that lines can be added again; for the file's writer alone."""
+    if file.exists() and file.stat().st_size > (whole := sum(map(len, whole_lines(file)))):
+        os.truncate(file, whole)
 
 
 def whole_lines(file: Path) -> list[bytes]:

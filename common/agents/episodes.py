@@ -17,6 +17,7 @@ from common.agents.policy import BoundReached, Policy, Sampling
 from common.agents.search.protocol import Search
 from common.agents.search.steps import final_answer
 from common.agents.types import Outcome, Task, Trajectory
+from common.errors import UserError
 from common.toolbench.rows import Turn
 
 ATTEMPTS = 2
@@ -40,7 +41,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class SetAside:
-    """An episode that infrastructure broke each time; it counts neither for the agent nor against it."""
+    """An episode that infrastructure broke each time, or a defect once; it counts neither for nor against the agent."""
 
     episode: str
     reason: str
@@ -76,7 +77,7 @@ class EpisodeRunner:
                 if not running:
                     return
                 ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
+                for task in sorted(ended, key=lambda task: task.exception() is not None):  # what ended well isn't lost
                     yield task.result()
         finally:
             for task in running:
@@ -84,13 +85,21 @@ class EpisodeRunner:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def run(self, episode: Episode) -> Trajectory | SetAside:
-        """One episode, begun again where infrastructure broke it. Raises UserError where nothing can go on."""
+        """One episode, begun again where infrastructure broke it. Raises UserError where nothing can go on.
+
+        One that a defect breaks, such as of a user's own environment, is logged with its traceback and set aside.
+        """
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._run_once(episode)
             except InfrastructureFailure as failure:
                 reason = str(failure)
                 log.warning("episode %s, attempt %d of %d: %s", episode.id, attempt, ATTEMPTS, reason)
+            except UserError:
+                raise
+            except Exception as defect:  # hundreds of episodes are in flight, and this one alone met it
+                log.exception("episode %s", episode.id)
+                return SetAside(episode.id, f"{type(defect).__name__}: {defect}")
         return SetAside(episode.id, reason)
 
     async def _run_once(self, episode: Episode) -> Trajectory:

@@ -11,6 +11,7 @@ from common.agents.policy import Sampling
 from common.agents.search.chain import Chain
 from common.agents.search.early_exit import EarlyExit
 from common.agents.types import Status, StopReason, Task, Trajectory
+from common.errors import UserError
 from common.toolbench.rows import Turn
 from tests.unit.common.agents.scripted import FINISH, GIVE_UP, ScriptedEnvironment, ScriptedPolicy, call
 from tests.virtual_time import run
@@ -92,6 +93,37 @@ def test_what_infrastructure_broke_is_tried_once_more_and_set_aside_by_name(capl
 
     said = attempts({"look"})
     assert said == [f"episode t/0, attempt {number} of 2: look is unplugged" for number in (1, 2)]
+
+
+def test_a_defect_costs_its_episode_alone_and_is_told_whole(caplog: pytest.LogCaptureFixture):
+    def writes(turns: Sequence[Turn], seed: int) -> str:
+        return {"one": FINISH, "two": FINISH}[turns[1].content.split()[0]]
+
+    async def ended() -> list[Trajectory | SetAside]:
+        episodes = [Episode(Task(query, query)) for query in ("broken", "one", "two")]
+        return [each async for each in runner(ScriptedPolicy(writes)).run_all(episodes, 3)]
+
+    broken, *others = sorted(run(ended()), key=lambda each: each.episode)
+    assert broken == SetAside("broken/0", "KeyError: 'broken'")
+    assert [isinstance(each, Trajectory) for each in others] == [True, True]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def test_what_ended_beside_an_error_is_not_lost():
+    def writes(turns: Sequence[Turn], seed: int) -> str:
+        if "wrong" in turns[1].content:
+            raise UserError("wrong key")
+        return FINISH
+
+    async def ended() -> set[str]:
+        found, of = set(), runner(ScriptedPolicy(writes, seconds=1))
+        episodes = [Episode(Task(name, name)) for number in range(10) for name in (f"{number}", f"wrong {number}")]
+        with pytest.raises(UserError, match="wrong key"):
+            async for each in of.run_all(episodes, 20):
+                found.add(each.episode)
+        return found
+
+    assert run(ended()) == {f"{number}/0" for number in range(10)}
 
 
 def test_an_episode_that_broke_once_begins_anew():

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -22,6 +23,7 @@ from eval.rollouts.rollout import roll_out
 from eval.rollouts.settings import RolloutSettings
 from eval.rollouts.summary import Prices, summarize, table
 from tests.unit.eval.rollouts.recorded import recorded_policy
+from tests.unit.eval.rollouts.test_summary import EPISODE
 
 ROOT = Path(__file__).parents[4]
 TASKS = 12
@@ -91,6 +93,18 @@ def test_trees_are_written_as_toolbench_has_them(world: Path, tmp_path: Path):
         trajectories, _ = roll_out(settings(world, tmp_path / "out", search={"kind": "dfsdt"}))
     summary = convert(tmp_path / "out" / "answers", tmp_path / "rows")
     assert (summary.traces, summary.rows) == (2 * TASKS, sum(len(each.steps) for each in trajectories))
+
+
+def test_the_deepest_tree_that_settings_allow_can_be_read_again(world: Path, tmp_path: Path):
+    """Readers of JSON refuse what nests deeper than 200, which would leave a rollout that can't go on."""
+    with pytest.raises(UserError, match="search.dfsdt.max_depth"):
+        settings(world, tmp_path, search={"kind": "dfsdt", "max_depth": 65})
+    tree: dict[str, object] = {}
+    for _ in range(64 + 3):  # the last call begins above the depth, and is three nodes
+        tree = {"children": [tree]}
+    store = TrajectoryStore(tmp_path)
+    store.add(replace(EPISODE, tree={"tree": {"tree": tree}}))
+    assert store.read()[0].tree == {"tree": {"tree": tree}}
 
 
 def test_a_missing_kind_is_named(world: Path, tmp_path: Path):
