@@ -54,9 +54,10 @@ async def run(client: str, *arguments: str | Path, url: str = "", folder: Path, 
     return done.stdout.decode()
 
 
-async def answer_of(client: str, script: str, task: Mapping[str, Any], url: str = "", *, folder: Path) -> Any:
-    """What `clients/SCRIPT` makes of a task; it reads the task as JSON in a file, and writes its answer to another."""
+async def answer_of(client: str, task: Mapping[str, Any], url: str = "", *, folder: Path, **environment: str) -> Any:
+    """What `clients/CLIENT.py` makes of a task; it reads that as JSON in a file, and writes its answer to another."""
     asked, answered = folder / "task.json", folder / "answer.json"
     asked.write_text(json.dumps(task))
-    await run(client, CLIENTS / script, asked, answered, url=url, folder=folder)
+    script = CLIENTS / f"{client.replace('-', '_')}.py"
+    await run(client, script, asked, answered, url=url, folder=folder, **environment)
     return json.loads(answered.read_text())

@@ -64,9 +64,9 @@ async def url(installed: None) -> AsyncIterator[str]:
 async def evaluated(url: str, folder: Path, batch: int = 1, **arguments: object) -> tuple[Any, dict[str, list[Any]]]:
     """The harness' results, and its samples of each task."""
     (folder / "docs.jsonl").write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
-    files = {"dataset_kwargs": {"data_files": {"test": str(folder / "docs.jsonl")}}}
+    documents = {"dataset_kwargs": {"data_files": {"test": str(folder / "docs.jsonl")}}}
     for task in (CHOICE, WRITING):
-        (folder / f"{task['task']}.yaml").write_text(yaml.safe_dump(task | files))
+        (folder / f"{task['task']}.yaml").write_text(yaml.safe_dump(task | documents))
     model = {"model": "student", "base_url": f"{url}/v1/completions", "tokenizer": STUDENT, "max_length": 512}
     words = ",".join(f"{name}={value}" for name, value in (model | arguments).items())
     command = ["-m", "lm_eval", "run", "--model", "local-completions", "--model_args", words]
@@ -83,10 +83,8 @@ async def evaluated(url: str, folder: Path, batch: int = 1, **arguments: object)
     ]
     await run("lm-eval", *command, folder=folder)
     (results,) = folder.glob("out/**/results*.json")
-    samples = {
-        name: [json.loads(line) for path in folder.glob(f"out/**/samples_{name}*.jsonl") for line in open(path)]
-        for name in ("choice", "writing")
-    }
+    files = {name: next(folder.glob(f"out/**/samples_{name}*.jsonl")) for name in ("choice", "writing")}
+    samples = {name: [json.loads(line) for line in path.read_text().splitlines()] for name, path in files.items()}
     return json.loads(results.read_text())["results"], samples
 
 
