@@ -39,11 +39,11 @@ class PrefixStore:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        """Read what `file` holds; raises UserError where a line of it is no prefix."""
+        """Read what `file` holds; raises UserError where it can't be read, or a line of it is no prefix."""
         self._file, self._writes = file, False
         self._prefixes: dict[str, str] = {}
-        for question, prefix in _read(file) if file else ():
-            self._prefixes.setdefault(question, prefix)
+        for asked, prefix in _read(file) if file else ():
+            self._prefixes.setdefault(asked, prefix)
 
     def get(self, question: str) -> str | None:
         """The question's prefix, if there is one."""
@@ -65,7 +65,11 @@ class PrefixStore:
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    for number, written in enumerate(whole_lines(file), start=1):
+    try:
+        lines = whole_lines(file)
+    except OSError as error:
+        raise UserError(f"can't read the prefixes in {file}: {error.strerror}; give a file") from None
+    for number, written in enumerate(lines, start=1):
         try:
             line = json.loads(written)
             yield take(line, "question", str), take(line, "prefix", str)

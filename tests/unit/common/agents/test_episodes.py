@@ -110,20 +110,22 @@ def test_a_defect_costs_its_episode_alone_and_is_told_whole(caplog: pytest.LogCa
 
 
 def test_what_ended_beside_an_error_is_not_lost():
+    found: set[str] = set()
+    names = [name for number in range(10) for name in (f"{number}", f"wrong {number}")]
+
     def writes(turns: Sequence[Turn], seed: int) -> str:
         if "wrong" in turns[1].content:
             raise UserError("wrong key")
         return FINISH
 
-    async def ended() -> set[str]:
-        found, of = set(), runner(ScriptedPolicy(writes, seconds=1))
-        episodes = [Episode(Task(name, name)) for number in range(10) for name in (f"{number}", f"wrong {number}")]
-        with pytest.raises(UserError, match="wrong key"):
-            async for each in of.run_all(episodes, 20):
-                found.add(each.episode)
-        return found
+    async def watch() -> None:
+        of = runner(ScriptedPolicy(writes, seconds=1))
+        async for each in of.run_all([Episode(Task(name, name)) for name in names], 20):
+            found.add(each.episode)
 
-    assert run(ended()) == {f"{number}/0" for number in range(10)}
+    with pytest.raises(UserError, match="wrong key"):
+        run(watch())
+    assert found == {f"{number}/0" for number in range(10)}
 
 
 def test_an_episode_that_broke_once_begins_anew():

@@ -145,5 +145,5 @@ def test_what_is_no_json_is_infrastructure(text: str, kind: str):
         async with AsyncOpenAI(api_key="k", base_url="http://x/v1", max_retries=0, http_client=http) as client:
             await EndpointPolicy(client, "big", "teacher").write(TURNS, ONE)
 
-    with pytest.raises(InfrastructureFailure, match="expected a JSON object|gave no JSON"):
+    with pytest.raises(InfrastructureFailure, match=r"expected a JSON object|gave no JSON"):
         asyncio.run(asked())

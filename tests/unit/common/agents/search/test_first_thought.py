@@ -113,3 +113,5 @@ def test_a_file_of_another_kind_is_refused_by_its_line(tmp_path: Path, line: str
     file.write_text('{"question": "q", "prefix": "p"}\n' + line + "\n")
     with pytest.raises(UserError, match=r"prefixes\.jsonl, line 2, holds no prefix"):
         PrefixStore(file)
+    with pytest.raises(UserError, match="can't read the prefixes"):
+        PrefixStore(tmp_path)
