@@ -17,12 +17,10 @@ from common.layouts.segments import TemplateMisfit
 from common.render import Renderer
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.settings import TeacherClientSettings
-from common.toolbench.react import Step, render_step
 from common.toolbench.finish import finish_with
-from common.toolbench.react import render_step
+from common.toolbench.react import Step, render_step
 from common.toolbench.rows import Turn
 from tests.models import save_tiny_tokenizer
-from tests.unit.common.layouts.templates import MARKED_JSON
 from tests.unit.common.agents.search.scripted import OPENING
 from tests.unit.common.layouts.templates import MARKED_JSON
 
