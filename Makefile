@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # cpu or gpu: which build of vLLM and torch to install; what .venv has already, unless said.
 BUILD ?= $(or $(firstword $(shell cat .venv/installed 2>/dev/null)),cpu)
 
-.PHONY: setup demo demo-smollm2 demo-toolbench test test-faults lint bench clean
+.PHONY: setup demo demo-smollm2 demo-toolbench test test-faults test-interop lint bench clean
 
 setup:
 	@sh requirements/setup.sh $(BUILD)
@@ -28,6 +28,10 @@ test: setup
 test-faults: setup
 	@for round in 1 2 3; do $(PYTHON) -m pytest tests/faults -m "" -s || exit 1; done
 
+# Real clients of a served student; each is installed into an environment of its own under .venv-interop.
+test-interop: setup
+	@$(PYTHON) -m pytest tests/interop -m interop -s
+
 lint: setup
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -37,7 +41,7 @@ lint: setup
 bench: setup
 	@$(PYTHON) -m tests.benchmarks
 
-# Caches alone: runs/ and .venv stay.
+# Caches alone: runs/, .venv and .venv-interop stay.
 clean:
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
+	@find . -name __pycache__ -not -path "./.venv*" -prune -exec rm -rf {} +

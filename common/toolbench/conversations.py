@@ -11,6 +11,7 @@ What an assistant thought aloud (`<think>…</think>`, `reasoning_content`) is n
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from common.toolbench.fields import BadRecord
@@ -96,7 +97,7 @@ def _with_tools(messages: Sequence[ChatMessage], functions: Sequence[Record]) ->
 def _with_results(messages: Sequence[ChatMessage]) -> Iterator[tuple[ChatMessage, list[ChatMessage]]]:
     """Each message with the results that directly follow it; those that begin a conversation follow the first."""
     starts = [at for at, message in enumerate(messages) if at == 0 or message.role != "function"]
-    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+    for start, end in pairwise([*starts, len(messages)]):
         yield messages[start], list(messages[start + 1 : end])
 
 

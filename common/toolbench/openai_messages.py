@@ -24,10 +24,10 @@ def to_openai(turns: Sequence[Turn]) -> OpenAIChat:
     """The chat that `turns` hold: the system prompt's list as functions, steps as calls, Finish as text.
 
     A Thought stands beside its call, or before the answer that it leads to. Ids count the calls, in the nine characters
-    that some chat templates ask for. Turns whose first offers no functions are messages as they are. Raises BadRecord
-    where the list can't be read.
+    that some chat templates ask for. Turns that don't begin with a system prompt that offers functions are messages as
+    they are. Raises BadRecord where the list can't be read.
     """
-    if not turns or FUNCTIONS_LABEL not in turns[0].content:
+    if not turns or turns[0].role != "system" or FUNCTIONS_LABEL not in turns[0].content:
         plain = [(("tool" if turn.role == "function" else turn.role), turn.content) for turn in turns]
         return OpenAIChat([{"role": role, "content": content} for role, content in plain], [])
     functions = _functions(turns[0].content)

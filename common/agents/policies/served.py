@@ -14,8 +14,7 @@ from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.requests import to_write
 from common.teacher_client.settings import TeacherClientSettings
-from common.toolbench.finish import finish_with
-from common.toolbench.react import Step, render_step, split_reasoning
+from common.toolbench.react import split_reasoning
 from common.toolbench.rows import Turn
 from common.wire import TeacherAnswer
 
@@ -98,9 +97,4 @@ class ServedPolicy:
         """What was thought aloud, and the turn in ToolBench's form; of several calls in it, the first."""
         if self._renderer.template != "tools":
             return split_reasoning(text)
-        parsed = self._renderer.parse_turn(text)
-        if not parsed.valid:
-            return parsed.reasoning, parsed.content
-        call = parsed.calls[0] if parsed.calls else None
-        step = Step(parsed.content, call.name, call.arguments) if call else finish_with(parsed.content)
-        return parsed.reasoning, render_step(step)
+        return self._renderer.parse_turn(text).reasoning, self._renderer.react(text)

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from common.api import Body
-from common.toolbench.rows import Turn
 from teacher_server.openai.chat.tools import MAX_TOOLS, FunctionName
 from teacher_server.openai.field_types import Absent, Empty, Label, LongText, as_parts
 
@@ -78,12 +77,6 @@ class Message(Body):
     def of_tools(self) -> bool:
         """Whether it calls functions or answers a call."""
         return self.role == "tool" or bool(self.tool_calls)
-
-    @property
-    def turn(self) -> Turn:
-        """A message without calls as the renderer takes it."""
-        assert self.role != "tool"
-        return Turn("system" if self.role == "developer" else self.role, self.text)
 
     @property
     def record(self) -> dict[str, Any]:

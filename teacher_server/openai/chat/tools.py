@@ -26,6 +26,7 @@ def _check_depth(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Schema = Annotated[dict[str, Any], AfterValidator(_check_depth)]
 
 
 class Function(Body):
@@ -33,7 +34,9 @@ class Function(Body):
 
     name: FunctionName
     description: LongText | None = None
-    parameters: Annotated[dict[str, Any], AfterValidator(_check_depth)] | None = None
+    parameters: Schema | None = None
+    response: Schema | None = None
+    """What it answers, as BFCL's functions say."""
     strict: No = None
 
 

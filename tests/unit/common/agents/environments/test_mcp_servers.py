@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import uvicorn
 from mcp.server.mcpserver import MCPServer
@@ -22,6 +21,7 @@ from common.agents.environments.settings import McpServerSettings
 from common.agents.types import Action, Status, Task
 from common.errors import UserError
 from common.toolbench.system_prompt import FINISH, offered_functions
+from tests.unit.common.agents.environments.running import ends, running
 
 TASK = Task("1", "Sum up?")
 REAL = """
@@ -272,12 +272,10 @@ def test_whatever_a_server_answers_has_its_status_and_the_next_call_goes_on(tmp_
 def test_what_a_server_starts_ends_with_its_episode(tmp_path: Path):
     async def whole() -> None:
         async with episode(scripted(tmp_path)) as environment:
-            do = "(__import__('subprocess').Popen(['sleep', '600']), " + TELL + ")"
+            do = "(__import__('subprocess').Popen(['sleep', '602']), " + TELL + ")"
             await observe(environment, "call_for_odd", do=do)
-            children = psutil.Process().children(recursive=True)
-            started = [each for each in children if each.name() == "sleep" and each.status() != psutil.STATUS_ZOMBIE]
-        assert len(started) == 1
-        assert psutil.wait_procs(started, timeout=10)[1] == []
+            assert running("sleep", "602")
+        assert ends("sleep", "602")
 
     asyncio.run(whole())
 

@@ -17,6 +17,7 @@ from common.layouts.segments import TemplateMisfit
 from common.render import Renderer
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.settings import TeacherClientSettings
+from common.toolbench.finish import finish_with
 from common.toolbench.react import Step, render_step
 from common.toolbench.rows import Turn
 from tests.models import save_tiny_tokenizer
@@ -92,6 +93,17 @@ def test_a_prefix_is_given_and_stands_in_the_turn(renderer: Renderer):
 def test_what_was_thought_aloud_is_no_part_of_the_turn(renderer: Renderer):
     [turn] = write(renderer, Writer(renderer.completion_ids(f"<think>\nhm\n</think>\n\n{TEXT}")))
     assert (turn.reasoning, turn.text.strip()) == ("hm", TEXT.strip())
+
+
+def test_a_templates_own_calls_are_turns_in_toolbenchs_form(tmp_path: Path):
+    tokenizer = save_tiny_tokenizer(tmp_path)
+    tokenizer.chat_template = MARKED_JSON
+    renderer = Renderer(tokenizer, "tools", None)
+    said = '<think>hm</think>\nSo.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    for text, turn in ((said, '\nThought: So.\nAction: f\nAction Input: {"a": 1}'), ("It rains.", None)):
+        [found] = write(renderer, Writer([*tokenizer.encode(text), renderer.terminator]))
+        assert found.text == (turn or render_step(finish_with("It rains.")))
+        assert found.reasoning == ("hm" if turn else "")
 
 
 def test_a_turn_cut_by_length_keeps_its_last_token(renderer: Renderer):

@@ -102,6 +102,7 @@ DEEP = json.loads("[" * 900 + "]" * 900)
         ({"messages": "hello"}, "wrong_type"),
         ({"messages": []}, "wrong_type"),
         (chat(), "no_target"),
+        (chat() | {"messages": [{"role": "system", "content": "s"}]}, "no_target"),
         (chat({"role": "gpt", "content": ""}), "unknown_role"),
         (chat(call("a"), DONE), "no_observation"),
         (chat(call("a"), result("b"), DONE), "unknown_call"),

@@ -8,6 +8,7 @@ from openai import AsyncOpenAI
 
 from common.render import Renderer
 from common.tool_calls import conversation_turns
+from tests.unit.common.layouts.templates import LIST, THINKING
 from tests.unit.teacher_server.openai.chat.scripted import (
     ASK,
     WEATHER,
@@ -74,6 +75,20 @@ async def test_prompts_are_rendered_as_training_renders_them(layout: Any):
     assert second[: len(first)] == first
     written = renderer.completion_ids(CALL, asking)[:-1]
     assert second[len(first) : len(first) + len(written)] == written
+
+
+@pytest.mark.parametrize("template", [LIST, THINKING])
+@pytest.mark.parametrize("layout", ["chat", "tools"])
+async def test_plain_chats_are_rendered_as_training_renders_them(layout: Any, template: str):
+    """Id by id, also where words of the template and of the chat share a token; reasoning is no history."""
+    tokenizer = byte_tokenizer(template)
+    engine = ScriptedEngine("hi", layout=layout, tokenizer=tokenizer)
+    thoughtful = [{"role": "assistant", "content": f"<think>hm</think>{said}"} for said in ("tool", "user")]
+    thoughtful[1] |= {"content": "user", "reasoning_content": "hm"}
+    messages: list[Any] = [ASK, thoughtful[0], {"role": "user", "content": "user"}, thoughtful[1], ASK]
+    await asked(client_of(engine), *messages[1:], tools=[])
+    assert engine.prompts[0] == Renderer(tokenizer, layout, None).turn_ids(conversation_turns(messages))
+    assert "hm" not in engine.texts[0]
 
 
 async def test_a_call_in_the_exact_body():
@@ -262,6 +277,23 @@ async def test_who_offers_finish_gets_it_as_a_call():
     choice = await asked(client_of(engine), tools=[FINISH, WEATHER])
     assert choice.message.tool_calls[0].function.name == "Finish"
     assert engine.texts[0].count("'name': 'Finish'") == 1
+
+
+async def test_who_wants_finish_where_it_is_a_text_gets_any_text_as_it():
+    engine = ScriptedEngine("It rains", layout="tools")
+    choice = await asked(
+        client_of(engine), tools=[FINISH], tool_choice={"type": "function", "function": {"name": "Finish"}}
+    )
+    assert json.loads(choice.message.tool_calls[0].function.arguments)["final_answer"] == "It rains"
+    assert engine.texts[0].endswith("<|start_header_id|>assistant<|end_header_id|>\n"), "the turn has not ended"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_instructions_alone_may_be_answered(layout: Any):
+    engine = ScriptedEngine(NATIVE if layout == "tools" else CALL, layout=layout)
+    messages: list[Any] = [{"role": "system", "content": "Look at Oslo."}]
+    answer = await client_of(engine).chat.completions.create(model="teacher", messages=messages, tools=[WEATHER])
+    assert answer.choices[0].finish_reason == "tool_calls"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
