@@ -17,11 +17,11 @@ Line = dict[str, Any]
 
 
 def append(file: Path, lines: Iterable[Line]) -> None:
-    """Add `lines`, all of them or none. Half a surrogate pair, which no reader would take, becomes a question mark.
+    """Add `lines`, all of them or none.
 
     Raises UserError when they can't be written, as on a full disk.
     """
-    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(errors="replace")
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     if not data:
         return
     try:

@@ -87,7 +87,7 @@ class TrajectoryStore:
         if not self._writes:
             jsonl.cut_torn_line(self._file)
             self._writes = True
-        jsonl.append(self._file, [asdict(trajectory)])
+        jsonl.append(self._file, [_as_unicode(asdict(trajectory))])
         files.flush(self._file)
 
     def finish(self) -> Path:
@@ -119,6 +119,12 @@ class TrajectoryStore:
                 f"line {number} of {self._file} is no trajectory ({place}: {problem['msg']}); delete that line, and "
                 "its episode is run again"
             ) from None
+
+
+def _as_unicode(line: jsonl.Line) -> jsonl.Line:
+    """`line`, in which half a surrogate pair, which no reader would take, is a question mark."""
+    whole: jsonl.Line = json.loads(json.dumps(line, ensure_ascii=False).encode(errors="replace"))
+    return whole
 
 
 def check_ids(ids: Iterable[str], what: str) -> None:
