@@ -65,9 +65,14 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The JSON object in an action input; line breaks inside strings pass, as ToolBench's environment lets them."""
+    """The JSON object in an action input; line breaks inside strings pass, as ToolBench's environment lets them.
+
+    None where there is none, or one that holds half a character, which no text can.
+    """
     try:
         value = json.loads(text, strict=False)
+        if r"\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -44,7 +44,7 @@ def read_call(call: Message, place: str, id: str | None = None) -> Call:
     if len(name.split()) != 1:
         raise BadRecord("bad_name", f"the field '{place}.name' holds {name!r:.80}, expected the name of a function")
     if isinstance(call.get("arguments"), dict):
-        return Call(id, name, json.dumps(call["arguments"], ensure_ascii=False))
+        call = call | {"arguments": json.dumps(call["arguments"], ensure_ascii=False)}
     return Call(id, name, take(call, "arguments", str, place))
 
 

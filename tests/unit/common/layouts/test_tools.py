@@ -253,6 +253,7 @@ def test_templates_that_cannot_be_used_are_refused(make: Any, template: str, mes
     ("odd", "message"),
     [
         (Step("", "weather", "{'city': 1}"), "a call of 'weather' has arguments that aren't a JSON object"),
+        (Step("", "weather", '{"a": "\\ud83d"}'), "has arguments that aren't a JSON object"),
         (Step("", "weather", '{"a":' * 900 + "1" + "}" * 900), "nests its arguments too deep"),
     ],
 )
@@ -263,6 +264,12 @@ def test_a_row_that_cannot_be_rendered_is_named(make: Any, odd: Step, message: s
     for each in (row, history):
         with pytest.raises(DoesNotRender, match=f"^row r/1: .*{message}"):
             make(MARKED_JSON).sequence(each)
+
+
+def test_a_description_with_half_a_character_is_named(make: Any):
+    turns = conversation_turns([ASKED[0]], [TOOL["function"] | {"description": "\ud83d"}])
+    with pytest.raises(DoesNotRender, match="row r/1: the chat template refuses turns of user: 'utf-8'"):
+        make(MARKED_JSON).prompt_ids(PromptRow("r/1", "q", turns, None, "r", 1, "g"))
 
 
 def test_a_prompt_whose_functions_cannot_be_read_is_named(make: Any):

@@ -108,6 +108,10 @@ DEEP = json.loads("[" * 900 + "]" * 900)
         (chat(call("a"), result("b"), DONE), "unknown_call"),
         (chat(call("a"), result("a"), result("a"), DONE), "duplicate_result"),
         (chat(call("a", "a")), "duplicate_call"),
+        (
+            chat({"role": "assistant", "function_call": {"name": "look_for_a", "arguments": {"a": "\ud83d"}}}),
+            "bad_text",
+        ),
         (chat(call("a"), tools=None), "no_tools"),
         (chat(DONE, tools="{"), "broken_json"),
         (chat(DONE, tools=[{"name": "f", "parameters": {"required": 1}}]), "wrong_type"),

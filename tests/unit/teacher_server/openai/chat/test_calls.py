@@ -172,6 +172,28 @@ async def test_arguments_are_as_written_where_any_parser_reads_them():
         assert choice.message.tool_calls[0].function.arguments == (answered or written)
 
 
+HALF = '{"city": "\\ud83d"}'
+"""JSON of half an emoji."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "turn"),
+    [
+        ("toolbench", react("get_weather", HALF)),
+        ("toolbench", react("Finish", '{"return_type": "give_answer", "final_answer": ["\\ud83d"]}')),
+        ("chat", react("get_weather", HALF)),
+        ("tools", marked(("get_weather", HALF))),
+    ],
+)
+async def test_half_a_character_is_no_argument(layout: Any, turn: str, stream: bool):
+    fields: dict[str, Any] = {"model": "teacher", "messages": [ASK], "tools": [WEATHER], "stream": stream}
+    answer = await client_of(ScriptedEngine(turn, layout=layout)).chat.completions.create(**fields)
+    parts = [part.choices[0].delta async for part in answer] if stream else [answer.choices[0].message]
+    assert "".join(part.content or "" for part in parts) == turn
+    assert any((part.model_extra or {}).get("invalid_tool_call") for part in parts)
+
+
 async def test_a_function_that_is_not_offered_is_called_all_the_same():
     """What the caller's world says to it is the agent's to learn from; ToolBench has a status for it."""
     choice = await asked(client_of(ScriptedEngine(react("get_wether", OSLO))))
