@@ -61,13 +61,17 @@ LANGCHAIN = {
     "stream": False,
     "tools": [{"type": "function", "function": {"name": "get_weather", "description": "", "parameters": PARAMETERS}}],
 }
-OPENAI_AGENTS = LANGCHAIN | {
+OPENAI_AGENTS = {
+    "model": "teacher",
     "messages": [
-        {"role": "system", "content": "Be fair."},
+        {"content": "Be fair.", "role": "system"},
         {"role": "user", "content": "Rain?"},
-        {"role": "assistant", "tool_calls": [CALLED]},
+        {"role": "assistant", "content": "look", "tool_calls": [CALLED]},
         {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+        {"role": "assistant", "tool_calls": [CALLED | {"id": "call_2"}]},
+        {"role": "tool", "tool_call_id": "call_2", "content": "3.5"},
     ],
+    "tools": [{"type": "function", "function": WEATHER["function"] | {"strict": False}}],
     "stream": True,
     "stream_options": {"include_usage": True},
     "parallel_tool_calls": False,
@@ -87,8 +91,39 @@ SMOLAGENTS = {
 }
 
 
+BFCL = {
+    "messages": [
+        {"role": "user", "content": "Rain?"},
+        {"content": "look", "refusal": None, "role": "assistant", "tool_calls": [CALLED]},
+        {"role": "tool", "content": '{"rain": true}', "tool_call_id": "call_1"},
+        {"content": "It rains", "refusal": None, "role": "assistant"},
+        {"role": "user", "content": "And now?"},
+    ],
+    "model": "teacher",
+    "store": False,
+    "temperature": 0.001,
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "get_weather",
+                "description": "Weather. Note that the provided function is in Python 3 syntax.",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"days": {"type": "number", "format": "float", "description": "", "default": 1.5}},
+                    "required": [],
+                },
+                "response": {"type": "dict", "properties": {"rain": {"type": "boolean", "description": "or not"}}},
+            },
+        }
+    ],
+}
+
+
 @pytest.mark.parametrize(
-    "body", [LANGCHAIN, OPENAI_AGENTS, SMOLAGENTS], ids=["langchain", "openai-agents", "smolagents"]
+    "body",
+    [LANGCHAIN, OPENAI_AGENTS, SMOLAGENTS, BFCL],
+    ids=["langchain", "openai-agents", "smolagents", "bfcl"],
 )
 @pytest.mark.parametrize("layout", ["toolbench", "chat"])
 async def test_frameworks_get_their_calls(body: dict[str, Any], layout: Any):

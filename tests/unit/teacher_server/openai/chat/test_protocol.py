@@ -62,6 +62,7 @@ async def test_what_is_taken(fields: dict[str, Any]):
         ({"tools": many(129)}, "tools", "at most 128"),
         ({"tools": offering(description="x" * 66_000)}, "tools", "bytes of tools as JSON, expected at most 65536"),
         ({"tools": offering(parameters=nested(17))}, "tools.0.function.parameters", "more than 16 levels"),
+        ({"tools": offering(response=nested(17))}, "tools.0.function.response", "more than 16 levels"),
         ({"tools": offering(parameters=nested(40))}, None, "deeper than 20 levels"),
         ({"tools": [*many(1), *many(1)]}, "tools", "second function named 'f0'"),
         ({"tools": offering(name="get weather")}, "tools.0.function.name", "match pattern"),
