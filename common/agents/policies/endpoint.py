@@ -101,7 +101,7 @@ def _written(answer: ChatCompletion, number: int) -> WrittenTurn:
     """A choice as a turn. The tokens of an answer count for its first choice."""
     choice, usage = answer.choices[number], answer.usage if number == 0 else None
     return WrittenTurn(
-        text=_whole(render_step(_step(choice.message))),
+        text=_whole(_text(choice.message, choice.finish_reason != "length")),
         finish_reason="length" if choice.finish_reason == "length" else "stop",
         revision=f"{answer.model}@{answer.system_fingerprint or ''}",
         reasoning=_whole(str((choice.message.model_extra or {}).get("reasoning_content") or "")),
@@ -115,10 +115,10 @@ def _whole(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _step(message: ChatCompletionMessage) -> Step:
-    """The first call, since a turn is one call; or the text as an answer."""
+def _text(message: ChatCompletionMessage, ended: bool) -> str:
+    """The first call, since a turn is one call; or the text as an answer, which it isn't where it was cut."""
     content = str(message.content or "")
     for call in message.tool_calls or []:
         if call.type == "function":
-            return Step(content, call.function.name, call.function.arguments or "")
-    return finish_with(content)
+            return render_step(Step(content, call.function.name, call.function.arguments or ""))
+    return render_step(finish_with(content)) if ended else content

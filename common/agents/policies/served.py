@@ -82,7 +82,7 @@ class ServedPolicy:
             raise InfrastructureFailure(f"no turn was written: {answer.error}")
         ended = answer.finish_reason == "stop"
         ids: list[int] = [*given, *answer.token_ids.tolist()]
-        reasoning, text = self._read(self._renderer.text(ids[:-1] if ended else ids))
+        reasoning, text = self._read(self._renderer.text(ids[:-1] if ended else ids), ended)
         return WrittenTurn(
             text=text,
             finish_reason="stop" if ended else "length",
@@ -93,8 +93,12 @@ class ServedPolicy:
             completion_tokens=len(answer),
         )
 
-    def _read(self, text: str) -> tuple[str, str]:
-        """What was thought aloud, and the turn in ToolBench's form; of several calls in it, the first."""
+    def _read(self, text: str, ended: bool) -> tuple[str, str]:
+        """What was thought aloud, and the turn in ToolBench's form; of several calls in it, the first.
+
+        Text that was cut is no answer, and stays as it is.
+        """
         if self._renderer.template != "tools":
             return split_reasoning(text)
-        return self._renderer.parse_turn(text).reasoning, self._renderer.react(text)
+        parsed = self._renderer.parse_turn(text)
+        return parsed.reasoning, self._renderer.react(text) if ended or parsed.calls else parsed.content

@@ -96,6 +96,11 @@ def test_answers_become_steps(message: dict[str, Any], step: Step):
     assert (turn.revision, turn.prompt_tokens, turn.completion_tokens) == ("big-1@f9", 11, 5)
 
 
+def test_text_that_was_cut_is_no_answer():
+    [turn], _ = write(answer({"content": "It is no"}, finish_reason="length"))
+    assert (turn.text, turn.finish_reason) == ("It is no", "length")
+
+
 def test_reasoning_and_several_choices():
     thinking = {"content": "a", "reasoning_content": "hm"}
     turns, sent = write(answer(thinking, {"content": "b"}, finish_reason="length"), sampling=Sampling(seed=1, n=2))

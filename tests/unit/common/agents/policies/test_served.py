@@ -104,6 +104,8 @@ def test_a_templates_own_calls_are_turns_in_toolbenchs_form(tmp_path: Path):
         [found] = write(renderer, Writer([*tokenizer.encode(text), renderer.terminator]))
         assert found.text == (turn or render_step(finish_with("It rains.")))
         assert found.reasoning == ("hm" if turn else "")
+    [cut] = write(renderer, Writer(tokenizer.encode("It ra"), "length"))
+    assert cut.text == "It ra"
 
 
 def test_a_turn_cut_by_length_keeps_its_last_token(renderer: Renderer):
