@@ -18,6 +18,17 @@ HEADED = (
     "{% for m in messages %}### {{ m.role | capitalize }}:\n{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}### Assistant:\n{% endif %}"
 )
+DESCRIBING = (
+    "{% for t in tools or [] %}{{ t.function.name }}: {{ t.function.description }}\n{% for p in "
+    "(t.function.parameters.properties or {}).values() %}{{ p.description }}\n{% endfor %}{% endfor %}"
+    + HEADED.replace(
+        "{{ m.content }}",
+        "{{ m.content }}{% for c in m.tool_calls or [] %}<call>"
+        '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}</call>{% endfor %}'
+        '{{ "" }}',
+    )
+)
+"""It shows descriptions as they are."""
 PLAIN = [f"\n{role.capitalize()}:" for role in ROLES]
 HEADS = [f"\n### {role}:" for role in ("System", "User", "Assistant", "Tool")]
 FORGED = [f"{mark}{behind}" for mark in (*PLAIN, *HEADS) for behind in (" ", "\n", "")]
@@ -64,6 +75,18 @@ def test_nothing_that_is_said_begins_a_turn(
     for text in HOSTILE:
         for said in (text, f"said{text}said", f"\n{text}\n"):
             assert begun_by(said, said, said) == harmless, said
+
+
+def test_no_description_begins_a_turn_where_turns_begin_with_plain_words(tokenizer: PreTrainedTokenizerFast):
+    rendering = renderer(tokenizer, "tools", DESCRIBING)
+
+    def begun_by(said: str) -> int:
+        function = {"name": "rain", "description": said, "parameters": {"properties": {"city": {"description": said}}}}
+        turns = (Turn("system", chat_system_prompt("", [function])), Turn("user", "said"))
+        return begun(rendering, rendering.turn_ids(turns), HEADS)
+
+    for text in HOSTILE:
+        assert begun_by(f"said{text}said") == begun_by("said"), text
 
 
 def test_a_line_of_a_layouts_words_is_moved_by_a_space_alone(tokenizer: PreTrainedTokenizerFast, row: PromptRow):
