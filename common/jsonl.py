@@ -32,6 +32,12 @@ def append(file: Path, lines: Iterable[Line]) -> None:
         raise UserError(f"can't append {len(data)} bytes to {file}: {error.strerror}; free space and resume") from None
 
 
+def cut_torn_line(file: Path) -> None:
+    """Cut off what stands behind the last whole line, so that lines can be added again; for the file's writer alone."""
+    if file.exists() and file.stat().st_size > (whole := sum(map(len, whole_lines(file)))):
+        os.truncate(file, whole)
+
+
 def whole_lines(file: Path) -> list[bytes]:
     """The lines that were written to their end; none where there is no file."""
     if not file.exists():

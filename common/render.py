@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
 from common.layouts.chat import ChatLayout
+from common.layouts.encoding import SegmentEncoder
 from common.layouts.openings import kept_apart
 from common.layouts.segments import Layout, TemplateMisfit, TextSegment
 from common.layouts.toolbench import ToolBenchLayout
@@ -73,7 +73,7 @@ def terminator(tokenizer: PreTrainedTokenizerFast, template: Template) -> int:
         raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
     end = _layout(tokenizer, template).completion((Turn("user", "question"),), "answer").end
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
-    written = _encode(_backend(tokenizer, False), "".join(segment.text for segment in end))
+    written = SegmentEncoder(tokenizer).ids([TextSegment("".join(segment.text for segment in end), True)])
     return next((id for id in written if id in special), int(tokenizer.eos_token_id))
 
 
@@ -106,7 +106,7 @@ class Renderer:
         self.stop_token_ids = sorted({self.terminator, int(tokenizer.eos_token_id), *end_ids})
         """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
         self._tokenizer = tokenizer
-        self._trusted, self._untrusted = _backend(tokenizer, False), _backend(tokenizer, True)
+        self._encode = SegmentEncoder(tokenizer).ids
         self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
@@ -184,12 +184,6 @@ class Renderer:
         closing = [*self._encode(end), self.terminator]
         return self._encode(turn) + closing[: closing.index(self.terminator) + 1]
 
-    def _encode(self, segments: Iterable[TextSegment]) -> list[int]:
-        ids: list[int] = []
-        for segment in segments:
-            ids += _encode(self._trusted if segment.trusted else self._untrusted, segment.text)
-        return ids
-
     def _check_fit(self, row: PromptRow, prompt: int, completion: int) -> None:
         if self._max_length is not None and prompt + completion > self._max_length:
             raise DoesNotFit(
@@ -204,23 +198,8 @@ def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> Layout:
     return ToolsLayout(tokenizer) if template == "tools" else ChatLayout(tokenizer)
 
 
-def _encode(backend: Tokenizer, text: str) -> list[int]:
-    """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
-    (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
-    return list(encoding.ids)
-
-
 def _fingerprint(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) -> Tokenizer:
-    """A copy of the tokenizer's backend, so that its settings are ours alone."""
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_padding()
-    backend.no_truncation()
-    backend.encode_special_tokens = ignore_special_tokens
-    return backend
 
 
 @contextmanager

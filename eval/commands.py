@@ -21,7 +21,7 @@ def score(arguments: list[str]) -> int:
 
 
 def rollout(arguments: list[str]) -> int:
-    """Run an agent on tasks, write its trajectories, and print one table."""
+    """Run an agent on tasks, write its trajectories, and print one table; 1 where episodes were set aside."""
     about = "Episodes of a policy in an environment: trajectories, and a table of what came of them."
     settings = settings_of(RolloutSettings, "python -m eval rollout", about, arguments)
 
@@ -37,4 +37,4 @@ def rollout(arguments: list[str]) -> int:
     summaries = summarize(trajectories, prices)
     write_atomically(settings.output / "summary.json", json.dumps(as_values(summaries, set_aside), indent=1) + "\n")
     Console(width=120).print(table(summaries, set_aside))
-    return 0
+    return 1 if set_aside else 0

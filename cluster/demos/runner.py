@@ -99,7 +99,7 @@ class DemoCluster:
 
 def overrides(settings: Mapping[str, object]) -> list[str]:
     """{"a.b": 1} → ["--a.b", "1"]: what a command takes to override its config."""
-    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    return [part for name, value in settings.items() for part in (f"--{name}", "null" if value is None else str(value))]
 
 
 def application(name: str, settings: TeacherServerSettings) -> dict[str, Any]:
@@ -126,4 +126,5 @@ def served(
         token_file=run.token_file,
         engine=settings.engine,
         replicas=settings.replicas,
+        tool_layout=yaml.safe_load(settings.kd.read_text())["data"].get("template", "toolbench"),
     )

@@ -67,7 +67,7 @@ def run_demo(settings: DemoSettings) -> int:
 def make_data(run: DemoRun, settings: DemoSettings | SmolLM2DemoSettings) -> None:
     """Generate the world's files and convert those that training and evaluation read."""
     world = run.folder / "world"
-    run.command("common.world", world, *overrides(settings.world.model_dump()))
+    run.command("common.world", world, *overrides(settings.world.model_dump(exclude_unset=True)))
     for group in ("train", *GROUPS):
         run.command("common.toolbench", "convert", world / f"{group}.json", run.folder / "data" / group)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import Field
@@ -54,12 +55,20 @@ class Deadline:
         return asyncio.timeout_at(ends)
 
 
-class BoundedPolicy:
-    """A policy that counts what it is asked and raises BoundReached where the bounds allow no more."""
+@dataclass
+class Spent:
+    """What an episode's policies were asked for, and what they read and wrote, in tokens."""
 
-    def __init__(self, policy: Policy, bounds: BoundSettings, deadline: Deadline) -> None:
-        self._policy, self._bounds, self._deadline = policy, bounds, deadline
-        self.queries = self.prompt_tokens = self.completion_tokens = 0
+    queries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class BoundedPolicy:
+    """A policy that counts what it is asked, in `spent`, and raises BoundReached where the bounds allow no more."""
+
+    def __init__(self, policy: Policy, bounds: BoundSettings, deadline: Deadline, spent: Spent) -> None:
+        self._policy, self._bounds, self._deadline, self._spent = policy, bounds, deadline, spent
 
     @property
     def provenance(self) -> Provenance:
@@ -68,18 +77,18 @@ class BoundedPolicy:
 
     async def write(self, turns: Sequence[Turn], sampling: Sampling) -> list[WrittenTurn]:
         """As `Policy.write`. A query counts when it is asked."""
-        if self.queries + sampling.n > self._bounds.queries:
+        if self._spent.queries + sampling.n > self._bounds.queries:
             raise BoundReached("max_queries")
-        if self.completion_tokens >= self._bounds.written_tokens:
+        if self._spent.completion_tokens >= self._bounds.written_tokens:
             raise BoundReached("max_tokens")
-        self.queries += sampling.n
+        self._spent.queries += sampling.n
         try:
             async with self._deadline.within():
                 written = await self._policy.write(turns, sampling)
         except TimeoutError:
             raise BoundReached("timeout") from None
-        self.prompt_tokens += sum(turn.prompt_tokens for turn in written)
-        self.completion_tokens += sum(turn.completion_tokens for turn in written)
+        self._spent.prompt_tokens += sum(turn.prompt_tokens for turn in written)
+        self._spent.completion_tokens += sum(turn.completion_tokens for turn in written)
         return written
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,22 +70,24 @@ class TrajectoryStore:
 
     def __init__(self, folder: Path) -> None:
         self._file, self._folder = folder / EPISODES, folder
+        self._writes = False
 
     def read(self) -> list[Trajectory]:
-        """All that were written, one per episode. What a crash tore is cut off.
+        """All that were written, one per episode, whoever writes more meanwhile. What a crash tore is passed over.
 
         Raises UserError naming a line that isn't a trajectory, or an episode that stands there twice.
         """
         lines = jsonl.whole_lines(self._file)
-        if self._file.exists() and sum(map(len, lines)) < self._file.stat().st_size:
-            files.write_atomically(self._file, b"".join(lines))
         trajectories = [self._read_line(number, line) for number, line in enumerate(lines, 1)]
         check_ids((trajectory.episode for trajectory in trajectories), f"episodes in {self._file}")
         return trajectories
 
     def add(self, trajectory: Trajectory) -> None:
         """Write `trajectory`; it is on the disk when this returns. Raises UserError, as on a full disk."""
-        jsonl.append(self._file, [asdict(trajectory)])
+        if not self._writes:
+            jsonl.cut_torn_line(self._file)
+            self._writes = True
+        jsonl.append(self._file, [_as_unicode(asdict(trajectory))])
         files.flush(self._file)
 
     def finish(self) -> Path:
@@ -102,9 +105,9 @@ class TrajectoryStore:
         if trees:
             with files.folder_in_place(self._folder / TREES) as draft:
                 for trajectory in trees:
-                    name = trajectory.episode.replace("/", "_")
+                    task, _, sample = trajectory.episode.rpartition("/")
                     text = json.dumps(trajectory.tree, ensure_ascii=False, indent=1)
-                    (draft / f"{name}.json").write_text(text, encoding="utf-8")
+                    (draft / f"{quote(task, safe=' ')}_{sample}.json").write_text(text, encoding="utf-8")
 
     def _read_line(self, number: int, line: bytes) -> Trajectory:
         try:
@@ -116,6 +119,12 @@ class TrajectoryStore:
                 f"line {number} of {self._file} is no trajectory ({place}: {problem['msg']}); delete that line, and "
                 "its episode is run again"
             ) from None
+
+
+def _as_unicode(line: jsonl.Line) -> jsonl.Line:
+    """`line`, in which half a surrogate pair, which no reader would take, is a question mark."""
+    whole: jsonl.Line = json.loads(json.dumps(line, ensure_ascii=False).encode(errors="replace"))
+    return whole
 
 
 def check_ids(ids: Iterable[str], what: str) -> None:

@@ -11,11 +11,11 @@ from common.sequences import FinishReason, Provenance
 from common.toolbench.rows import Turn
 from common.toolbench.status import Status as Status
 
-StopReason = Literal["finished", "gave_up", "max_steps", "max_tokens", "max_queries", "max_length", "timeout", "exit"]
+StopReason = Literal[
+    "finished", "gave_up", "max_steps", "max_tokens", "max_queries", "max_length", "timeout", "unrenderable", "exit"
+]
 """Why an episode ended: by Finish; by a bound on its steps, written tokens, queries of the policy, length of a prompt,
-or seconds; or by a decision to exit early."""
-BOUNDS: tuple[StopReason, ...] = ("max_steps", "max_tokens", "max_queries", "max_length", "timeout")
-"""Reasons that cut an episode short."""
+or seconds; by a turn that the policy's chat template can't show in later prompts; or by a decision to exit early."""
 
 
 @dataclass(frozen=True)

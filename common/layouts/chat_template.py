@@ -64,7 +64,7 @@ class ChatTemplate:
     def render(self, chat: Chat, open_turn: bool) -> str:
         """The text of `chat`, with the generation prompt behind it where `open_turn`. Raises TemplateMisfit."""
         try:
-            return str(
+            text = str(
                 self._tokenizer.apply_chat_template(
                     chat.messages,
                     tools=chat.tools,
@@ -73,11 +73,13 @@ class ChatTemplate:
                     date_string=TEMPLATE_DATE,
                 )
             )
+            text.encode()  # fails on half a character, which descriptions of functions may hold
         except (jinja2.TemplateError, TypeError, ValueError, RecursionError) as error:  # templates compute
             roles = ", ".join(message["role"] for message in chat.messages)
             raise TemplateMisfit(
                 f"the chat template refuses turns of {roles}: {error}; use template: toolbench"
             ) from None
+        return text
 
     def segments(self, chat: Callable[[Put], Chat], open_turn: bool) -> list[TextSegment]:
         """The rendering of what `chat` makes of the texts that it is given, cut where those begin and end.

@@ -8,6 +8,7 @@ the same, and no line but the layout's own begins with them.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from common.layouts.segments import TextSegment
 from common.toolbench.rows import Turn
@@ -17,8 +18,20 @@ def kept_apart(turns: Iterable[Turn], openings: Sequence[str]) -> tuple[Turn, ..
     """The turns, with a space before each line of theirs that begins as one of a layout's `openings` does."""
     if not openings:
         return tuple(turns)
-    forged = re.compile(f"^(?={'|'.join(map(re.escape, openings))})", re.MULTILINE)
-    return tuple(replace(turn, content=forged.sub(" ", turn.content)) for turn in turns)
+    return tuple(replace(turn, content=texts_kept_apart(turn.content, openings)) for turn in turns)
+
+
+def texts_kept_apart(value: Any, openings: Sequence[str]) -> Any:
+    """`value`, JSON as Python has it, with the same done to all its texts."""
+    if not openings:
+        return value
+    if isinstance(value, dict):
+        return {texts_kept_apart(key, openings): texts_kept_apart(each, openings) for key, each in value.items()}
+    if isinstance(value, list):
+        return [texts_kept_apart(each, openings) for each in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(f"^(?={'|'.join(map(re.escape, openings))})", " ", value, flags=re.MULTILINE)
 
 
 def openings_of(segments: Sequence[TextSegment], special: re.Pattern[str]) -> set[str]:

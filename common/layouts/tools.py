@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from common.errors import UserError
 from common.layouts.call_form import ARGUMENTS, IDS, NAMES, CallForm, derive_call_form
 from common.layouts.chat_template import Chat, ChatTemplate, Message, Put, join_users, put_answer
+from common.layouts.openings import texts_kept_apart
 from common.layouts.segments import Completion, Marks, TemplateMisfit, TextSegment, joined, special_tokens
 from common.tool_calls import ParsedTurn, ToolCall
 from common.toolbench.fields import BadRecord
@@ -89,8 +90,9 @@ class ToolsLayout:
                 | {"content": put(message["content"], message["role"], optional="tool_calls" in message)}
                 for message in join_users(chat.messages)
             ]
-            tools = [self._guarded({"type": "function", "function": each}, put) for each in chat.functions]
-        except BadRecord as error:
+            functions = texts_kept_apart(chat.functions, self.openings)
+            tools = [self._guarded({"type": "function", "function": each}, put) for each in functions]
+        except (BadRecord, RecursionError) as error:
             raise TemplateMisfit(f"a chat template with tools can't be given these turns: {error}") from None
         return Chat(messages, tools or None)
 

@@ -16,12 +16,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _convert(options: argparse.Namespace) -> dict[str, object]:
+    from common.toolbench.augment import Augmentation, parse_changes
     from common.toolbench.convert import convert
     from common.toolbench.readers.columns import parse_columns
     from common.toolbench.readers.dataset_source import DatasetOptions
 
     given = options.subset or options.column
     dataset = DatasetOptions(options.subset, parse_columns(options.column)) if given else None
+    augmentation = Augmentation(parse_changes(options.augment), options.seed) if options.augment else None
     summary = convert(
         options.source,
         options.out,
@@ -30,6 +32,7 @@ def _convert(options: argparse.Namespace) -> dict[str, object]:
         give_up=options.give_up,
         episodes=options.episodes,
         dataset=dataset,
+        augmentation=augmentation,
     )
     return summary.as_dict()
 
@@ -76,6 +79,13 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
         help="of trajectories: those that are known to solve their task, or all that finished (default: solved); the "
         "first of each task, others are counted",
     )
+    command.add_argument(
+        "--augment",
+        metavar="CHANGES",
+        help="of rows to train on, never of ones to evaluate on: some of rename, distractors, shuffle, with commas: "
+        "made-up names for functions and their arguments, functions of other conversations, another order",
+    )
+    command.add_argument("--seed", type=int, default=0, help="what --augment's changes follow from (default: 0)")
     command.add_argument("--subset", metavar="NAME", help="of hf: the subset of a data set that has several")
     command.add_argument(
         "--column",

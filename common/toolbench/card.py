@@ -12,8 +12,8 @@ configs:
 
 # ToolBench prompts
 
-{rows} rows of {traces} conversations, converted from `{source}`. Each row is everything before one assistant turn, and
-that turn:
+{rows} rows of {traces} conversations, converted from `{source}`{changes}. Each row is everything before one assistant
+turn, and that turn:
 
 | column | holds |
 |---|---|
@@ -29,7 +29,9 @@ applies.
 """
 
 
-def write_card(folder: Path, source: str, rows: int, traces: int) -> None:
+def write_card(folder: Path, source: str, rows: int, traces: int, changes: str = "") -> None:
     """Write the card of the shards in `folder`; of a local `source` it tells the name alone."""
     source = source if source.startswith("hf:") else Path(source).name
-    (folder / "README.md").write_text(CARD.format(source=source, rows=rows, traces=traces), encoding="utf-8")
+    (folder / "README.md").write_text(
+        CARD.format(source=source, rows=rows, traces=traces, changes=changes), encoding="utf-8"
+    )

@@ -8,17 +8,22 @@ worded as ToolBench words it. Without tools every message is a turn as it is.
 What an assistant thought aloud (`<think>…</think>`, `reasoning_content`) is no part of later prompts.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from common.toolbench.fields import BadRecord
 from common.toolbench.finish import finish_with
 from common.toolbench.functions import Record, read_tools
-from common.toolbench.react import render_step, with_reasoning
+from common.toolbench.react import ACTION_INPUT, render_step, with_reasoning
 from common.toolbench.readers.chat_messages import ChatMessage, read_messages
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import chat_system_prompt, task_turn
+
+FORGED_INPUT = re.compile(f"\n(?={ACTION_INPUT.lstrip()})")
+"""A line beside a call that would read as its input: it is moved by a space."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def _with_tools(messages: Sequence[ChatMessage], functions: Sequence[Record]) ->
         elif results or message.role == "function":
             raise BadRecord("unknown_call", f"{(results or [message])[0].place} is the result of no call before it")
         elif message.role == "assistant":
-            step = render_step(finish_with(message.content))
+            step = message.content if message.as_written else render_step(finish_with(message.content))
             conversation.spoken.append(Spoken(Turn("assistant", step), message.reasoning, message.trained))
         else:
             first = message.role == "user" and not asked
@@ -92,16 +97,18 @@ def _with_tools(messages: Sequence[ChatMessage], functions: Sequence[Record]) ->
 def _with_results(messages: Sequence[ChatMessage]) -> Iterator[tuple[ChatMessage, list[ChatMessage]]]:
     """Each message with the results that directly follow it; those that begin a conversation follow the first."""
     starts = [at for at, message in enumerate(messages) if at == 0 or message.role != "function"]
-    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+    for start, end in pairwise([*starts, len(messages)]):
         yield messages[start], list(messages[start + 1 : end])
 
 
 def _steps(message: ChatMessage, results: Sequence[ChatMessage], at_end: bool) -> list[Spoken]:
     """A step per call, each with its result behind it; the first call alone where nothing follows it yet."""
-    results = [] if at_end and _ids(message) else _in_order(message, results)
-    first, *others = [call.step("" if number else message.content) for number, call in enumerate(message.calls)]
+    ids = _ids(message)
+    ordered = [] if at_end else _in_order(message, ids, results)
+    thought = FORGED_INPUT.sub("\n ", message.content)
+    first, *others = [call.step("" if number else thought) for number, call in enumerate(message.calls)]
     spoken = [Spoken(Turn("assistant", render_step(first)), message.reasoning, message.trained)]
-    for number, result in enumerate(results):
+    for number, result in enumerate(ordered):
         spoken.append(Spoken(Turn("function", result.content)))
         spoken += [Spoken(Turn("assistant", render_step(step)), "", message.trained) for step in others[number:][:1]]
     return spoken
@@ -117,9 +124,8 @@ def _ids(message: ChatMessage) -> list[int | str]:
     return ids
 
 
-def _in_order(message: ChatMessage, results: Sequence[ChatMessage]) -> list[ChatMessage]:
+def _in_order(message: ChatMessage, ids: Sequence[int | str], results: Sequence[ChatMessage]) -> list[ChatMessage]:
     """The results in the order of the message's calls. Raises BadRecord where they don't belong to each other."""
-    ids = _ids(message)
     answered: dict[int | str, ChatMessage] = {}
     for number, result in enumerate(results):
         id = number if result.call_id is None else result.call_id

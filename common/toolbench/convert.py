@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import UserError
 from common.files import folder_in_place
+from common.toolbench.augment import Augmentation
 from common.toolbench.card import write_card
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import ParseError, parse_step
@@ -55,21 +56,24 @@ def convert(
     give_up: GiveUp = "leave-out",
     episodes: Episodes = "solved",
     dataset: DatasetOptions | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Summary:
     """Convert `source` into the folder `out`: Parquet shards, their card, and `skipped.jsonl` with what was left out.
 
     `split_name` labels all rows, `give_up` is what becomes of answer trees that give up in the end, `episodes` which
-    trajectories give rows, and `dataset` how a source "hf:NAME[:SPLIT]" is read. Raises UserError when `out` isn't
-    empty, the source is of no known kind, a record is in error (unless `skip_bad`) or no row is left.
+    trajectories give rows, `dataset` how a source "hf:NAME[:SPLIT]" is read, and `augmentation` what is changed in rows
+    to train on. Raises UserError when `out` isn't empty, the source is of no known kind, a record is in error (unless
+    `skip_bad`) or no row is left.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and isn't an empty folder; give another output folder or remove it")
     reader = _reader(str(source), split_name, give_up, episodes, dataset)
+    change = augmentation.rows if augmentation else iter
     with folder_in_place(out) as folder:
-        summary = _write(reader, folder, skip_bad)
+        summary = _write(lambda quarantine: change(reader(quarantine)), folder, skip_bad)
         if not summary.rows:
             raise UserError(f"{source} gave no row; left out: {summary.skipped or 'nothing, it is empty'}")
-        write_card(folder, str(source), summary.rows, summary.traces)
+        write_card(folder, str(source), summary.rows, summary.traces, str(augmentation or ""))
     return summary
 
 

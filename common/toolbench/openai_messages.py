@@ -1,6 +1,7 @@
 """ToolBench's turns as OpenAI's messages and tools: what `conversations` reads, written back."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from common.toolbench.finish import said_to_user
@@ -23,13 +24,13 @@ def to_openai(turns: Sequence[Turn]) -> OpenAIChat:
     """The chat that `turns` hold: the system prompt's list as functions, steps as calls, Finish as text.
 
     A Thought stands beside its call, or before the answer that it leads to. Ids count the calls, in the nine characters
-    that some chat templates ask for. Turns whose first offers no functions are messages as they are. Raises BadRecord
-    where the list can't be read.
+    that some chat templates ask for. Turns that don't begin with a system prompt that offers functions are messages as
+    they are. Raises BadRecord where the list can't be read.
     """
-    if not turns or FUNCTIONS_LABEL not in turns[0].content:
+    if not turns or turns[0].role != "system" or FUNCTIONS_LABEL not in turns[0].content:
         plain = [(("tool" if turn.role == "function" else turn.role), turn.content) for turn in turns]
         return OpenAIChat([{"role": role, "content": content} for role, content in plain], [])
-    functions = [each for each in offered_functions(turns[0].content) if not is_finish(each)]
+    functions = _functions(turns[0].content)
     own = own_system_text(turns[0].content)
     messages: list[Message] = [{"role": "system", "content": own}] if own else []
     asked, calls = False, 0
@@ -43,7 +44,13 @@ def to_openai(turns: Sequence[Turn]) -> OpenAIChat:
             first = turn.role == "user" and not asked
             messages.append({"role": turn.role, "content": task_of(turn.content) if first else turn.content})
             asked |= first
-    return OpenAIChat(messages, functions)
+    return OpenAIChat(messages, list(functions))
+
+
+@lru_cache(maxsize=32)
+def _functions(system_prompt: str) -> tuple[Record, ...]:
+    """What the prompt offers beside Finish; the steps of a conversation share it."""
+    return tuple(each for each in offered_functions(system_prompt) if not is_finish(each))
 
 
 def _said(text: str, calls: int) -> Message:

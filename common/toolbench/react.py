@@ -37,13 +37,13 @@ def unix_labels(text: str) -> str:
 
 
 def parse_step(text: str) -> Step:
-    """Read a step back: text before the Thought is ignored, as in ToolBench.
+    """Read a step back: reasoning and other text before the Thought are ignored, as in ToolBench.
 
     A Thought may itself hold a line that begins with "Action: " (recorded ones do): the action is the last such line
     before the Action Input. Windows' line ends before labels count as "\\n". Raises ParseError naming the label that is
     missing.
     """
-    _, has_thought, rest = unix_labels(text).partition(THOUGHT)
+    _, has_thought, rest = unix_labels(split_reasoning(text)[1]).partition(THOUGHT)
     before_input, has_input, action_input = rest.partition(ACTION_INPUT)
     thought, has_action, action = before_input.rpartition(ACTION)
     found = {THOUGHT: has_thought, ACTION: has_action, ACTION_INPUT: has_input}
@@ -65,9 +65,14 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
 
 def read_object(text: str) -> dict[str, Any] | None:
-    """The JSON object in an action input; line breaks inside strings pass, as ToolBench's environment lets them."""
+    """The JSON object in an action input; line breaks inside strings pass, as ToolBench's environment lets them.
+
+    None where there is none, or one that holds half a character, which no text can.
+    """
     try:
         value = json.loads(text, strict=False)
+        if r"\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

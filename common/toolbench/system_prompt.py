@@ -98,7 +98,7 @@ def split_system_prompt(system_prompt: str) -> tuple[str, list[Record]]:
     Raises BadRecord ("unreadable_apis") when there is no readable list.
     """
     functions = offered_functions(system_prompt)
-    message, _, _ = system_prompt.partition(FUNCTIONS_LABEL)
+    message, _, _ = system_prompt.rpartition(FUNCTIONS_LABEL)
     return message.replace(CALL_SENTENCE + FORMAT_LINES, CALL_SENTENCE), functions
 
 

@@ -26,22 +26,31 @@ FINISH = {"name": NAME, "description": "End, behind the answer.", "parameter": {
 def export(rows: Path, out: Path) -> dict[str, Any]:
     """Write the rows of the folder `rows` into the file `out`; returns how many, and why others were left out.
 
-    Raises UserError when a row can't be read, or none can be written.
+    Raises UserError when a row can't be read, `out` can't be written or is there, or no row has this form.
     """
+    if out.exists():
+        raise UserError(f"{out} is there already; give another file or remove it")
     left_out: Counter[str] = Counter()
-    written = 0
-    with file_in_place(out) as draft, draft.open("w", encoding="utf-8") as file:
-        for row in read_rows(rows):
-            try:
-                sample = to_txagent(row)
-            except BadRecord as error:
-                left_out[error.reason] += 1
-                continue
-            file.write(json.dumps(sample, ensure_ascii=False) + "\n")
-            written += 1
-        if not written:
-            raise UserError(f"{rows} has no row that TxAgent's form can hold; left out: {dict(left_out)}")
+    samples, written = _samples(rows, left_out), 0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with file_in_place(out) as draft, draft.open("w", encoding="utf-8") as file:
+            for sample in samples:
+                file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+                written += 1
+            if not written:
+                raise UserError(f"{rows} has no row that TxAgent's form can hold; left out: {dict(left_out)}")
+    except OSError as error:
+        raise UserError(f"can't write {out}: {error.strerror}; give a file in a folder that can be written") from None
     return {"rows": written, "left_out": dict(left_out)}
+
+
+def _samples(rows: Path, left_out: Counter[str]) -> Iterator[Record]:
+    for row in read_rows(rows):
+        try:
+            yield to_txagent(row)
+        except BadRecord as error:
+            left_out[error.reason] += 1
 
 
 def to_txagent(row: PromptRow) -> Record:

@@ -5,6 +5,8 @@ Tools begin with letters of their own, so that no tool has the name of a thing.
 
 from random import Random
 
+from common.errors import UserError
+
 
 def _syllables(onsets: str, codas: str) -> tuple[str, ...]:
     return tuple(onset + nucleus + coda for onset in onsets for nucleus in "aeiou" for coda in codas)
@@ -46,7 +48,12 @@ def double_name(rng: Random, held_out: bool) -> str:
 
 
 def new_double_names(rng: Random, count: int, held_out: bool, taken: set[str]) -> list[str]:
-    """Draw `count` names of two syllables that are not in `taken`, and add them to it."""
+    """Draw `count` names of two syllables that are not in `taken`, and add them to it.
+
+    Raises UserError where there aren't that many.
+    """
+    most = len(_TOOLS) * (len(_TOOLS) - 1) // 2
+    _check_count(count, most - sum((name[:3] > name[3:]) == held_out for name in taken))
     names: dict[str, None] = {}
     while len(names) < count:
         name = double_name(rng, held_out)
@@ -62,7 +69,17 @@ def codes(rng: Random, count: int) -> list[str]:
 
 
 def new_names(rng: Random, count: int, taken: set[str]) -> list[str]:
-    """Draw `count` tool names that are not in `taken`, and add them to it."""
-    names = rng.sample([name for name in _TOOLS if name not in taken], count)
+    """Draw `count` tool names that are not in `taken`, and add them to it.
+
+    Raises UserError where there aren't that many.
+    """
+    free = [name for name in _TOOLS if name not in taken]
+    _check_count(count, len(free))
+    names = rng.sample(free, count)
     taken.update(names)
     return names
+
+
+def _check_count(count: int, free: int) -> None:
+    if count > free:
+        raise UserError(f"got {count} tools of one category, but only {free} names are left: ask for fewer")

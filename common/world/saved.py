@@ -16,6 +16,7 @@ from common.world.world import World
 
 SETTINGS = "world.json"
 Record = dict[str, Any]
+_KEYS = {"id", "query", "functions", "asked", "solution"}
 
 
 def save_settings(folder: Path, settings: WorldSettings) -> None:
@@ -57,4 +58,6 @@ def read_task_records(folder: Path, split: str) -> list[Record]:
         ) from None
     except ValueError as error:
         raise UserError(f"{path} is no JSON: {error}; write the world again") from None
+    if not isinstance(records, list) or not all(isinstance(each, dict) and each.keys() == _KEYS for each in records):
+        raise UserError(f"{path} holds other than tasks of this version; write the world again")
     return records

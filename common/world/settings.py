@@ -1,33 +1,42 @@
 """Settings of the generated world: its seed, its difficulty and its sizes."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.settings import Settings
 
 Difficulty = Literal["named", "described", "reworded", "full"]
 
 
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class CorpusShares(Settings):
     """Shares of the kinds of documents, in whatever unit: 0 leaves a kind out. They hold where names are codes."""
 
-    copying: float = Field(default=15, ge=0)
+    copying: Share = 15
     """Words repeated in other dress."""
-    recall: float = Field(default=15, ge=0)
+    recall: Share = 15
     """Names of functions by what they are for, in the same words."""
-    equal_words: float = Field(default=20, ge=0)
+    equal_words: Share = 20
     """Which function of a list answers a query that uses a word of its description."""
-    other_words: float = Field(default=20, ge=0)
+    other_words: Share = 20
     """Which function answers a query that uses another word for the same."""
-    prompts: float = Field(default=15, ge=0)
+    prompts: Share = 15
     """Whole prompts with observations and notes on them."""
-    pages: float = Field(default=3, ge=0)
+    pages: Share = 3
     """Documentation of tools."""
-    reports: float = Field(default=5, ge=0)
+    reports: Share = 5
     """Queries with observations and answers."""
-    prose: float = Field(default=7, ge=0)
+    prose: Share = 7
     """Which words mean the same, and everyday sentences."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all shares are 0: give one kind of documents at least")
+        return self
 
 
 class WorldSettings(Settings):

@@ -6,10 +6,12 @@ from itertools import islice
 
 from openai import AsyncOpenAI
 
+from common.agents.environment import InfrastructureFailure
 from common.agents.policies.endpoint import EndpointPolicy
 from common.agents.policies.served import ServedPolicy
 from common.agents.policy import Policy
 from common.agents.types import Task
+from common.errors import UserError
 from common.render import Renderer, load_renderer
 from common.teacher_client.alignment_probe import PROBE_PROMPTS
 from common.teacher_client.settings import TeacherClientSettings, read_token
@@ -20,9 +22,11 @@ from eval.served import met
 
 @asynccontextmanager
 async def open_policy(
-    settings: PolicySettings, environments: Environments, tasks: Iterable[Task]
+    settings: PolicySettings, environments: Environments, tasks: Iterable[Task], revision: str | None = None
 ) -> AsyncIterator[Policy]:
     """The policy that `settings` name; a served model must pass the handshake on openings of `tasks`.
+
+    It must be of `revision` where one is given.
 
     Raises UserError.
     """
@@ -36,7 +40,7 @@ async def open_policy(
     renderer = load_renderer(settings.tokenizer, settings.template, settings.max_length)
     asked = _asked(settings)
     prompts = await _prompts(renderer, environments, tasks)
-    async with met(asked, renderer, settings.max_length, prompts) as teacher:
+    async with met(asked, renderer, settings.max_length, prompts, revision) as teacher:
         yield ServedPolicy(teacher, asked, renderer, settings.max_length, settings.provenance)
 
 
@@ -52,10 +56,12 @@ def _asked(settings: ServedPolicySettings) -> TeacherClientSettings:
 
 
 async def _prompts(renderer: Renderer, environments: Environments, tasks: Iterable[Task]) -> list[list[int]]:
-    """Ids of the first tasks' openings."""
+    """Ids of the first tasks' openings. Raises UserError where infrastructure gives none."""
     environment = environments.make()
     try:
         openings = [await environment.reset(task) for task in islice(tasks, PROBE_PROMPTS)]
+    except InfrastructureFailure as failure:
+        raise UserError(f"no episode can begin: {failure}; mend the environment and start again") from None
     finally:
         await environment.close()
     return [renderer.turn_ids(tuple(opening)) for opening in openings]

@@ -22,7 +22,7 @@ from common.files import write_atomically
 from eval.rollouts.environments import Environments, open_environments
 from eval.rollouts.policies import open_policy
 from eval.rollouts.search_settings import EarlyExitSettings
-from eval.rollouts.searches import search_of
+from eval.rollouts.searches import search_maker
 from eval.rollouts.settings import RolloutSettings
 
 CONFIG = "config.yaml"
@@ -46,27 +46,36 @@ def roll_out(settings: RolloutSettings) -> tuple[list[Trajectory], list[SetAside
     Raises UserError: the output folder holds another rollout or is in use, or nothing can go on.
     """
     with _locked(settings.output):
-        _write_config(settings)
         store = TrajectoryStore(settings.output)
-        set_aside = asyncio.run(_run(settings, store))
+        done = store.read()
+        _write_config(settings, begun=bool(done))
+        set_aside = asyncio.run(_run(settings, store, done))
         store.finish()
         return store.read(), set_aside
 
 
-async def _run(settings: RolloutSettings, store: TrajectoryStore) -> list[SetAside]:
-    done = {trajectory.episode for trajectory in store.read()}
+async def _run(settings: RolloutSettings, store: TrajectoryStore, done: list[Trajectory]) -> list[SetAside]:
+    ids = {trajectory.episode for trajectory in done}
     async with open_environments(settings.environment) as environments:
         episodes = _episodes(settings, environments.tasks)
-        left = [episode for episode in episodes if episode.id not in done]
-        return await _run_left(settings, environments, store, left, len(episodes)) if left else []
+        _check_same_tasks(environments.tasks, done)
+        left = [episode for episode in episodes if episode.id not in ids]
+        revision = _revision(settings, done)
+        return await _run_left(settings, environments, store, left, len(episodes), revision) if left else []
 
 
 async def _run_left(
-    settings: RolloutSettings, environments: Environments, store: TrajectoryStore, left: list[Episode], total: int
+    settings: RolloutSettings,
+    environments: Environments,
+    store: TrajectoryStore,
+    left: list[Episode],
+    total: int,
+    revision: str | None,
 ) -> list[SetAside]:
     tasks = [episode.task for episode in left]
-    async with open_policy(settings.policy, environments, tasks) as policy, _helper(settings, environments) as helper:
-        search = search_of(settings, helper)
+    opened = open_policy(settings.policy, environments, tasks, revision)
+    async with opened as policy, _helper(settings, environments) as helper:
+        search = search_maker(settings, helper)
         runner = EpisodeRunner(policy, environments.make, search, settings.sampling.sampling, settings.bounds)
         return await _watch(settings, runner, store, left, total)
 
@@ -113,29 +122,63 @@ def _episodes(settings: RolloutSettings, tasks: Sequence[Task]) -> list[Episode]
     return [Episode(task, sample) for sample in range(settings.samples) for task in chosen]
 
 
+def _revision(settings: RolloutSettings, done: Sequence[Trajectory]) -> str | None:
+    """The weights that wrote the episodes so far; None where there are none yet, or a helper may have written them."""
+    if isinstance(settings.search, EarlyExitSettings) and settings.search.helper:
+        return None
+    return next((step.written.revision for each in done for step in each.steps), None)
+
+
+def _check_same_tasks(tasks: Sequence[Task], done: Sequence[Trajectory]) -> None:
+    """Raises UserError where a task isn't what it was when an episode of it was run."""
+    asked = {task.id: (task.query, task.group) for task in tasks}
+    for each in done:
+        if asked.get(each.task, (each.query, each.group)) != (each.query, each.group):
+            raise UserError(
+                f"the task {each.task} asks {asked[each.task][0]!r}, but asked {each.query!r} when its episode "
+                f"{each.episode} was run; restore the tasks, or give another output folder"
+            )
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"another rollout writes to {folder}; wait for it, or give another output folder") from None
+    except OSError as error:
+        raise UserError(f"can't write to {folder}: {error.strerror}; give another output folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _write_config(settings: RolloutSettings) -> None:
+def _write_config(settings: RolloutSettings, begun: bool) -> None:
     """Keep the settings beside the trajectories. Raises UserError where others were made by different ones."""
     file, values = settings.output / CONFIG, settings.model_dump(mode="json")
-    if file.exists():
-        before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
-        now = _flat(values)
-        changed = sorted(key for key in before | now if key not in FREE and before.get(key) != now.get(key))
+    if begun and file.exists():
+        before, now = _flat(_read_config(file)), _flat(values)
+        changed = sorted(key for key in before | now if not _is_free(key) and before.get(key) != now.get(key))
         if changed:
             raise UserError(
                 f"{settings.output} holds a rollout with other settings ({', '.join(changed)}); give another output "
                 "folder, or the same settings to go on"
             )
     write_atomically(file, yaml.safe_dump(values, sort_keys=False))
+
+
+def _read_config(file: Path) -> object:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file} is damaged ({error}); restore it, or give another output folder") from None
+
+
+def _is_free(key: str) -> bool:
+    return key.replace("search.helper.", "policy.") in FREE
 
 
 def _flat(values: object, prefix: str = "") -> dict[str, object]:

@@ -26,8 +26,8 @@ class DfsdtSettings(Settings):
     """What it is."""
     children: int = Field(default=2, ge=1)
     """Turns asked for at each place."""
-    max_depth: int = Field(default=12, ge=1)
-    """Nodes of a path, two or three per call."""
+    max_depth: int = Field(default=12, ge=1, le=64)
+    """Nodes of a path, two or three per call; readers of JSON follow a tree no deeper than the most."""
     max_queries: int = Field(default=200, ge=1)
     """Turns asked for in all."""
     answers: int = Field(default=1, ge=1)

@@ -1,5 +1,8 @@
 """The search of a rollout, made from its settings."""
 
+from collections.abc import Callable
+
+from common.agents.episodes import Bound
 from common.agents.policy import Policy
 from common.agents.search.chain import Chain
 from common.agents.search.dfsdt import Dfsdt
@@ -17,10 +20,18 @@ from eval.rollouts.search_settings import (
 from eval.rollouts.settings import RolloutSettings
 
 
-def search_of(settings: RolloutSettings, helper: Policy | None) -> Search:
-    """The search that `settings` name; `helper` goes on behind an early exit."""
-    search = _search(settings.search, helper)
-    return search if settings.first_thoughts is None else FirstThought(search, PrefixStore(settings.first_thoughts))
+def search_maker(settings: RolloutSettings, helper: Policy | None) -> Callable[[Bound], Search]:
+    """What makes an episode's search, as `settings` name it; `helper`, in the episode's bounds, goes on behind an exit.
+
+    Raises UserError where the file of first thoughts can't be read.
+    """
+    store = PrefixStore(settings.first_thoughts) if settings.first_thoughts else None
+
+    def make(bound: Bound) -> Search:
+        search = _search(settings.search, bound(helper) if helper else None)
+        return FirstThought(search, store) if store else search
+
+    return make
 
 
 def _search(settings: SearchSettings, helper: Policy | None) -> Search:

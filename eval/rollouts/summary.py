@@ -18,7 +18,8 @@ class GroupSummary:
     group: str
     episodes: int
     solved: float | None
-    """Share of the episodes that are known to be solved or not; None where the environment can't tell."""
+    """Share of the episodes that are known to be solved or not, as those are not that never finished; None where the
+    environment can't tell."""
     stops: dict[str, int]
     """Episodes by why they ended."""
     steps: float
@@ -53,7 +54,7 @@ def summarize(trajectories: Iterable[Trajectory], prices: Prices) -> list[GroupS
 
 def _summarize(group: str, episodes: Sequence[Trajectory], prices: Prices) -> GroupSummary:
     judged = [episode.solved for episode in episodes if episode.solved is not None or episode.stop != "finished"]
-    known = any(episode.solved is not None for episode in episodes)
+    known = len(judged) == len(episodes) or any(episode.solved is not None for episode in episodes)
     return GroupSummary(
         group=group,
         episodes=len(episodes),

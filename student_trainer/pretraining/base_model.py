@@ -3,12 +3,10 @@
 Legend: B = documents in a batch, L = their padded length.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,7 +14,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import UserError
+from student_trainer.pretraining import lookup
 from student_trainer.pretraining.copying import ROPE_THETA, start_copying
+from student_trainer.pretraining.documents import read_documents
 from student_trainer.pretraining.settings import ArchitectureSettings, PretrainSettings
 from student_trainer.pretraining.tokenizer import EOS, train_tokenizer
 
@@ -33,7 +33,7 @@ def make_base_model(settings: PretrainSettings) -> None:
     tokenizer = _tokenizer(documents, settings)
     encoded = [ids[: settings.max_length] for ids in tokenizer([text + EOS for text in documents])["input_ids"]]
     torch.manual_seed(settings.seed)
-    model = build_model(settings.architecture, tokenizer)
+    model = build_model(settings.architecture, tokenizer, settings.tokenizer.heading)
     print(_summary(model, encoded), flush=True)
     _train(model, encoded, settings)
     model.bfloat16().save_pretrained(settings.out)
@@ -41,35 +41,14 @@ def make_base_model(settings: PretrainSettings) -> None:
     print(f"model and tokenizer are in {settings.out}", flush=True)
 
 
-def read_documents(paths: Sequence[Path]) -> list[str]:
-    """Return the texts of JSONL files, in order.
+def build_model(
+    architecture: ArchitectureSettings, tokenizer: PreTrainedTokenizerFast, heading: str | None = None
+) -> LlamaForCausalLM:
+    """Return a Llama with tied embeddings, sized for `tokenizer`, with the weights that training starts from.
 
-    Raises UserError naming the file and line.
+    With a `heading` it starts by looking up names by descriptions, else by copying. Raises UserError where `heading`
+    isn't one token.
     """
-    texts = []
-    for path in paths:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise UserError(f"can't read the documents in {path}: {error.strerror}") from None
-        texts += [_text(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
-    if not texts:
-        raise UserError('got no documents, expected JSONL files with one {"text": …} a line')
-    return texts
-
-
-def _text(line: str, place: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        raise UserError(f'{place}: got {line[:60]!r}, expected JSON such as {{"text": …}}') from None
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise UserError(f'{place}: got no string under "text"; give one {{"text": …}} a line')
-    return str(record["text"])
-
-
-def build_model(architecture: ArchitectureSettings, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Return a Llama with tied embeddings, sized for `tokenizer`, with the weights that training starts from."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden_size,
@@ -78,15 +57,25 @@ def build_model(architecture: ArchitectureSettings, tokenizer: PreTrainedTokeniz
         num_attention_heads=architecture.hidden_size // architecture.head_size,
         head_dim=architecture.head_size,
         max_position_embeddings=architecture.max_positions,
-        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        rope_parameters={"rope_type": "default", "rope_theta": lookup.ROPE_THETA if heading else ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
-    start_copying(model)
+    if heading:
+        lookup.start_lookup(model, _token(heading, tokenizer))
+    else:
+        start_copying(model)
     return model
+
+
+def _token(heading: str, tokenizer: PreTrainedTokenizerFast) -> int:
+    ids = tokenizer(heading, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        raise UserError(f"the heading {heading!r} is {len(ids)} tokens; expected one: train the tokenizer with it")
+    return int(ids[0])
 
 
 def batches(encoded: Sequence[list[int]], batch_tokens: int, seed: int) -> Iterator[list[list[int]]]:
@@ -123,7 +112,7 @@ def _fill(documents: list[list[int]], batch_tokens: int) -> list[list[list[int]]
 
 def _train(model: LlamaForCausalLM, encoded: list[list[int]], settings: PretrainSettings) -> None:
     optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
+        _groups(model, settings), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, settings))
     model.train()
@@ -145,6 +134,14 @@ def _train(model: LlamaForCausalLM, encoded: list[list[int]], settings: Pretrain
         if step % settings.report_every == 0 or step == total:
             _report(step, total, losses, tokens, time.monotonic() - started)
             losses = []
+
+
+def _groups(model: LlamaForCausalLM, settings: PretrainSettings) -> list[dict[str, Any]]:
+    """Return the weights by learning rate: those of the circuit that initial weights hold, and all others."""
+    held = lookup.circuit(model) if settings.tokenizer.heading else []
+    others = [parameter for parameter in model.parameters() if all(parameter is not each for each in held)]
+    rate = settings.learning_rate
+    return [{"params": others, "lr": rate}, {"params": held, "lr": settings.circuit_rate * rate, "weight_decay": 0.0}]
 
 
 def _loss(model: LlamaForCausalLM, batch: list[list[int]]) -> torch.Tensor:

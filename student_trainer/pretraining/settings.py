@@ -18,6 +18,9 @@ class TokenizerSettings(Settings):
     """Largest number of such runs."""
     training_documents: int = Field(default=3000, ge=1)
     """How many documents, from the first, the tokenizer is trained on."""
+    heading: str | None = Field(default=None, min_length=1)
+    """A text after which the name of a function stands, such as `{'name': '`: one token wherever it stands, so that
+    initial weights can find names by descriptions."""
 
 
 class ArchitectureSettings(Settings):
@@ -62,6 +65,8 @@ class PretrainSettings(Settings):
     """Tokens after which a document is cut."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """The rate after warm-up; a cosine takes it to a tenth."""
+    circuit_rate: float = Field(default=0.3, gt=0, le=1)
+    """Share of the learning rate at which weights learn that look names up from the start, where there's a heading."""
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
     """The part of all steps over which the rate rises from zero."""
     weight_decay: float = Field(default=0.05, ge=0)
@@ -74,3 +79,10 @@ class PretrainSettings(Settings):
     """Torch threads; null leaves torch's own choice."""
     report_every: int = Field(default=50, ge=1)
     """Steps between two lines of progress."""
+
+    @model_validator(mode="after")
+    def _deep_enough(self) -> "PretrainSettings":
+        if self.tokenizer.heading and (self.architecture.layers < 4 or self.architecture.hidden_size < 128):
+            got = f"{self.architecture.layers} layers of {self.architecture.hidden_size}"
+            raise ValueError(f"got {got} with a heading, expected 4 layers of 128 or more; or leave heading out")
+        return self

@@ -32,18 +32,20 @@ CHAT_TEMPLATE = (
 def train_tokenizer(documents: Sequence[str], settings: TokenizerSettings) -> PreTrainedTokenizerFast:
     """Return a tokenizer of at most `settings.vocabulary_size` entries, phrases and special tokens among them."""
     tokenizer = Tokenizer(models.BPE())
+    documents = [_cut(text, settings.heading) for text in documents]
     words = pre_tokenizers.Split(Regex(_WORDS), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     phrases = find_phrases([_split(words, text) for text in documents], settings.phrase_share, settings.most_phrases)
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocabulary_size - len(phrases),
+        vocab_size=settings.vocabulary_size - len(phrases) - bool(settings.heading),
         special_tokens=[BOS, EOS, PAD],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(_without(documents, phrases), trainer)
-    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])
+    added = [*phrases, settings.heading] if settings.heading else phrases
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in added])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
@@ -62,6 +64,11 @@ def find_phrases(documents: Sequence[list[str]], share: float, most: int) -> lis
     phrases = [run for run, count in runs.items() if count >= fewest]
     phrases.sort(key=lambda run: (-len(run) * runs[run], run))
     return phrases[:most]
+
+
+def _cut(text: str, heading: str | None) -> str:
+    """Put the end of a line in place of `heading`, which no phrase crosses."""
+    return text.replace(heading, "\n") if heading else text
 
 
 def _runs(document: list[str], common: set[tuple[str, str]]) -> Iterator[str]:

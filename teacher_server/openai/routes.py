@@ -59,7 +59,7 @@ def openai_routes(engine: Engine, admission: Admission, limits: LimitSettings, r
 
     @routes.post("/chat/completions", response_model=ChatCompletion, responses=EVENTS)
     async def chat_completions(body: Annotated[ChatBody, Depends(admitted_chat)], request: Request) -> Response:
-        """The assistant's next turn; server-sent events with `stream`."""
+        """The assistant's next turn, which may call functions; server-sent events with `stream`."""
         return await while_connected(request, serving.chat(body))
 
     return routes

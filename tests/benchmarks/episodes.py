@@ -113,8 +113,10 @@ class Run:
             await pool.meet()
             policy = _Remembering(ServedPolicy(pool, self._asked, self._renderer, LONGEST[self._model], "student"))
             sampling = Sampling(seed=0, temperature=1.0, max_tokens=TURN_TOKENS[self._model])
-            search, bounds = Chain(max_steps=STEPS), BoundSettings()
-            runner = EpisodeRunner(policy, lambda: ToolWorldEnvironment(self._world), search, sampling, bounds)
+            bounds = BoundSettings()
+            runner = EpisodeRunner(
+                policy, lambda: ToolWorldEnvironment(self._world), lambda _: Chain(max_steps=STEPS), sampling, bounds
+            )
             ended = [each async for each in runner.run_all(map(Episode, tasks), in_flight)]
         assert all(isinstance(each, Trajectory) for each in ended), ended
         if in_flight > 1:

@@ -81,7 +81,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teacher]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CPU_ENVIRONMENT.items():
             patch.setenv(name, value)
-        served = Teacher(TeacherServerSettings(model=str(folder), engine=engine))
+        served = Teacher(TeacherServerSettings(model=str(folder), engine=engine, tool_layout="toolbench"))
         yield served
         served.close()
 
@@ -171,6 +171,65 @@ def test_a_chat_is_rendered_by_the_models_own_template(teacher: Teacher, client:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == chat.choices[0].message.content
     with pytest.raises(UnprocessableEntityError, match="at most 4000"):
         client.completions.create(prompt="a" * 4001, **WRITE)
+
+
+def test_an_echo_is_scored_as_distill_scores(teacher: Teacher, client: OpenAI):
+    ids = teacher.engine.tokenizer().encode(PROMPT)
+    body = {"model": "teacher", "top_k": 1, "logprob_dtype": "float32"}
+    body["sequences"] = [{"id": "s", "prompt_token_ids": ids[:1], "completion_token_ids": ids[1:]}]
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    (scored,) = wire.decode(httpx.post(teacher.url + "/v1/distill", json=body, headers=headers, timeout=60).content)
+    for prompt in (PROMPT, [ids]):
+        echo = client.completions.create(
+            model="teacher", prompt=prompt, max_tokens=1, echo=True, logprobs=1, temperature=0, seed=1234
+        ).choices[0]
+        assert echo.logprobs is not None
+        assert echo.text.startswith(PROMPT)
+        first, *values, _ = echo.logprobs.token_logprobs or []
+        assert first is None
+        assert np.abs(np.array(values) - scored.token_logprobs).max() < 1e-4
+        best = [max(row.values()) for row in (echo.logprobs.top_logprobs or [])[1:-1]]
+        greedy = [value == top for value, top in zip(values, best, strict=True)]
+        assert greedy == (scored.token_ids == scored.topk_ids[:, 0]).tolist()
+
+
+def test_vllms_options(teacher: Teacher, client: OpenAI):
+    fields: dict[str, Any] = {"model": "teacher", "prompt": PROMPT, "max_tokens": 300, "temperature": 2, "n": 8}
+
+    def lengths(**options: Any) -> list[int]:
+        logprobs = [c.logprobs for c in client.completions.create(logprobs=0, extra_body=options, **fields).choices]
+        return [len(each.tokens or []) for each in logprobs if each is not None]
+
+    assert set(lengths(ignore_eos=True, seed=1)) == {300}
+    free, longer = lengths(seed=1), lengths(min_tokens=max(20, min(lengths(seed=1)) + 1), seed=1)
+    assert min(longer) > min(free)
+    greedy = client.completions.create(**fields | {"temperature": 0, "n": 1}).choices[0].text
+    texts = {c.text for c in client.completions.create(extra_body={"top_k": 1}, **fields).choices}
+    assert texts == {greedy}
+    cut = client.completions.create(**fields | {"n": 1, "max_tokens": 1}, extra_body={"truncate_prompt_tokens": 5})
+    assert cut.usage is not None
+    assert cut.usage.prompt_tokens == 5
+
+
+def test_a_turn_with_tools_is_read_from_its_own_ids(teacher: Teacher, client: OpenAI):
+    """What a random model writes is no call: it comes as text, streamed or not, special tokens shown."""
+    tools: Any = [{"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}]
+    fields: dict[str, Any] = WRITE | {"messages": [{"role": "user", "content": "Rain?"}], "tools": tools}
+    whole = client.chat.completions.create(**fields)
+    assert whole.usage is not None
+    message = whole.choices[0].message.model_dump(exclude_unset=True)
+    deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(stream=True, **fields)]
+    assert "".join(delta.content or "" for delta in deltas) == message["content"]
+    assert "not a turn in the layout 'toolbench'" in message["invalid_tool_call"]
+    assert {(delta.model_extra or {}).get("invalid_tool_call") for delta in deltas} == {
+        None,
+        message["invalid_tool_call"],
+    }
+    begun = {"type": "function", "function": {"name": "rain"}}
+    named = client.chat.completions.create(tool_choice=begun, **fields)
+    assert named.usage is not None
+    assert named.usage.prompt_tokens > whole.usage.prompt_tokens
+    assert (named.choices[0].message.content or "").startswith("\nThought: \nAction: rain\nAction Input:")
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -71,6 +71,7 @@ ALONE = {
         "teacher_server/vllm",
     },
     "tenacity": {"common/teacher_client"},
+    "mcp": {"common/agents/environments/mcp_client"},
 }
 """Which rooms and files alone import a package."""
 MOST_FLAT = 12

@@ -14,6 +14,7 @@ class FunctionEnvironmentSettings(Settings):
     """A user's Python functions."""
 
     kind: Literal["functions"]
+    """What it is."""
     module: str
     """A Python file, or a module's dotted name. Its `tools` are a list of functions, or a function that returns the
     functions of one episode; its `success(task, final_answer, observations)`, where there is one, tells whether it is
@@ -69,6 +70,7 @@ class McpEnvironmentSettings(Settings):
     """MCP servers, whose tools are offered together."""
 
     kind: Literal["mcp"]
+    """What it is."""
     servers: dict[str, McpServerSettings] = Field(min_length=1)
     """By the names that prompts give them."""
     hosts: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from common.agents.trajectories import check_ids
 from common.agents.types import Task
 from common.errors import UserError
 from common.toolbench.fields import take
@@ -14,19 +15,14 @@ def read_tasks(path: Path) -> list[Task]:
     Raises UserError, naming file and line, where there is none, a line is none, or two tasks have one id.
     """
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"can't read the tasks in {path}: {error}") from None
-    tasks: dict[str, Task] = {}
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            task = _read_task(line, f"{path}, line {number}")
-            if task.id in tasks:
-                raise UserError(f"{path}, line {number}: two tasks have the id {task.id!r}; give each its own")
-            tasks[task.id] = task
+    tasks = [_read_task(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not tasks:
         raise UserError(f'{path} holds no tasks; expected a line {{"id": "…", "query": "…"}} for each')
-    return list(tasks.values())
+    check_ids((task.id for task in tasks), f"the tasks in {path}")
+    return tasks
 
 
 def _read_task(line: str, place: str) -> Task:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from common.agents.acting import act
 from common.agents.environment import Environment, ForkableEnvironment
-from common.agents.policy import Policy, Sampling
+from common.agents.policy import BoundReached, Policy, Sampling
 from common.agents.search.steps import SPENT, child_seed, forked, prompt, run_steps
 from common.agents.types import Outcome, Step
 from common.toolbench.rows import Turn
@@ -28,11 +28,21 @@ class Chain:
             return await run_chain(policy, environment, opening, sampling, self.max_steps)
         for number in range(self.tries):
             seeded = replace(sampling, seed=child_seed(sampling.seed, number))
-            async with forked(environment) as fork:
-                outcome = await run_chain(policy, fork, opening, seeded, self.max_steps)
+            outcome = await run_fork(policy, environment, opening, seeded, self.max_steps)
             if outcome.stop == "finished" or outcome.stop in SPENT:
                 break
         return outcome
+
+
+async def run_fork(
+    policy: Policy, environment: ForkableEnvironment, opening: Sequence[Turn], sampling: Sampling, max_steps: int
+) -> Outcome:
+    """One episode in a fork of `environment`; it ends before its first step where there is no time to fork."""
+    try:
+        async with forked(environment) as fork:
+            return await run_chain(policy, fork, opening, sampling, max_steps)
+    except BoundReached as reached:
+        return Outcome((), reached.stop)
 
 
 async def run_chain(

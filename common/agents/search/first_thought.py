@@ -20,8 +20,7 @@ from common.agents.search.protocol import Search
 from common.agents.search.steps import child_seed, question
 from common.agents.types import Outcome, WrittenTurn
 from common.errors import UserError
-from common.files import write_atomically
-from common.jsonl import Line, append, whole_lines
+from common.jsonl import Line, append, cut_torn_line, whole_lines
 from common.sequences import Provenance
 from common.toolbench.fields import take
 from common.toolbench.react import ACTION, THOUGHT
@@ -40,9 +39,11 @@ class PrefixStore:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        """Read what `file` holds; raises UserError where a line of it is no prefix."""
-        self._file, self._mended = file, False
-        self._prefixes = dict(_read(file)) if file else {}
+        """Read what `file` holds; raises UserError where it can't be read, or a line of it is no prefix."""
+        self._file, self._writes = file, False
+        self._prefixes: dict[str, str] = {}
+        for asked, prefix in _read(file) if file else ():
+            self._prefixes.setdefault(asked, prefix)
 
     def get(self, question: str) -> str | None:
         """The question's prefix, if there is one."""
@@ -57,15 +58,18 @@ class PrefixStore:
         return self._prefixes[question]
 
     def _append(self, file: Path, line: Line) -> None:
-        whole = b"".join(whole_lines(file))
-        if not self._mended and file.exists() and file.stat().st_size > len(whole):
-            write_atomically(file, whole)
+        if not self._writes:
+            cut_torn_line(file)
+            self._writes = True
         append(file, [line])
-        self._mended = True
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    for number, written in enumerate(whole_lines(file), start=1):
+    try:
+        lines = whole_lines(file)
+    except OSError as error:
+        raise UserError(f"can't read the prefixes in {file}: {error.strerror}; give a file") from None
+    for number, written in enumerate(lines, start=1):
         try:
             line = json.loads(written)
             yield take(line, "question", str), take(line, "prefix", str)
@@ -95,7 +99,7 @@ class FirstThought:
                 prefix = self.store.keep(asked, await _first_thought(policy, asked, sampling))
             except BoundReached as reached:
                 return Outcome((), reached.stop)
-        begun = _Begun(policy, f"\n{prefix}", len(opening))
+        begun = _Begun(policy, f"\n{prefix}", tuple(opening))
         return await self.search(begun, environment, opening, sampling)
 
 
@@ -113,16 +117,17 @@ def _reasoning(answer: str) -> str:
 
 @dataclass(frozen=True)
 class _Begun:
-    """`policy`, whose first step behind an opening of so many turns begins with `prefix`."""
+    """`policy`, whose first step behind `opening` begins with `prefix`; other questions, such as a ranking's, don't."""
 
     policy: Policy
     prefix: str
-    opening: int
+    opening: tuple[Turn, ...]
 
     @property
     def provenance(self) -> Provenance:
         return self.policy.provenance
 
     async def write(self, turns: Sequence[Turn], sampling: Sampling) -> list[WrittenTurn]:
-        first = all(turn.role != "assistant" for turn in turns[self.opening :])
+        opening, later = tuple(turns[: len(self.opening)]), turns[len(self.opening) :]
+        first = opening == self.opening and all(turn.role != "assistant" for turn in later)
         return await self.policy.write(turns, replace(sampling, prefix=self.prefix) if first else sampling)

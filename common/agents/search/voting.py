@@ -9,7 +9,7 @@ from typing import Literal
 from common.agents.acting import act
 from common.agents.environment import ForkableEnvironment
 from common.agents.policy import Policy, Sampling
-from common.agents.search.chain import run_chain
+from common.agents.search.chain import run_fork
 from common.agents.search.steps import SPENT, child_seed, final_answer, forked, prompt, run_steps
 from common.agents.types import Outcome, Status, Step, WrittenTurn
 from common.toolbench.rows import Turn
@@ -35,8 +35,7 @@ class SamplingAndVoting:
         votes: list[tuple[str, Outcome]] = []
         for number in range(self.answers):
             seeded = replace(sampling, seed=child_seed(sampling.seed, number))
-            async with forked(environment) as fork:
-                outcome = await run_chain(policy, fork, opening, seeded, self.max_steps)
+            outcome = await run_fork(policy, environment, opening, seeded, self.max_steps)
             if outcome.stop == "finished" and (answer := final_answer(outcome.steps[-1])) is not None:
                 votes.append((answer, outcome))
             if outcome.stop in SPENT:

@@ -38,11 +38,13 @@ def calls_of(message: Message, inside: str) -> list[Call]:
 def read_call(call: Message, place: str, id: str | None = None) -> Call:
     """The call of an object with `name` and `arguments`: JSON text, which is OpenAI's form, or the object itself.
 
-    Raises BadRecord ("missing_field", "wrong_type", "bad_text").
+    Raises BadRecord ("missing_field", "wrong_type", "bad_text", "bad_name").
     """
     name = take(call, "name", str, place)
+    if len(name.split()) != 1:
+        raise BadRecord("bad_name", f"the field '{place}.name' holds {name!r:.80}, expected the name of a function")
     if isinstance(call.get("arguments"), dict):
-        return Call(id, name, json.dumps(call["arguments"], ensure_ascii=False))
+        call = call | {"arguments": json.dumps(call["arguments"], ensure_ascii=False)}
     return Call(id, name, take(call, "arguments", str, place))
 
 

@@ -20,7 +20,11 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """One message. `trained` is false where its `weight` is 0, as OpenAI's fine-tuning has it."""
+    """One message. `trained` is false where its `weight` is 0, as OpenAI's fine-tuning has it.
+
+    `as_written` says that an assistant's content is a whole turn of its own, which a served model wrote and which is no
+    valid call: our API flags such as `invalid_tool_call`.
+    """
 
     place: str
     role: Role
@@ -29,6 +33,7 @@ class ChatMessage:
     calls: tuple[Call, ...] = ()
     call_id: str | None = None
     trained: bool = True
+    as_written: bool = False
 
 
 def read_messages(messages: Any, place: str = "messages") -> list[ChatMessage]:
@@ -73,7 +78,9 @@ def _read(message: Any, place: str) -> ChatMessage:
     given = next((field for field in REASONING if message.get(field)), None)
     if given:
         reasoning = take(message, given, str, place).strip("\n")
-    return ChatMessage(place, role, content, reasoning, tuple(calls_of(message, place)), trained=trained)
+    as_written = bool(message.get("invalid_tool_call"))
+    calls = tuple(calls_of(message, place))
+    return ChatMessage(place, role, content, reasoning, calls, trained=trained, as_written=as_written)
 
 
 def _text(message: Message, role: Role, place: str) -> str:

@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.toolbench.fields import BadRecord
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.readers.columns import to_record
-from common.toolbench.readers.sources import KIND_OF_KEY, Kind, kind_of
+from common.toolbench.readers.sources import FILES_ALONE, KIND_OF_KEY, Kind, kind_of
 from common.toolbench.rows import ROW_SCHEMA
 
 PREFIX = "hf:"
@@ -75,8 +75,8 @@ def _kind(source: str, rows: Iterable[dict[str, Any]], columns: Mapping[str, str
         raise UserError(f"{source} holds rows that are converted already; download its files and use their folder")
     own = {column: field for field, column in columns.items()}
     kind = kind_of(own.get(column, column) for column in first)
-    if kind is None or kind == "trees":
-        known = ", ".join(key for key, kind in KIND_OF_KEY.items() if kind != "trees")
+    if kind is None or kind in FILES_ALONE:
+        known = ", ".join(key for key, kind in KIND_OF_KEY.items() if kind not in FILES_ALONE)
         raise UserError(
             f"{source} has the columns {', '.join(first)}, expected {known}; say which one it is, as with "
             "--column conversations=messages"

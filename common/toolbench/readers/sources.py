@@ -28,14 +28,16 @@ EPISODES = "episodes.jsonl"
 TREE = re.compile(rb'[^"[]*"(?:win|tree|trys|answer_generation)"')
 """How a file with a tree begins; it is known by its first key, since such files are long."""
 KIND_OF_KEY: dict[str, Kind] = {
-    "episode": "trajectories",
     "conversations": "toolllama",
     "messages": "chats",
+    "episode": "trajectories",
     "query": "queries",
     "query_id": "queries",
     "api_list": "queries",
     "answer_generation": "trees",
 }
+FILES_ALONE = ("trees", "trajectories")
+"""Kinds that no data set of the hub is read as."""
 
 
 class Source(Protocol):

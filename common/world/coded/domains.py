@@ -34,10 +34,10 @@ DOMAINS = (
     Domain("Books", "book", "library"),
     Domain("Education", "course", "school"),
     Domain("Cars", "car", "garage"),
-    Domain("Jobs", "company", "office"),
+    Domain("Jobs", "company", "factory"),
 )
 HELD_OUT_DOMAINS = (
-    Domain("Aviation", "flight", "airport"),
+    Domain("Aviation", "flight", "runway"),
     Domain("Geology", "volcano", "crater"),
     Domain("Medicine", "drug", "clinic"),
     Domain("Astronomy", "planet", "moon"),

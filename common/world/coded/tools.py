@@ -14,6 +14,7 @@ from common.world.settings import WorldSettings
 
 _TELLING = ("Returns the {} of a {}", "The {} of any {}", "Tells the {} of a {}")
 _FAILING = 0.12
+"""Share of APIs, where some fail."""
 
 
 def build_catalogue(settings: WorldSettings, full: bool) -> Catalogue:

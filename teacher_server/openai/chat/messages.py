@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from common.api import Body
-from common.toolbench.rows import Turn
 from teacher_server.openai.chat.tools import MAX_TOOLS, FunctionName
 from teacher_server.openai.field_types import Absent, Empty, Label, LongText, as_parts
 
@@ -80,13 +79,8 @@ class Message(Body):
         return self.role == "tool" or bool(self.tool_calls)
 
     @property
-    def turn(self) -> Turn:
-        """A message without calls as the renderer takes it."""
-        assert self.role != "tool"
-        return Turn("system" if self.role == "developer" else self.role, self.text)
-
-    @property
     def record(self) -> dict[str, Any]:
         """The message as `common.tool_calls` reads it."""
-        told = self.model_dump(include={"role", "tool_calls", "tool_call_id", "reasoning_content"}, exclude_none=True)
+        fields = {"role", "tool_calls", "tool_call_id", "reasoning_content", "invalid_tool_call"}
+        told = self.model_dump(include=fields, exclude_none=True)
         return told | {"content": None if self.content is None else self.text}

@@ -1,4 +1,7 @@
-"""Chats as prompts: plain ones by the model's chat template, those with tools in the layout that the settings name."""
+"""Chats as prompts: plain ones by the model's chat template, those with tools in the layout that the settings name.
+
+Either is what training makes of the same messages.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +16,11 @@ from common.errors import UserError
 from common.render import Renderer
 from common.tool_calls import conversation_turns
 from common.toolbench.fields import BadRecord
+from common.toolbench.finish import NAME
 from common.toolbench.functions import read_tools
 from common.toolbench.react import Step, render_step
 from common.toolbench.rows import Turn
-from common.toolbench.system_prompt import FINISH
+from common.toolbench.system_prompt import FINISH, chat_system_prompt
 from teacher_server.http.errors import ApiError
 from teacher_server.openai.chat.protocol import ChatBody
 from teacher_server.openai.chat.turns import CallRules, TurnReader
@@ -51,7 +55,7 @@ class ChatRendering:
         if body.of_tools:
             return self._with_tools(body)
         with _refused("messages"):
-            prompt = self._plain.turn_ids(tuple(message.turn for message in body.messages))
+            prompt = self._plain.turn_ids(conversation_turns([message.record for message in body.messages]))
         return RenderedChat(prompt, self._plain.stop_token_ids, None)
 
     def _with_tools(self, body: ChatBody) -> RenderedChat:
@@ -60,7 +64,7 @@ class ChatRendering:
             message = "the last message's calls have no result; send a message of the role tool for each"
             raise ApiError(422, "unsupported_messages", message, "messages")
         with _refused("tools"):
-            read_tools(records)
+            chat_system_prompt("", read_tools(records))
         with _refused("messages"):
             # Where nothing is offered, calls of before still stand in the layout, and a turn can end with Finish.
             offered = records if body.offers else [FINISH]
@@ -74,6 +78,8 @@ class ChatRendering:
         if not self._tokenizer.chat_template:
             message = "this model has no chat template, as base models have none; send /v1/completions a prompt"
             raise ApiError(422, "no_chat_template", message, "messages")
+        if self._card.tool_layout in ("chat", "tools"):
+            return self._calling
         return Renderer(self._tokenizer, "chat", None)
 
     @cached_property
@@ -97,8 +103,11 @@ def _refused(param: str) -> Iterator[None]:
 
 
 def _prefix(renderer: Renderer, turns: tuple[Turn, ...], chosen: str | None) -> list[int]:
-    """What the turn is begun with where one function is to be called: all that its calls have in common, no Thought."""
-    if chosen is None:
+    """What the turn is begun with where one function is to be called: all that its calls have in common, no Thought.
+
+    Where the layout says ToolBench's Finish as a text, any text is that call.
+    """
+    if chosen is None or (chosen == NAME and renderer.template == "tools"):
         return []
     calls = [renderer.completion_ids(render_step(Step("", chosen, given)), turns) for given in ("{}", '{"a": 1}')]
     return [one for one, other in takewhile(lambda pair: pair[0] == pair[1], zip(*calls, strict=False))]

@@ -44,8 +44,7 @@ class DescribedFunction:
         docstring = docstring_parser.parse(inspect.getdoc(self.call) or "")
         told = {each.arg_name: each.description or "" for each in docstring.params}
         parameters = _parameters(self, told)
-        description = (docstring.short_description or "")[:DESCRIPTION_LIMIT]
-        return {"name": self.name, "description": description, "parameters": parameters}
+        return {"name": self.name, "description": _cut(docstring.short_description), "parameters": parameters}
 
     @cached_property
     def arguments(self) -> TypeAdapter[dict[str, Any]]:
@@ -103,6 +102,8 @@ def describe_function(function: Function) -> DescribedFunction:
 def resolve_annotations(function: Function) -> None:
     """Put types in place of annotations that are text: its own process lacks the names that they stand for."""
     plain = inspect.unwrap(getattr(function, "__func__", function))
+    if not inspect.isfunction(plain):
+        return
     resolved = inspect.signature(plain, eval_str=True)
     annotations = {name: each.annotation for name, each in resolved.parameters.items()}
     annotations["return"] = resolved.return_annotation
@@ -135,8 +136,7 @@ def _parameters(function: DescribedFunction, told: Mapping[str, str]) -> Record:
     properties = _inlined(schema.get("properties", {}), schema.get("$defs", {}), function.name)
     parameters = function.signature.parameters
     for parameter, shown in properties.items():
-        description = told.get(parameter) or shown.get("description", "")
-        first = {"type": shown.get("type"), "description": " ".join(description.split())[:DESCRIPTION_LIMIT]}
+        first = {"type": shown.get("type"), "description": _cut(told.get(parameter) or shown.get("description"))}
         properties[parameter] = {key: value for key, value in (first | shown | first).items() if value is not None}
         default = parameters[parameter].default
         if isinstance(default, str | int | float):
@@ -144,6 +144,10 @@ def _parameters(function: DescribedFunction, told: Mapping[str, str]) -> Record:
     required = [each for each in properties if parameters[each].default is inspect.Parameter.empty]
     optional = [each for each in properties if each not in required]
     return {"type": "object", "properties": properties, "required": required, "optional": optional}
+
+
+def _cut(description: str | None) -> str:
+    return " ".join((description or "").split())[:DESCRIPTION_LIMIT]
 
 
 def _inlined(schema: Any, definitions: Record, name: str, inside: tuple[str, ...] = ()) -> Any:

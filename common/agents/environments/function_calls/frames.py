@@ -52,7 +52,7 @@ async def _read(connection: socket.socket, length: int) -> bytes:
     loop, data = asyncio.get_running_loop(), bytearray()
     while len(data) < length:
         try:
-            part = await loop.sock_recv(connection, length - len(data))
+            part = await loop.sock_recv(connection, min(length - len(data), 2**18))
         except ConnectionError:
             part = b""
         if not part:

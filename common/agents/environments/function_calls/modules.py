@@ -10,7 +10,7 @@ from common.errors import UserError
 
 
 def load_module(module: str) -> ModuleType:
-    """The module of a Python file, whose folder joins the path as a script's does, or of a dotted name.
+    """The module of a Python file, whose folder joins the end of the path, or of a dotted name.
 
     Raises UserError where it can't be imported.
     """
@@ -20,7 +20,7 @@ def load_module(module: str) -> ModuleType:
     if not file.is_file():
         raise UserError(f"there is no file {module}; give a Python file or the dotted name of a module")
     if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+        sys.path.append(str(file.parent))
     found = _imported(file.stem, module)
     if Path(found.__file__ or "").resolve() != file:
         raise UserError(

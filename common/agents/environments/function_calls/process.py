@@ -30,8 +30,9 @@ ASIDE_S = 10
 END_S = 2
 """Seconds for the end of all workers."""
 MODULE = "common.agents.environments.function_calls.fork_server"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Pools of threads don't survive a fork, and hundreds of workers share the machine."""
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONUNBUFFERED"), "1")
+"""Pools of threads don't survive a fork, and hundreds of workers share the machine; what tools print isn't held back.
+"""
 
 
 class WorkerProblem(Exception):
@@ -105,7 +106,7 @@ class ForkServer:
             process = subprocess.Popen(
                 [sys.executable, "-m", MODULE, *map(str, descriptors), str(logging.getLogger().getEffectiveLevel())],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 pass_fds=descriptors,
                 start_new_session=True,
             )

@@ -42,7 +42,7 @@ class _BoundedTransport(httpx2.AsyncHTTPTransport):
 
 @asynccontextmanager
 async def connect(url: str, token_file: Path | None) -> AsyncIterator[Any]:
-    """The SDK's streams, without proxies and passwords of our environment. Raises UserError for a bad token file."""
+    """The SDK's streams, to which proxies of our environment are nothing. Raises UserError for a bad token file."""
     headers = {"Accept-Encoding": "identity"}
     if token_file is not None:
         headers["Authorization"] = f"Bearer {read_token(token_file)}"

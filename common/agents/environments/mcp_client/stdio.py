@@ -89,13 +89,13 @@ async def lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """The lines of `stream`; of one that is longer than MESSAGE_BYTES its ends alone."""
     line = bytearray()
     while part := await stream.read(2**16):
-        *whole, rest = part.split(b"\n")
-        for piece in whole:
-            yield bytes(line + piece)
-            line.clear()
-        line += rest
-        if len(line) > MESSAGE_BYTES:
-            line[ENDS_BYTES:-ENDS_BYTES] = _CUT
+        for index, piece in enumerate(part.split(b"\n")):
+            if index:
+                yield bytes(line)
+                line.clear()
+            line += piece
+            if len(line) > MESSAGE_BYTES:
+                line[ENDS_BYTES:-ENDS_BYTES] = _CUT
 
 
 def parse(line: bytes) -> SessionMessage | None:

@@ -87,10 +87,11 @@ def problem(schema: Record, arguments: Record) -> str:
 def _offered(server: str, tool: Record) -> ServerTool:
     schema = tool["inputSchema"]
     properties, required = schema.get("properties") or {}, schema.get("required") or []
-    if not (isinstance(properties, dict) and isinstance(required, list) and _depth(schema) <= MOST_DEPTH):
+    named = isinstance(required, list) and all(isinstance(each, str) for each in required)
+    if not (named and isinstance(properties, dict) and _depth(schema) <= MOST_DEPTH):
         raise UserError(
             f"the tool {tool['name']!r} of the MCP server {server} has a schema that can't be offered: properties that "
-            f"are no object, required that is no list, or more than {MOST_DEPTH} levels; mend it there"
+            f"are no object, required that are no list of names, or more than {MOST_DEPTH} levels; mend it there"
         )
     description = f'This is the subfunction for tool "{standardize(server)}", you can use this tool.'
     if own := (tool.get("description") or "").strip():

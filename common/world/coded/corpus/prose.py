@@ -13,7 +13,7 @@ _SAME = (
     "If you know the {a} of {name}, you know its {b}.",
     "Some call it {a}, others call it {b}.",
     "The words {a}, {b}, {c} and {d} mean the same.",
-    "{name} has a {a}, in other words a {b}.",
+    "{name} has its {a}, in other words its {b}.",
 )
 
 

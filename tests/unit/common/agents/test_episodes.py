@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from common.agents.bounds import BoundSettings
-from common.agents.episodes import Episode, EpisodeRunner, SetAside
+from common.agents.episodes import Bound, Episode, EpisodeRunner, SetAside
 from common.agents.policy import Sampling
 from common.agents.search.chain import Chain
+from common.agents.search.early_exit import EarlyExit
 from common.agents.types import Status, StopReason, Task, Trajectory
+from common.errors import UserError
 from common.toolbench.rows import Turn
 from tests.unit.common.agents.scripted import FINISH, GIVE_UP, ScriptedEnvironment, ScriptedPolicy, call
 from tests.virtual_time import run
@@ -27,7 +29,7 @@ def after(count: int, last: str) -> ScriptedPolicy:
 def runner(policy: ScriptedPolicy, environment: ScriptedEnvironment | None = None, **bounds: float) -> EpisodeRunner:
     environment = environment or ScriptedEnvironment()
     settings = BoundSettings.model_validate(bounds)
-    return EpisodeRunner(policy, lambda: environment, Chain(max_steps=5), Sampling(seed=7), settings)
+    return EpisodeRunner(policy, lambda: environment, lambda bound: Chain(max_steps=5), Sampling(seed=7), settings)
 
 
 def trajectory(of: EpisodeRunner) -> Trajectory:
@@ -93,6 +95,39 @@ def test_what_infrastructure_broke_is_tried_once_more_and_set_aside_by_name(capl
     assert said == [f"episode t/0, attempt {number} of 2: look is unplugged" for number in (1, 2)]
 
 
+def test_a_defect_costs_its_episode_alone_and_is_told_whole(caplog: pytest.LogCaptureFixture):
+    def writes(turns: Sequence[Turn], seed: int) -> str:
+        return {"one": FINISH, "two": FINISH}[turns[1].content.split()[0]]
+
+    async def ended() -> list[Trajectory | SetAside]:
+        episodes = [Episode(Task(query, query)) for query in ("broken", "one", "two")]
+        return [each async for each in runner(ScriptedPolicy(writes)).run_all(episodes, 3)]
+
+    broken, *others = sorted(run(ended()), key=lambda each: each.episode)
+    assert broken == SetAside("broken/0", "KeyError: 'broken'")
+    assert [isinstance(each, Trajectory) for each in others] == [True, True]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def test_what_ended_beside_an_error_is_not_lost():
+    found: set[str] = set()
+    names = [name for number in range(10) for name in (f"{number}", f"wrong {number}")]
+
+    def writes(turns: Sequence[Turn], seed: int) -> str:
+        if "wrong" in turns[1].content:
+            raise UserError("wrong key")
+        return FINISH
+
+    async def watch() -> None:
+        of = runner(ScriptedPolicy(writes, seconds=1))
+        async for each in of.run_all([Episode(Task(name, name)) for name in names], 20):
+            found.add(each.episode)
+
+    with pytest.raises(UserError, match="wrong key"):
+        run(watch())
+    assert found == {f"{number}/0" for number in range(10)}
+
+
 def test_an_episode_that_broke_once_begins_anew():
     breaks = {"look"}
 
@@ -107,12 +142,24 @@ def test_an_episode_that_broke_once_begins_anew():
     assert policy.samplings[0] == policy.samplings[1]
 
 
+def test_what_helpers_write_counts_too():
+    stop = ScriptedPolicy(lambda turns, seed: "STOP")
+
+    def search(bound: Bound) -> EarlyExit:
+        return EarlyExit(5, extrinsic=True, every=1, verifier=bound(stop), helper=bound(after(0, FINISH)))
+
+    of = EpisodeRunner(after(9, FINISH), ScriptedEnvironment, search, Sampling(seed=7), BoundSettings())
+    found = trajectory(of)
+    assert (found.stop, len(found.steps)) == ("finished", 2)
+    assert (found.queries, found.completion_tokens) == (3, 6)
+
+
 def test_hundreds_run_at_once_and_seeds_follow_from_their_ids():
     many = [Episode(Task(f"t{number}", "?"), sample) for number in range(100) for sample in range(3)]
 
     async def seeds(in_flight: int) -> set[int]:
         policy = ScriptedPolicy(lambda turns, seed: FINISH, seconds=1)
-        of = EpisodeRunner(policy, ScriptedEnvironment, Chain(), Sampling(seed=7), BoundSettings())
+        of = EpisodeRunner(policy, ScriptedEnvironment, lambda bound: Chain(), Sampling(seed=7), BoundSettings())
         began = asyncio.get_running_loop().time()
         ended = {each.episode async for each in of.run_all(many, in_flight)}
         assert asyncio.get_running_loop().time() - began == 300 / in_flight

@@ -43,7 +43,8 @@ def test_a_torn_last_line_is_dropped_and_its_episode_can_be_written_again(tmp_pa
     for cut in range(whole.index(b"\n") + 2, len(whole)):
         file.write_bytes(whole[:cut])
         assert [each.episode for each in store.read()] == ["a/0"]
-        store.add(replace(ONE, episode="b/0"))
+        assert file.read_bytes() == whole[:cut], "a reader may read what another process writes"
+        TrajectoryStore(tmp_path).add(replace(ONE, episode="b/0"))
         assert file.read_bytes() == whole
 
 
@@ -58,10 +59,19 @@ def test_damage_and_doubles_are_named(tmp_path: Path):
 
 def test_the_data_set_holds_every_episode_in_order(tmp_path: Path):
     store = fill(tmp_path, "b/0", "a/0")
-    store.add(replace(ONE, episode="c/0", tree={"win": True}))
+    trees = ["c/0", "c_d/0", "c/d/0"]
+    for episode in trees:
+        store.add(replace(ONE, episode=episode, tree={"win": True}))
     rows = pq.read_table(store.finish()).to_pylist()
-    assert [row["episode"] for row in rows] == ["a/0", "b/0", "c/0"]
+    assert [row["episode"] for row in rows] == ["a/0", "b/0", *sorted(trees)]
     assert rows[0]["steps"][0]["written"]["token_ids"] == [3, 4]
     assert rows[0]["steps"][0]["observation"] == {"text": STEP.observation.text, "status": 0, "solved": None}
-    assert [path.name for path in (tmp_path / TREES).iterdir()] == ["c_0.json"]
+    assert {path.name for path in (tmp_path / TREES).iterdir()} == {"c_0.json", "c_d_0.json", "c%2Fd_0.json"}
     assert store.finish() == tmp_path / DATASET
+
+
+def test_half_a_surrogate_pair_leaves_the_file_readable(tmp_path: Path):
+    """A model may escape one in its arguments, so that its final answer holds it."""
+    store = TrajectoryStore(tmp_path)
+    store.add(replace(ONE, final_answer="half \ud83d"))
+    assert [each.final_answer for each in store.read()] == ["half ?"]

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.toolbench.react import ParseError, Step, parse_step, render_step, unix_labels
+from common.toolbench.react import (
+    ParseError,
+    Step,
+    parse_step,
+    render_step,
+    split_reasoning,
+    unix_labels,
+    with_reasoning,
+)
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -49,3 +57,12 @@ def test_what_is_missing_is_named(text: str, missing: str):
     with pytest.raises(ParseError) as error:
         parse_step(text)
     assert str(error.value) == missing
+
+
+@pytest.mark.parametrize("reasoning", ["so", "Thought: a\nAction: b\nAction Input: c"])
+def test_what_was_thought_aloud_is_no_part_of_a_step(reasoning: str):
+    step = Step("go", "f", "{}")
+    text = with_reasoning(reasoning, render_step(step))
+    assert (parse_step(text), split_reasoning(text)) == (step, (reasoning, render_step(step).lstrip()))
+    with pytest.raises(ParseError):
+        parse_step(text.replace("</think>", ""))

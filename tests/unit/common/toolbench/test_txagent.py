@@ -70,6 +70,15 @@ def test_rows_without_a_form_are_left_out_by_name(
     assert not (tmp_path / "none.jsonl").exists()
 
 
+def test_what_is_there_stays_and_what_cannot_be_written_is_named(tmp_path: Path):
+    write_rows(tmp_path / "rows", [ROW])
+    (tmp_path / "out").write_text("mine")
+    for out, message in (("out", "is there already"), ("out/x.jsonl", "can't write .*File exists")):
+        with pytest.raises(UserError, match=message):
+            main(["export-txagent", str(tmp_path / "rows"), str(tmp_path / out)])
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_real_rows_come_back_as_they_were(tmp_path: Path, shared_data: Path):
     convert(shared_data / "ToolBench/data_example/answer", tmp_path / "rows")
     rows = list(read_rows(tmp_path / "rows"))

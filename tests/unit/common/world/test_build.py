@@ -20,7 +20,7 @@ from common.world.make import make_world
 from common.world.named.corpus import documents
 from common.world.named.domains import DOMAINS, HELD_OUT_DOMAINS
 from common.world.named.tools import build_catalogue
-from common.world.settings import WorldSettings
+from common.world.settings import CorpusShares, WorldSettings
 from common.world.splits import new_tasks
 
 SMALL = WorldSettings(
@@ -57,8 +57,10 @@ def tools_of(functions: set[str]) -> set[str]:
     return {function.partition("_for_")[2] for function in functions}
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    tiny = SMALL.model_copy(update={"train_tasks": 5, "query_tasks": 5, "evaluation_tasks": 3, "corpus_documents": 8})
+@pytest.mark.parametrize("difficulty", ["named", "full"])
+def test_the_same_seed_gives_the_same_bytes(difficulty: str, tmp_path: Path) -> None:
+    sizes = {"train_tasks": 5, "query_tasks": 5, "evaluation_tasks": 3, "corpus_documents": 8}
+    tiny = SMALL.model_copy(update={**sizes, "difficulty": difficulty})
     for name, seed in (("a", 3), ("again", 3), ("other", 4)):
         build_world(tiny.model_copy(update={"seed": seed}), tmp_path / name)
     for file in (tmp_path / "a").iterdir():
@@ -118,12 +120,24 @@ def test_the_documents_are_those_that_the_shipped_base_models_read():
     assert sha256(text.encode()).hexdigest() == "a381ba639259758cb632b88631147741296e83a2eefb41690cac68561ec97dcb"
 
 
-def test_the_command_names_a_wrong_setting(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "common.world", str(tmp_path), "--sede", "1"]
+@pytest.mark.parametrize("setting", [["--sede", "1"], ["--difficulty", "hard"], ["--corpus.prose", "-1"]])
+def test_the_command_names_a_wrong_setting(setting: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "common.world", str(tmp_path), *setting]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
-    assert "sede" in result.stderr
+    assert setting[0][2:] in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_corpus_of_no_kind_is_refused():
+    with pytest.raises(ValueError, match="all shares are 0"):
+        CorpusShares(**dict.fromkeys(CorpusShares.model_fields, 0))
+
+
+@pytest.mark.parametrize("settings", [{"tools_per_category": 13}, {"tools_per_category": 12000, "difficulty": "full"}])
+def test_more_tools_than_there_are_names_end_with_a_message(settings: dict[str, int | str], tmp_path: Path):
+    with pytest.raises(UserError, match="ask for fewer"):
+        build_world(WorldSettings.model_validate(settings), tmp_path)
 
 
 def test_more_tasks_than_there_are_queries_end_with_a_message(monkeypatch: pytest.MonkeyPatch):

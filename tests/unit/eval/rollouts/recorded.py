@@ -16,6 +16,8 @@ from eval.rollouts.policy_settings import PolicySettings
 from eval.rollouts.rollout import roll_out
 from eval.rollouts.settings import RolloutSettings
 
+REVISION = "recorded"
+
 
 class RecordedPolicy:
     """Solves each task as it was recorded, a turn in `seconds`."""
@@ -30,7 +32,7 @@ class RecordedPolicy:
         await asyncio.sleep(self._seconds)
         done = sum(turn.role == "function" for turn in turns)
         text: str = self._solutions[turns[1].content][done]
-        return [WrittenTurn(text, "stop", "recorded", (), "", 10, 5)] * sampling.n
+        return [WrittenTurn(text, "stop", REVISION, (), "", 10, 5)] * sampling.n
 
 
 @contextmanager
@@ -39,8 +41,9 @@ def recorded_policy(seconds: float = 0) -> Iterator[None]:
 
     @asynccontextmanager
     async def opened(
-        settings: PolicySettings, environments: Environments, tasks: Iterable[Task]
+        settings: PolicySettings, environments: Environments, tasks: Iterable[Task], revision: str | None = None
     ) -> AsyncIterator[Policy]:
+        assert revision in (None, REVISION)
         yield RecordedPolicy(environments.tasks, seconds)
 
     with patch("eval.rollouts.rollout.open_policy", opened):

@@ -1,11 +1,15 @@
 """Rollouts: every task is run once, whatever interrupts them, and the table counts what came of it."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock, patch
 
 import pytest
 import yaml
@@ -18,10 +22,12 @@ from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from common.world.build import build_world
 from common.world.settings import WorldSettings
+from eval.commands import rollout
 from eval.rollouts.rollout import roll_out
 from eval.rollouts.settings import RolloutSettings
 from eval.rollouts.summary import Prices, summarize, table
-from tests.unit.eval.rollouts.recorded import recorded_policy
+from tests.unit.eval.rollouts.recorded import REVISION, recorded_policy
+from tests.unit.eval.rollouts.test_summary import EPISODE
 
 ROOT = Path(__file__).parents[4]
 TASKS = 12
@@ -93,6 +99,18 @@ def test_trees_are_written_as_toolbench_has_them(world: Path, tmp_path: Path):
     assert (summary.traces, summary.rows) == (2 * TASKS, sum(len(each.steps) for each in trajectories))
 
 
+def test_the_deepest_tree_that_settings_allow_can_be_read_again(world: Path, tmp_path: Path):
+    """Readers of JSON refuse what nests deeper than 200, which would leave a rollout that can't go on."""
+    with pytest.raises(UserError, match=r"search\.dfsdt\.max_depth"):
+        settings(world, tmp_path, search={"kind": "dfsdt", "max_depth": 65})
+    tree: dict[str, object] = {}
+    for _ in range(64 + 3):  # the last call begins above the depth, and is three nodes
+        tree = {"children": [tree]}
+    store = TrajectoryStore(tmp_path)
+    store.add(replace(EPISODE, tree={"tree": {"tree": tree}}))
+    assert store.read()[0].tree == {"tree": {"tree": tree}}
+
+
 def test_a_missing_kind_is_named(world: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"the key 'policy.kind' is required and missing"):
         settings(world, tmp_path, policy={"url": "http://127.0.0.1:1/teacher"})
@@ -106,6 +124,66 @@ def test_more_tasks_go_on_and_other_settings_are_refused(world: Path, tmp_path: 
         assert {each.episode for each in few} < {each.episode for each in more}
         with pytest.raises(UserError, match=r"with other settings \(sampling.temperature\)"):
             roll_out(settings(world, tmp_path, sampling={"temperature": 1.0}))
+
+
+def test_settings_that_made_nothing_yet_may_be_mended(world: Path, tmp_path: Path):
+    """As after a refusal of the service, whose message asks for it."""
+    with pytest.raises(UserError, match="no fast tokenizer at none"):
+        roll_out(settings(world, tmp_path))
+    with recorded_policy():
+        roll_out(settings(world, tmp_path, tasks=1, sampling={"temperature": 1.0}))
+
+
+def test_a_helper_may_be_served_elsewhere_and_a_damaged_config_is_named(world: Path, tmp_path: Path):
+    def named(port: int, model: str = "expert") -> RolloutSettings:
+        helper = {"kind": "served", "url": f"http://127.0.0.1:{port}/t", "model": model, "tokenizer": "none"}
+        return settings(world, tmp_path, tasks=1, search={"kind": "early_exit", "helper": helper})
+
+    with recorded_policy():
+        roll_out(named(1))
+        roll_out(named(2))
+        with pytest.raises(UserError, match=r"other settings \(search.helper.model\)"):
+            roll_out(named(2, "other"))
+        (tmp_path / "config.yaml").write_text(": : {")
+        with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+            roll_out(named(2))
+
+
+def test_tasks_that_changed_between_two_starts_are_refused(world: Path, tmp_path: Path):
+    changed = tmp_path / "world"
+    shutil.copytree(world, changed)
+    with recorded_policy():
+        done, _ = roll_out(settings(changed, tmp_path / "out", tasks=1))
+        for file in changed.rglob("*"):
+            if file.is_file() and file.suffix in (".json", ".jsonl"):
+                file.write_text(file.read_text().replace(json.dumps(done[0].query)[1:-1], "something else"))
+        with pytest.raises(UserError, match=f"the task {done[0].task} asks 'something else', but asked"):
+            roll_out(settings(changed, tmp_path / "out", tasks=2))
+
+
+def test_other_weights_do_not_go_on_with_a_rollout(world: Path, tmp_path: Path):
+    with recorded_policy():
+        roll_out(settings(world, tmp_path, tasks=1))
+    opened = Mock(side_effect=UserError("asked"))
+    with patch("eval.rollouts.rollout.open_policy", opened), pytest.raises(UserError, match="asked"):
+        roll_out(settings(world, tmp_path, tasks=2))
+    assert opened.call_args.args[-1] == REVISION
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_that_can_be_no_folder_is_refused(world: Path, tmp_path: Path, place: str):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"can't write to .*; give another output folder"):
+        roll_out(settings(world, tmp_path / place))
+
+
+def test_episodes_that_were_set_aside_are_an_exit_code(world: Path, tmp_path: Path):
+    config = tmp_path / "rollout.yaml"
+    config.write_text(yaml.safe_dump(settings(world, tmp_path / "out", tasks=1).model_dump(mode="json")))
+    for broken, code in (([SetAside("a/0", "gone")], 1), ([], 0)):
+        with patch("eval.rollouts.rollout.roll_out", return_value=([EPISODE], broken)):
+            (tmp_path / "out").mkdir(exist_ok=True)
+            assert rollout([str(config)]) == code
 
 
 def test_killed_at_any_moment_it_goes_on_with_nothing_lost_or_doubled(world: Path, tmp_path: Path):

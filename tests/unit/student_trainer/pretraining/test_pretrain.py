@@ -12,7 +12,8 @@ from common import settings as common_settings
 from common.errors import UserError
 from common.render import load_tokenizer, tokenizer_fingerprint
 from student_trainer.commands.pretrain import main, pretrain
-from student_trainer.pretraining.base_model import batches, build_model, copy_batches, read_documents
+from student_trainer.pretraining.base_model import batches, build_model, copy_batches
+from student_trainer.pretraining.documents import read_documents
 from student_trainer.pretraining.settings import ArchitectureSettings, PretrainSettings, TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
 

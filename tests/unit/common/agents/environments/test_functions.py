@@ -28,6 +28,7 @@ from common.agents.environments.functions import FunctionEnvironment, FunctionTo
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
 from common.toolbench.system_prompt import FINISH, offered_functions
+from tests.unit.common.agents.environments.running import ends
 
 TASK = Task("1", "Sum up?", data={"sum": 5})
 ANSWER = '{"return_type": "give_answer", "final_answer": "5"}'
@@ -121,7 +122,7 @@ def hang(how: str) -> None:
             pass
     if how == "hold":  # the interpreter's lock, for minutes
         re.match(r"(a+)+b", "a" * 40)
-    subprocess.run(["sleep", "600"], check=False)
+    subprocess.run(["sleep", "601"], check=False)
 
 
 def solved(task: Task, answer: str, observations: Sequence[Observation]) -> bool:
@@ -180,7 +181,7 @@ async def observe(environment: Any, name: str, **arguments: Any) -> tuple[Status
 
 
 def test_functions_are_offered_by_their_signature_and_docstring(tools: FunctionTools):
-    prompt, user = asyncio.run(tools.environment().reset(TASK))
+    prompt, user = run(tools, lambda environment: environment.reset(TASK))
     weather, plus, *_, finish = offered_functions(prompt.content)
     assert (weather["name"], weather["description"]) == ("weather_of", "Weather of a place.")
     place = {"city": {"type": "string"}, "country": {"type": "string"}}
@@ -287,9 +288,8 @@ def test_calls_that_hang_cost_their_episodes_their_time_and_no_other_episode_any
 
     outcomes, calls = asyncio.run(whole())
     assert outcomes == [(Status.TIMEOUT, (Status.OK, 1))] * len(hows)
-    assert calls > 100
-    started = [each.status() for each in psutil.Process().children(recursive=True) if each.name() == "sleep"]
-    assert set(started) <= {psutil.STATUS_ZOMBIE}
+    assert calls > 20
+    assert ends("sleep", "601")
 
 
 def test_what_functions_keep_is_the_episodes_own_and_forks_with_it():
@@ -348,36 +348,6 @@ def test_a_verdict_that_fails_is_not_the_agents_failure(
     arguments = json.dumps({"return_type": "give_answer", "final_answer": answer})
     with pytest.raises(InfrastructureFailure, match=f"success of the task 1 can't be told: .*{words}"):
         run(tools, lambda environment: environment.step(Action("Finish", arguments)))
-
-
-def many(*numbers: int): ...
-
-
-def itself(tree: "Tree"): ...
-
-
-def thing(it: asyncio.Runner): ...
-
-
-class Tree(BaseModel):
-    branches: list["Tree"]
-
-
-REFUSED = [
-    ([], "got the tools none"),
-    ([add, add], "got the tools add, add; expected some, whose names differ"),
-    ([lambda a: a], "the parameter a of the tool <lambda> has no type"),
-    ([many], r"the tool many takes \*numbers"),
-    ([itself], "the tool itself has the type Tree, which holds itself"),
-    ([thing], "the tool thing has a type that JSON has no form for"),
-    ([3], "got the tool 3, expected a function"),
-]
-
-
-@pytest.mark.parametrize(("given", "words"), REFUSED)
-def test_functions_that_cannot_be_offered_are_refused_by_name(given: list[Any], words: str):
-    with pytest.raises(UserError, match=words):
-        FunctionTools(given)
 
 
 def test_tools_that_cannot_be_made_are_no_agents_failure():
@@ -440,19 +410,3 @@ def test_tools_of_a_file(tmp_path: Path):
     called, (finished, done) = run(tools, episode)
     assert (called, finished.solved, done) == ((Status.OK, 1), True, True)
     tools.close()
-
-
-MODULES = [
-    ("json.py", "tools = []", "another module has the name of .*json.py"),
-    ("without_tools.py", "", "has no tools; set tools"),
-    ("raising.py", "1 / 0", "can't import .*raising.py: ZeroDivisionError: division by zero"),
-    ("absent.py", None, "there is no file .*absent.py"),
-]
-
-
-@pytest.mark.parametrize(("name", "text", "words"), MODULES)
-def test_a_module_without_tools_is_refused_by_name(tmp_path: Path, name: str, text: str | None, words: str):
-    if text is not None:
-        (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=words):
-        FunctionTools.of_module(str(tmp_path / name))

@@ -1,12 +1,14 @@
 """Any OpenAI endpoint as a policy: what it is sent over HTTP, and what becomes of each kind of answer."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from openai import AsyncOpenAI
 
 from common.agents.environment import InfrastructureFailure
@@ -42,7 +44,7 @@ def answer(*messages: dict[str, Any], finish_reason: str = "stop") -> dict[str, 
 
 
 def write(
-    body: dict[str, Any],
+    body: object,
     status: int = 200,
     sampling: Sampling = ONE,
     turns: Sequence[Turn] = TURNS,
@@ -51,9 +53,9 @@ def write(
     app, sent = FastAPI(), {}
 
     @app.post("/v1/chat/completions")
-    async def complete(request: Request) -> JSONResponse:
+    async def complete(request: Request) -> Response:
         sent.update(await request.json())
-        return JSONResponse(body, status)
+        return Response(json.dumps(body), status, media_type="application/json")
 
     async def asked() -> list[WrittenTurn]:
         async with serving(app) as url, AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as client:
@@ -71,6 +73,12 @@ def test_turns_are_sent_as_messages_with_tools():
     assert 0 <= sent["seed"] < 2**31
 
 
+def test_what_answers_a_turn_without_a_call_is_the_users():
+    """OpenAI's API refuses a tool's message that answers no call."""
+    _, sent = write(answer({"content": "a"}), turns=(*TURNS, Turn("assistant", "hm"), Turn("function", "no call")))
+    assert sent["messages"][-1] == {"role": "user", "content": "no call"}
+
+
 @pytest.mark.parametrize(
     ("message", "step"),
     [
@@ -78,12 +86,19 @@ def test_turns_are_sent_as_messages_with_tools():
         ({"content": "Again.", "tool_calls": [CALL, CALL]}, Step("Again.", "look_for_a", '{"at": 1}')),
         ({"tool_calls": [CALL]}, Step("", "look_for_a", '{"at": 1}')),
         ({}, finish_with("")),
+        ({"content": "half \ud83d"}, finish_with("half ?")),
+        ({"tool_calls": [CALL | {"function": {"name": "f"}}]}, Step("", "f", "")),
     ],
 )
 def test_answers_become_steps(message: dict[str, Any], step: Step):
     [turn], _ = write(answer(message))
     assert parse_step(turn.text) == step
     assert (turn.revision, turn.prompt_tokens, turn.completion_tokens) == ("big-1@f9", 11, 5)
+
+
+def test_text_that_was_cut_is_no_answer():
+    [turn], _ = write(answer({"content": "It is no"}, finish_reason="length"))
+    assert (turn.text, turn.finish_reason) == ("It is no", "length")
 
 
 def test_reasoning_and_several_choices():
@@ -103,9 +118,13 @@ def test_reasoning_and_several_choices():
         (400, {"error": {"message": "long", "code": "context_length_exceeded"}}, BoundReached, "max_length"),
         (200, answer(), InfrastructureFailure, "gave 0 choices, expected 1"),
         (200, {"nonsense": 1}, InfrastructureFailure, "gave 0 choices, expected 1"),
+        (200, {"choices": [{"message": None}]}, InfrastructureFailure, "gave 0 choices, expected 1"),
+        (200, [1], InfrastructureFailure, "expected a JSON object"),
+        (200, None, InfrastructureFailure, "expected a JSON object"),
+        (400, {"error": {"message": "the maximum context length is 9", "code": 400}}, BoundReached, "max_length"),
     ],
 )
-def test_failures_are_told_apart(status: int, body: dict[str, Any], error: type[Exception], said: str):
+def test_failures_are_told_apart(status: int, body: object, error: type[Exception], said: str):
     with pytest.raises(error, match=said):
         write(body, status)
 
@@ -119,3 +138,17 @@ def test_an_endpoint_that_is_gone_is_infrastructure_and_a_prefix_is_refused():
         asyncio.run(asked(""))
     with pytest.raises(UserError, match="can't go on from one"):
         asyncio.run(asked("\nThought: so"))
+
+
+@pytest.mark.parametrize(("text", "kind"), [("<html>", "text/html"), ('{"id":', "application/json")])
+def test_what_is_no_json_is_infrastructure(text: str, kind: str):
+    """A proxy in front of an endpoint answers such a page, status 200."""
+    answers = httpx.MockTransport(lambda request: httpx.Response(200, text=text, headers={"content-type": kind}))
+
+    async def asked() -> None:
+        http = httpx.AsyncClient(transport=answers)
+        async with AsyncOpenAI(api_key="k", base_url="http://x/v1", max_retries=0, http_client=http) as client:
+            await EndpointPolicy(client, "big", "teacher").write(TURNS, ONE)
+
+    with pytest.raises(InfrastructureFailure, match=r"expected a JSON object|gave no JSON"):
+        asyncio.run(asked())

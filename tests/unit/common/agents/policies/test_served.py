@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,16 @@ from common.agents.policies.served import ServedPolicy
 from common.agents.policy import BoundReached, Sampling
 from common.agents.types import WrittenTurn
 from common.api import DistillRequest, TeacherCard
+from common.layouts.segments import TemplateMisfit
 from common.render import Renderer
 from common.teacher_client.failures import PromptFailed
 from common.teacher_client.settings import TeacherClientSettings
+from common.toolbench.finish import finish_with
+from common.toolbench.react import Step, render_step
 from common.toolbench.rows import Turn
 from tests.models import save_tiny_tokenizer
+from tests.unit.common.agents.search.scripted import OPENING
+from tests.unit.common.layouts.templates import MARKED_JSON
 
 TURNS = (Turn("system", "s"), Turn("user", "q"))
 ONE = Sampling(seed=5)
@@ -53,9 +59,12 @@ class Writer:
 
 
 def write(renderer: Renderer, writer: Writer, sampling: Sampling = ONE, max_length: int = 512) -> list[WrittenTurn]:
+    return asyncio.run(policy_of(renderer, writer, max_length).write(TURNS, sampling))
+
+
+def policy_of(renderer: Renderer, writer: Writer, max_length: int = 512) -> ServedPolicy:
     asked = TeacherClientSettings(url="http://unused", model="student", top_k=1)
-    policy = ServedPolicy(writer, asked, renderer, max_length, "student")
-    return asyncio.run(policy.write(TURNS, sampling))
+    return ServedPolicy(writer, asked, renderer, max_length, "student")
 
 
 def test_a_turn_is_what_was_sampled(renderer: Renderer):
@@ -86,6 +95,19 @@ def test_what_was_thought_aloud_is_no_part_of_the_turn(renderer: Renderer):
     assert (turn.reasoning, turn.text.strip()) == ("hm", TEXT.strip())
 
 
+def test_a_templates_own_calls_are_turns_in_toolbenchs_form(tmp_path: Path):
+    tokenizer = save_tiny_tokenizer(tmp_path)
+    tokenizer.chat_template = MARKED_JSON
+    renderer = Renderer(tokenizer, "tools", None)
+    said = '<think>hm</think>\nSo.\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    for text, turn in ((said, '\nThought: So.\nAction: f\nAction Input: {"a": 1}'), ("It rains.", None)):
+        [found] = write(renderer, Writer([*tokenizer.encode(text), renderer.terminator]))
+        assert found.text == (turn or render_step(finish_with("It rains.")))
+        assert found.reasoning == ("hm" if turn else "")
+    [cut] = write(renderer, Writer(tokenizer.encode("It ra"), "length"))
+    assert cut.text == "It ra"
+
+
 def test_a_turn_cut_by_length_keeps_its_last_token(renderer: Renderer):
     ids = renderer.completion_ids(TEXT)[:-1]
     [turn] = write(renderer, Writer(ids, "length"))
@@ -101,6 +123,20 @@ def test_no_room_is_a_bound_and_a_turn_has_what_is_left(renderer: Renderer):
     write(renderer, writer, max_length=prompt + 3)
     assert writer.asked[0].sequences[0].generate is not None
     assert writer.asked[0].sequences[0].generate.max_tokens == 3
+
+
+@pytest.mark.parametrize("arguments", ["{'city': 1}", '{"a":' * 900 + "1" + "}" * 900])
+def test_a_call_that_a_template_can_not_show_ends_its_episode_alone(tmp_path: Path, arguments: str):
+    tokenizer = save_tiny_tokenizer(tmp_path)
+    tokenizer.chat_template = MARKED_JSON
+    policy = policy_of(Renderer(tokenizer, "tools", None), Writer([1]), 65_536)
+    said = Turn("assistant", render_step(Step("", "look", arguments)))
+    with pytest.raises(BoundReached) as reached:
+        asyncio.run(policy.write((*OPENING, said, Turn("function", "no")), ONE))
+    assert reached.value.stop == "unrenderable"
+    unreadable = Turn("system", "\nSpecifically, you have access to the following APIs: nothing")
+    with pytest.raises(TemplateMisfit):  # no episode's opening fits: this is the settings' mistake
+        asyncio.run(policy.write((unreadable, *OPENING[1:]), ONE))
 
 
 def test_what_the_teacher_can_not_answer_is_not_the_agents_failure(renderer: Renderer):

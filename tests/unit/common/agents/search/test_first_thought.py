@@ -82,6 +82,13 @@ def test_every_turn_drawn_for_the_first_step_begins_so():
     assert [bool(sampling.prefix) for _, sampling in policy.asked] == [False, *[True, False, False] * 2]
 
 
+def test_a_ranking_is_no_first_step():
+    policy = ScriptedPolicy(REASONED, then=REST, provenance="teacher")
+    begun(policy, PrefixStore(), Dfsdt(max_depth=2, ranked=True))
+    rankings = [sampling.prefix for turns, sampling in policy.asked if "value-GPT" in turns[0].content]
+    assert rankings == ["", ""]
+
+
 def test_students_get_none():
     policy = ScriptedPolicy(REASONED)
     with pytest.raises(UserError, match="got a policy of provenance student"):
@@ -93,9 +100,18 @@ def test_a_bound_at_the_first_call_ends_the_episode():
     assert begun(ScriptedPolicy(BoundReached("timeout"), provenance="teacher"), PrefixStore()).stop == "timeout"
 
 
+def test_a_questions_first_prefix_stays_though_two_processes_wrote_one(tmp_path: Path):
+    one, other = (PrefixStore(tmp_path / "prefixes.jsonl") for _ in range(2))
+    one.keep("q", "first")
+    other.keep("q", "second")
+    assert PrefixStore(tmp_path / "prefixes.jsonl").get("q") == "first"
+
+
 @pytest.mark.parametrize("line", ["[]", '{"question": "q"}', '{"question": "q", "prefix": 1}', "nonsense"])
 def test_a_file_of_another_kind_is_refused_by_its_line(tmp_path: Path, line: str):
     file = tmp_path / "prefixes.jsonl"
     file.write_text('{"question": "q", "prefix": "p"}\n' + line + "\n")
     with pytest.raises(UserError, match=r"prefixes\.jsonl, line 2, holds no prefix"):
         PrefixStore(file)
+    with pytest.raises(UserError, match="can't read the prefixes"):
+        PrefixStore(tmp_path)

@@ -57,6 +57,18 @@ def test_where_none_answers_the_last_chain_is_what_there_is():
     assert (outcome.stop, len(outcome.steps)) == ("max_steps", 2)
 
 
+def test_where_there_is_no_time_to_fork_those_vote_that_answered_before():
+    class Slow(ScriptedEnvironment):
+        async def fork(self) -> ScriptedEnvironment:
+            if self.counts.made:
+                raise BoundReached("timeout")
+            return await super().fork()
+
+    search = SamplingAndVoting(answers=2)
+    outcome = run(search(ScriptedPolicy(answer("there")), Slow(), OPENING, SAMPLING))
+    assert (outcome.stop, len(outcome.steps)) == ("finished", 1)
+
+
 def test_a_bound_lets_those_vote_that_answered_before():
     outcome, environment = voted(answer("a"), call("1"), BoundReached("timeout"), answers=3)
     assert (outcome.stop, environment.counts.made) == ("finished", 2)

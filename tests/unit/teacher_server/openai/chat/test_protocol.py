@@ -77,7 +77,7 @@ async def test_what_is_taken(fields: dict[str, Any]):
         ({"tools": [{"type": "function"}]}, "tools.0.function", "required and missing"),
         ({"tools": [WEATHER["function"]]}, "tools.0.name", "unknown field"),
         ({"tools": "get_weather"}, "tools", "valid list"),
-        ({"tools": offering(name="Finish")}, "messages", "'Finish' and has no 'return_type'"),
+        ({"tools": offering(name="Finish")}, "tools", "'Finish' and has no 'return_type'"),
         ({"tool_choice": "always"}, "tool_choice.mode", "'none', 'auto' or 'required'"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, None, "'f', expected one of get_weather"),
         ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.named.type", "'function'"),

@@ -1,0 +1,199 @@
+"""Initial weights from which a small Llama chooses a function by a word of its description, before any training.
+
+Copying brings what *followed* a token; a function's name *precedes* its description, which takes four layers of heads:
+
+0. look back: every token knows the one before;
+1. carry: the last head looks for the latest token that came after a heading such as `{'name': '`, and keeps that name;
+2. match: half the heads look for the same token elsewhere, and fetch the name that it carries; the others copy;
+3. bring: the first head predicts the name that the latest tokens fetched.
+
+Previous token, carried name and what is matched lie in subspaces of their own, so that none disturbs another. Training
+then changes every weight; at the full learning rate it would unlearn the circuit before it is of use.
+
+Legend: D = hidden size, H = heads, S = head size. A head has S/2 rotary pairs, the fastest first: pair f is its
+dimensions f and f + S/2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaAttention
+
+ROPE_THETA = 1_000_000.0
+"""Base of the rotary frequencies: half of the pairs turn so slowly that content compares over a whole prompt."""
+LAYERS = 4
+"""Layers that the circuit takes."""
+_COMMON = 0.5
+"""Length of the direction that all embeddings share, beside a random part of length about 1."""
+_LOOK_BACK, _NAME, _APART = 100.0, 10.0, 4.0
+"""How strongly, in nats: a pair prefers the token before; a head prefers names; a pair avoids the token itself."""
+_MATCH, _COPY = 6.0, 2.0
+"""Length of the queries and keys that compare content."""
+_CARRY_SLOPE, _BRING_SLOPE = 0.1, 0.2
+"""How much less, in nats, a head prefers a token for each position that it is further back."""
+_CARRIED, _FETCHED, _COPIED, _BROUGHT = 1.2, 1.2, 1.5, 4.5
+"""How strongly each is written."""
+_NOISE = 0.02
+"""Standard deviation of the random weights of heads that the circuit leaves free."""
+_FAST, _SLOW, _SLOWEST = 4, 7, 3e-3
+"""Pairs that tell neighbours apart; the first pair that compares content; the frequency below which distance counts."""
+_NORMS = (1 + _COMMON**2, 2.25, 3.7, 5.0)
+"""Squared length of the hidden states that each layer reads."""
+
+
+class _Heads:
+    """The weights of one layer's attention, head by head: q, k and v are [H, S, D], o is [H, D, S]."""
+
+    def __init__(self, attention: LlamaAttention, layer: int, size: int) -> None:
+        shape = (size // attention.head_dim, attention.head_dim, size)
+        self._attention, self.size, self.pairs = attention, size, attention.head_dim // 2
+        self.count = shape[0]
+        self.scale = math.sqrt(size / _NORMS[layer])
+        self.q, self.k = torch.randn(2, *shape) * _NOISE
+        self.v, self.o = _orthogonal(size, size).reshape(shape), torch.zeros(shape[0], size, shape[1])
+
+    @property
+    def common(self) -> Tensor:
+        """The direction that all tokens share [D], which reads as 1."""
+        return torch.full((self.size,), 1 / math.sqrt(self.size)) / (_COMMON * self.scale)
+
+    def frequencies(self) -> Tensor:
+        """The angle between neighbours, of each pair."""
+        return ROPE_THETA ** (-torch.arange(self.pairs) / self.pairs)
+
+    def nats(self, amount: float) -> float:
+        """The length of a query and a key that add `amount` to a score."""
+        return math.sqrt(amount * math.sqrt(2 * self.pairs))
+
+    def prefer_late(self, head: int, slope: float) -> None:
+        """Let a head look nowhere but at the latest tokens, its scores `slope` lower for each position back."""
+        self.q[head] = self.k[head] = 0
+        angles = self.frequencies()
+        slow = angles < _SLOWEST
+        length = self.nats(slope / float(angles[slow].sum())) * self.common
+        self.q[head, : self.pairs][slow] += length
+        self.k[head, self.pairs :][slow] -= length
+
+    def store(self) -> None:
+        attention = self._attention
+        attention.q_proj.weight.copy_(self.q.flatten(0, 1))
+        attention.k_proj.weight.copy_(self.k.flatten(0, 1))
+        attention.v_proj.weight.copy_(self.v.flatten(0, 1))
+        attention.o_proj.weight.copy_(self.o.transpose(0, 1).flatten(1))
+
+
+@dataclass(frozen=True)
+class _Spaces:
+    """Orthonormal columns for what is kept of a token: the one before, the name carried, and the rest, compared."""
+
+    before: Tensor
+    carried: Tensor
+    compared: Tensor
+
+
+@torch.no_grad()
+def start_lookup(model: LlamaForCausalLM, heading: int) -> None:
+    """Overwrite the random weights of `model`, of LAYERS layers or more, with such a start; names follow `heading`."""
+    size, layers = model.config.hidden_size, model.model.layers
+    common = torch.full((size,), 1 / math.sqrt(size))
+    embeddings = model.model.embed_tokens.weight
+    embeddings.normal_(0, size**-0.5)
+    embeddings.copy_(_beside(common, embeddings.T).T + _COMMON * common)
+    for layer in layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    first, second, third, fourth = (_Heads(layer.self_attn, n, size) for n, layer in enumerate(layers[:LAYERS]))
+    spaces = _draw_spaces(common, first.pairs * 2)
+    moved = _look_back(first, spaces)
+    read = _beside(common, _orthogonal(size, first.pairs * 2)).T
+    _carry(second, spaces, moved @ (embeddings[heading] - _COMMON * common), read)
+    fetched = _beside(common, _orthogonal(size, first.pairs * 2))
+    _match(third, spaces, fetched)
+    _copy(third, moved, common)
+    _bring(fourth, fetched, read)
+    for heads in (first, second, third, fourth):
+        heads.store()
+
+
+def circuit(model: LlamaForCausalLM) -> list[nn.Parameter]:
+    """Return the weights that such a start is made of, or that would disturb it: all but the last MLP's and later."""
+    first, last = model.model.layers[: LAYERS - 1], model.model.layers[LAYERS - 1]
+    return [*model.model.embed_tokens.parameters(), *first.parameters(), *last.self_attn.parameters(),
+            *last.input_layernorm.parameters()]  # fmt: skip
+
+
+def _look_back(heads: _Heads, spaces: _Spaces) -> Tensor:
+    """Let every head attend to the token before; return how it is stored [D, D]."""
+    angles, length = heads.frequencies()[:_FAST, None], math.sqrt(_LOOK_BACK) * heads.common
+    heads.q[:, :_FAST] += length
+    heads.k[:, :_FAST] += torch.cos(angles) * length
+    heads.k[:, heads.pairs : heads.pairs + _FAST] += torch.sin(angles) * length
+    width = spaces.before.shape[1]
+    mix = spaces.before @ _orthogonal(width, heads.size) * math.sqrt(heads.size / width)  # [D, H·S]
+    heads.o = (mix / heads.scale).reshape(heads.size, heads.count, -1).transpose(0, 1)
+    return mix @ heads.v.flatten(0, 1)
+
+
+def _carry(heads: _Heads, spaces: _Spaces, heading: Tensor, read: Tensor) -> None:
+    """Let the last head attend to the latest token that followed `heading` [D], and keep what it `read`s [S, D]."""
+    heads.prefer_late(-1, _CARRY_SLOPE)
+    length = heads.nats(_NAME)
+    heads.q[-1, heads.pairs - 1] += length * heads.common
+    heads.k[-1, heads.pairs - 1] += length / heads.scale * heading
+    heads.v[-1] = read
+    heads.o[-1] = spaces.carried * _CARRIED / (heads.scale * math.sqrt(2 * len(read) / heads.size))
+
+
+def _match(heads: _Heads, spaces: _Spaces, fetched: Tensor) -> None:
+    """Let the first half of the heads attend to the same token elsewhere, and write its name to `fetched`."""
+    half, apart = heads.count // 2, heads.nats(_APART) * heads.common
+    for head in range(half):
+        content = _content(heads, _orthogonal(2 * heads.pairs, spaces.compared.shape[1]), _SLOW, _MATCH)
+        heads.q[head] = heads.k[head] = content @ spaces.compared.T
+        heads.q[head, : _FAST - 1] += apart
+        heads.k[head, : _FAST - 1] -= apart
+        heads.v[head] = spaces.carried.T
+        heads.o[head] = fetched * _FETCHED / (heads.scale * _CARRIED * half)
+
+
+def _copy(heads: _Heads, moved: Tensor, common: Tensor) -> None:
+    """Let the other half attend where the token before is the current token, and bring what stands there."""
+    for head in range(heads.count // 2, heads.count):
+        directions = _orthogonal(2 * heads.pairs, heads.size)
+        heads.q[head] = _beside(common, _content(heads, directions, heads.pairs // 2, _COPY).T).T
+        heads.k[head] = heads.q[head] @ moved.T
+        heads.o[head] = _beside(common, heads.v[head].T) * _COPIED / heads.scale
+
+
+def _bring(heads: _Heads, fetched: Tensor, read: Tensor) -> None:
+    """Let the first head attend to the latest tokens, and predict the names that they fetched."""
+    heads.prefer_late(0, _BRING_SLOPE)
+    heads.v[0] = fetched.T
+    heads.o[0] = read.T * _BROUGHT / heads.scale
+
+
+def _content(heads: _Heads, directions: Tensor, first: int, length: float) -> Tensor:
+    """Return `directions` [S, any] at `length` in the pairs from `first` on, zero in the faster ones."""
+    used = torch.zeros(2, heads.pairs)
+    used[:, first:] = length
+    return directions * used.reshape(-1, 1)
+
+
+def _draw_spaces(common: Tensor, head_size: int) -> _Spaces:
+    """Draw the subspaces, all beside `common`."""
+    size = len(common)
+    random = torch.cat((common[:, None], torch.randn(size, size - 1)), 1)
+    basis, before = torch.linalg.qr(random).Q[:, 1:], 3 * size // 8
+    return _Spaces(basis[:, :before], basis[:, before : before + head_size], basis[:, before + head_size :])
+
+
+def _beside(common: Tensor, columns: Tensor) -> Tensor:
+    """Return `columns` [D, any] less their parts along `common`."""
+    return columns - torch.outer(common, common @ columns)
+
+
+def _orthogonal(rows: int, columns: int) -> Tensor:
+    return nn.init.orthogonal_(torch.empty(rows, columns))
