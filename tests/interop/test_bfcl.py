@@ -10,7 +10,8 @@ from common.render import Renderer
 from common.tool_calls import conversation_turns
 from teacher_server.openai.chat.protocol import ChatBody
 from teacher_server.openai.chat.turns import CallRules, TurnReader
-from tests.interop.environments import answer_of, python_of
+from tests.interop.bfcl_tasks import bfcl, few
+from tests.interop.environments import python_of
 from tests.loopback import serving
 from tests.service import make_service
 from tests.unit.teacher_server.openai.chat.scripted import OTHER_END, Layout, ScriptedEngine, byte_tokenizer
@@ -30,20 +31,6 @@ def installed() -> None:
 async def gold(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Gold calls of all entries, and the tools that they call."""
     return await bfcl(tmp_path_factory.mktemp("gold"), do="gold")
-
-
-async def bfcl(folder: Path, url: str = "", **task: Any) -> Any:
-    return await answer_of("bfcl", task, url, folder=folder, BFCL_PROJECT_ROOT=str(folder))
-
-
-def few(gold: Any) -> list[str]:
-    """Three entries of each category, 12 in all: those with the fewest turns, and with few tools."""
-    turns = {id: len(answer["turns"]) for id, answer in gold["answers"].items()}
-    return [
-        min((id for id in sorted(turns) if category in id and gold["answers"][id]["classes"] == classes), key=turns.get)
-        for category in ("base", "miss_func", "miss_param", "long_context")
-        for classes in ("TradingBot", "GorillaFileSystem", "TravelAPI")
-    ]
 
 
 def messages_of(turns: Iterable[Calls]) -> Iterator[dict[str, Any]]:

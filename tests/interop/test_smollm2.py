@@ -9,9 +9,9 @@ import pytest
 
 from student_trainer.commands.fetch import SOURCES, PackageMissing, fetch
 from teacher_server.settings import EngineSettings, TeacherServerSettings
+from tests.interop.bfcl_tasks import bfcl, few
 from tests.interop.environments import answer_of, python_of
 from tests.interop.serving import vllm_service
-from tests.interop.test_bfcl import bfcl, few
 
 pytestmark = pytest.mark.anyio
 ENGINE = EngineSettings(
