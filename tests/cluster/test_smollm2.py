@@ -21,7 +21,7 @@ from teacher_server.settings import TeacherServerSettings
 from tests.serving import ROOT
 
 pytestmark = pytest.mark.timeout(900)  # Ray's workers yield to whatever else the machine does
-ROWS, HELD_OUT = 4, 2
+ROWS, HELD_OUT = 4, 4
 """Of a step, and of a validation."""
 
 

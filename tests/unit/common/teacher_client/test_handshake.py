@@ -119,24 +119,39 @@ def test_a_teacher_that_does_not_write_greedily_is_refused():
         greet(StandInTeacher(second_best))
 
 
-def lowered(by: float) -> StandInTeacher:
+def lowered(by: float, positions: int | None = None) -> StandInTeacher:
+    """A teacher that scores the first `positions`, or all, lower than it wrote them."""
+
     def lower(answer: TeacherAnswer) -> TeacherAnswer:
+        lower = np.where(np.arange(len(answer)) < (positions or len(answer)), by, 0).astype(np.float32)
         scored = answer.finish_reason == "scored"
-        return replace(answer, token_logprobs=answer.token_logprobs - np.float32(by)) if scored else answer
+        return replace(answer, token_logprobs=answer.token_logprobs - lower) if scored else answer
 
     return StandInTeacher(lower)
 
 
+def rounding(teacher: StandInTeacher) -> StandInTeacher:
+    """It, with a card that says that it computes in bfloat16."""
+    teacher.card["dtype"] = "bfloat16"
+    return teacher
+
+
 def test_logprobs_that_disagree_are_refused():
-    with pytest.raises(HandshakeError, match=r"and scores it -.*, expected within 0.001"):
+    with pytest.raises(HandshakeError, match=r"and scores it -.*, expected within 0.003"):
         greet(lowered(by=0.05))
 
 
 def test_logprobs_may_differ_by_the_rounding_of_the_teachers_type():
     greet(lowered(by=0.0005))
-    teacher = lowered(by=0.05)
-    teacher.card["dtype"] = "bfloat16"
-    greet(teacher)
+    greet(rounding(lowered(by=0.05)))
+
+
+def test_one_position_may_be_off_by_more_than_all_together_but_not_by_much():
+    greet(rounding(lowered(by=0.2, positions=2)))
+    with pytest.raises(HandshakeError, match=r"expected within 0.3; the root mean square over 32 positions is 0.0707"):
+        greet(rounding(lowered(by=0.4, positions=1)))
+    with pytest.raises(HandshakeError, match=r"root mean square over 32 positions is 0.1414, expected at most 0.1"):
+        greet(rounding(lowered(by=0.2, positions=16)))
 
 
 def tied(gap: float) -> StandInTeacher:
