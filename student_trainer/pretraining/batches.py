@@ -65,9 +65,9 @@ def stage_batches(encoded: Sequence[Encoded], vocabulary: int, settings: Pretrai
     Raises UserError where a stage wants a kind of which there are no documents.
     """
     seed, size, stages = settings.seed, settings.batch_tokens, settings.stages.values()
+    chosen = [in_shares(encoded, stage.shares, seed + number) for number, stage in enumerate(stages)]
     copies = islice(copy_batches(vocabulary, size, seed), settings.copy_steps)
     yield from (Batch([Encoded(ids) for ids in batch]) for batch in copies)
-    chosen = [in_shares(encoded, stage.shares, seed + number) for number, stage in enumerate(stages)]
     for number, (stage, documents) in enumerate(zip(stages, chosen, strict=True)):
         for batch in islice(batches(documents, size, seed + number), stage.steps):
             yield Batch(batch, stage.answer_weight, stage.other_weight)
@@ -81,7 +81,8 @@ def in_shares(encoded: Sequence[Encoded], shares: dict[str, float], seed: int) -
     counts = Counter(each.kind for each in encoded)
     missing = sorted(kind for kind, share in shares.items() if share and not counts[kind])
     if missing:
-        raise UserError(f"no document is of the kind {', '.join(missing)}; there are: {', '.join(sorted(counts))}")
+        known = ", ".join(filter(None, sorted(counts))) or "none that say their kind"
+        raise UserError(f"no document is of the kind {', '.join(missing)}; there are: {known}")
     if not shares:
         return encoded
     weights = [shares.get(each.kind, 0) / counts[each.kind] for each in encoded]
