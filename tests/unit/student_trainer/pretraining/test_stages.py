@@ -34,7 +34,10 @@ def test_answers_are_the_tokens_of_their_characters() -> None:
 
 
 def test_stages_follow_each_other_with_their_own_kinds_and_weights() -> None:
-    stages = {"steps": 4, "shares": {"short": 1, "long": 0}, "answer_weight": 4, "other_weight": 0.5}, {"steps": 3}
+    stages: list[dict[str, object]] = [
+        {"steps": 4, "shares": {"short": 1, "long": 0}, "answer_weight": 4, "other_weight": 0.5},
+        {"steps": 3},
+    ]
     drawn = list(stage_batches(ENCODED, 300, settings(*stages).model_copy(update={"copy_steps": 2})))
     assert [(batch.answer_weight, batch.other_weight) for batch in drawn] == [(1, 1)] * 2 + [(4, 0.5)] * 4 + [
         (1, 1)
