@@ -37,7 +37,7 @@ def build_world(settings: WorldSettings, folder: Path) -> dict[str, int]:
 
 def _write_corpus(path: Path, documents: Iterable[Document]) -> int:
     with path.open("w", encoding="utf-8") as file:
-        lines = (json.dumps(document._asdict(), ensure_ascii=False) for document in documents)
+        lines = (json.dumps(document.to_record(), ensure_ascii=False) for document in documents)
         return sum(bool(file.write(line + "\n")) for line in lines)
 
 

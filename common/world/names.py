@@ -1,6 +1,6 @@
-"""Made-up words of one syllable: names of things, names of tools, and identifiers.
+"""Made-up words of one syllable: names of things, names of tools, codes, and identifiers.
 
-Tools begin with letters of their own, so that no tool has the name of a thing.
+Tools begin with letters of their own, and codes end with such, so that none has the name of another.
 """
 
 from random import Random
@@ -14,6 +14,8 @@ def _syllables(onsets: str, codas: str) -> tuple[str, ...]:
 
 _THINGS = _syllables("bdfgklmnprstvz", "nl")
 _TOOLS = _syllables("chjwy", "nrlksm")
+_CODES = tuple(f"{onset}{vowel}{'mk'[row % 2]}" for row, onset in enumerate("bdfgklmnprstvz") for vowel in "aeiou")
+"""No two begin with the same two letters, and none is a part of a description's word, as prompts would replace it."""
 _LETTERS = "ABCDEFGHKLMNPQRSTVZ"
 
 
@@ -64,8 +66,8 @@ def new_double_names(rng: Random, count: int, held_out: bool, taken: set[str]) -
 
 
 def codes(rng: Random, count: int) -> list[str]:
-    """Draw `count` codes such as `k4`, each another."""
-    return rng.sample([f"{letter}{number}" for letter in _LETTERS.lower() for number in range(2, 10)], count)
+    """Draw `count` codes such as `zok`, each another; all are short enough for one token each."""
+    return rng.sample(_CODES, count)
 
 
 def new_names(rng: Random, count: int, taken: set[str]) -> list[str]:

@@ -23,18 +23,6 @@ _WHOLE_QUERIES = (
     "I want to know the {facts} of {whole}.",
     "Could you find the {facts} of {whole} for me?",
 )
-_LINKING = (
-    "I need the id of the {part} of {whole}.",
-    "First I look for the {part} that belongs to {whole}.",
-    "The user asks about the {part}, so let me find it.",
-    "Before the rest I find the {part} of {whole}.",
-)
-_FAILING = (
-    "That call failed, so I ask another function for the {fact}.",
-    "This function does not work. Another one may give the {fact}.",
-    "I could not get the {fact}, so let me try another way.",
-    "An error came back. I look for the {fact} elsewhere.",
-)
 _ASKING = (
     "I need the {fact} of {subject}.",
     "Now I should look up the {fact}.",
@@ -57,40 +45,33 @@ _ANSWERS = (
 
 def ask(rng: Random, facts: list[str], thing: str, subject: str) -> str:
     """Word a user's query."""
-    return _draw(rng, _QUERIES).format(facts=" and the ".join(facts), thing=thing, subject=subject)
+    return draw(rng, _QUERIES).format(facts=" and the ".join(facts), thing=thing, subject=subject)
 
 
 def ask_about(rng: Random, facts: list[str], whole: str) -> str:
     """Word a user's query about `whole`, such as `the beach of the hotel Kun`."""
-    return _draw(rng, _WHOLE_QUERIES).format(facts=" and the ".join(facts), whole=whole)
-
-
-def thought_on_part(rng: Random, part: str, whole: str) -> str:
-    return _draw(rng, _LINKING).format(part=part, whole=whole)
-
-
-def thought_on_failure(rng: Random, fact: str) -> str:
-    return _draw(rng, _FAILING).format(fact=fact)
+    return draw(rng, _WHOLE_QUERIES).format(facts=" and the ".join(facts), whole=whole)
 
 
 def thought_on_search(rng: Random, thing: str, subject: str) -> str:
-    return _draw(rng, _SEARCHING).format(thing=thing, subject=subject)
+    return draw(rng, _SEARCHING).format(thing=thing, subject=subject)
 
 
 def thought_on_fact(rng: Random, fact: str, subject: str) -> str:
-    return _draw(rng, _ASKING).format(fact=fact, subject=subject)
+    return draw(rng, _ASKING).format(fact=fact, subject=subject)
 
 
 def closing_thought(rng: Random) -> str:
-    return _draw(rng, _CLOSING)
+    return draw(rng, _CLOSING)
 
 
 def answer(rng: Random, subject: str, found: Mapping[str, str | int]) -> str:
     """Word the final answer: every fact asked for with the value that was found."""
     (fact, value), *others = found.items()
     more = "".join(f" and the {other} is {its_value}" for other, its_value in others)
-    return _draw(rng, _ANSWERS).format(fact=fact, subject=subject, value=value, more=more)
+    return draw(rng, _ANSWERS).format(fact=fact, subject=subject, value=value, more=more)
 
 
-def _draw(rng: Random, sentences: tuple[str, ...]) -> str:
+def draw(rng: Random, sentences: tuple[str, ...]) -> str:
+    """Draw one of four paraphrases, an earlier one more often."""
     return rng.choices(sentences, _WEIGHTS)[0]

@@ -15,15 +15,15 @@ Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class CorpusShares(Settings):
     """Shares of the kinds of documents, in whatever unit: 0 leaves a kind out. They hold where names are codes."""
 
-    copying: Share = 15
+    copying: Share = 8
     """Words repeated in other dress."""
-    recall: Share = 15
+    recall: Share = 7
     """Names of functions by what they are for, in the same words."""
     equal_words: Share = 20
-    """Which function of a list answers a query that uses a word of its description."""
+    """Which function of a list gives what a note needs, in a word of its description."""
     other_words: Share = 20
-    """Which function answers a query that uses another word for the same."""
-    prompts: Share = 15
+    """Which function gives what a note needs, in another word for the same."""
+    prompts: Share = 30
     """Whole prompts with observations and notes on them."""
     pages: Share = 3
     """Documentation of tools."""

@@ -1,13 +1,10 @@
-"""Train a small Llama, and its tokenizer, from scratch on documents: next-token loss on everything.
+"""Train a small Llama, and its tokenizer, from scratch on documents: next-token loss.
 
 Legend: B = documents in a batch, L = their padded length.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
-from random import Random
 from typing import Any
 
 import torch
@@ -15,14 +12,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import UserError
 from student_trainer.pretraining import lookup
+from student_trainer.pretraining.batches import Batch, Encoded, encode, stage_batches
 from student_trainer.pretraining.copying import ROPE_THETA, start_copying
 from student_trainer.pretraining.documents import read_documents
 from student_trainer.pretraining.settings import ArchitectureSettings, PretrainSettings
-from student_trainer.pretraining.tokenizer import EOS, train_tokenizer
-
-_IGNORED = -100
-_WINDOW = 512
-"""Documents among which those of like length are put together."""
+from student_trainer.pretraining.tokenizer import train_tokenizer
 
 
 def make_base_model(settings: PretrainSettings) -> None:
@@ -30,8 +24,8 @@ def make_base_model(settings: PretrainSettings) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     documents = read_documents(settings.documents)
-    tokenizer = _tokenizer(documents, settings)
-    encoded = [ids[: settings.max_length] for ids in tokenizer([text + EOS for text in documents])["input_ids"]]
+    tokenizer = _tokenizer([document.text for document in documents], settings)
+    encoded = encode(documents, tokenizer, settings.max_length)
     torch.manual_seed(settings.seed)
     model = build_model(settings.architecture, tokenizer, settings.tokenizer.heading)
     print(_summary(model, encoded), flush=True)
@@ -78,58 +72,22 @@ def _token(heading: str, tokenizer: PreTrainedTokenizerFast) -> int:
     return int(ids[0])
 
 
-def batches(encoded: Sequence[list[int]], batch_tokens: int, seed: int) -> Iterator[list[list[int]]]:
-    """Yield batches without end, documents of like length together; every epoch has an order of its own."""
-    epoch = 0
-    while True:
-        rng = Random(f"{seed} {epoch}")
-        order = rng.sample(range(len(encoded)), len(encoded))
-        for start in range(0, len(order), _WINDOW):
-            window = sorted(order[start : start + _WINDOW], key=lambda index: len(encoded[index]))
-            groups = _fill([encoded[index] for index in window], batch_tokens)
-            yield from rng.sample(groups, len(groups))
-        epoch += 1
-
-
-def copy_batches(vocabulary: int, batch_tokens: int, seed: int) -> Iterator[list[list[int]]]:
-    """Yield batches without end of sequences in which a run of random tokens repeats, now sooner and now later."""
-    rng = Random(f"{seed} copies")
-    while True:
-        period, length = rng.randint(8, 48), rng.choice((64, 128, 256))
-        runs = [[rng.randrange(vocabulary) for _ in range(period)] for _ in range(max(1, batch_tokens // length))]
-        yield [(run * (length // period + 1))[:length] for run in runs]
-
-
-def _fill(documents: list[list[int]], batch_tokens: int) -> list[list[list[int]]]:
-    """Cut documents, shortest first, into batches of at most `batch_tokens` padded tokens."""
-    groups: list[list[list[int]]] = [[]]
-    for ids in documents:
-        if groups[-1] and (len(groups[-1]) + 1) * len(ids) > batch_tokens:
-            groups.append([])
-        groups[-1].append(ids)
-    return groups
-
-
-def _train(model: LlamaForCausalLM, encoded: list[list[int]], settings: PretrainSettings) -> None:
+def _train(model: LlamaForCausalLM, encoded: list[Encoded], settings: PretrainSettings) -> None:
     optimizer = torch.optim.AdamW(
         _groups(model, settings), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, settings))
     model.train()
-    total = settings.copy_steps + settings.steps
-    drawn = chain(
-        islice(copy_batches(model.config.vocab_size, settings.batch_tokens, settings.seed), settings.copy_steps),
-        islice(batches(encoded, settings.batch_tokens, settings.seed), settings.steps),
-    )
+    total = settings.total_steps
     started, tokens, losses = time.monotonic(), 0, []
-    for step, batch in enumerate(drawn, start=1):
-        loss = _loss(model, batch)
+    for step, batch in enumerate(stage_batches(encoded, model.config.vocab_size, settings), start=1):
+        loss = batch_loss(model, batch)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        tokens += sum(map(len, batch))
+        tokens += sum(map(len, batch.documents))
         losses.append(loss.item())
         if step % settings.report_every == 0 or step == total:
             _report(step, total, losses, tokens, time.monotonic() - started)
@@ -144,19 +102,24 @@ def _groups(model: LlamaForCausalLM, settings: PretrainSettings) -> list[dict[st
     return [{"params": others, "lr": rate}, {"params": held, "lr": settings.circuit_rate * rate, "weight_decay": 0.0}]
 
 
-def _loss(model: LlamaForCausalLM, batch: list[list[int]]) -> torch.Tensor:
-    """Return the mean next-token cross-entropy over the batch's tokens."""
-    length = max(map(len, batch))
-    ids = torch.tensor([document + [0] * (length - len(document)) for document in batch])  # [B, L]
-    lengths = torch.tensor([len(document) for document in batch])
-    targets = ids.masked_fill(torch.arange(length) >= lengths[:, None], _IGNORED)
+def batch_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+    """Return the mean next-token cross-entropy over the batch's tokens, as much of each as it counts."""
+    length = max(map(len, batch.documents))
+    ids = torch.zeros(len(batch.documents), length, dtype=torch.long)  # [B, L]
+    weights = torch.zeros(len(batch.documents), length)
+    for row, document in enumerate(batch.documents):
+        ids[row, : len(document)] = torch.tensor(document.ids)
+        weights[row, : len(document)] = batch.other_weight
+        weights[row, list(document.answers)] = batch.answer_weight
     logits = model(input_ids=ids, use_cache=False).logits  # right padding and causal attention: no mask is needed
-    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
+    flat, weights = logits[:, :-1].flatten(0, 1).float(), weights[:, 1:].flatten()
+    losses = torch.nn.functional.cross_entropy(flat, ids[:, 1:].flatten(), reduction="none")
+    return (losses * weights).sum() / weights.sum()
 
 
 def _rate(done: int, settings: PretrainSettings) -> float:
     """Return the share of the learning rate: linear warm-up, then a cosine to a tenth."""
-    total = settings.copy_steps + settings.steps
+    total = settings.total_steps
     warmup = max(1, round(settings.warmup_fraction * total))
     if done < warmup:
         return (done + 1) / warmup
@@ -178,7 +141,7 @@ def _tokenizer(documents: list[str], settings: PretrainSettings) -> PreTrainedTo
     return PreTrainedTokenizerFast.from_pretrained(path)
 
 
-def _summary(model: Any, encoded: list[list[int]]) -> str:
+def _summary(model: Any, encoded: list[Encoded]) -> str:
     lengths = sorted(map(len, encoded))
     return (
         f"{model.num_parameters():,} parameters; {len(encoded):,} documents of {lengths[len(lengths) // 2]} tokens "

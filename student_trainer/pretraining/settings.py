@@ -1,5 +1,7 @@
 """Settings of pretraining: what `python -m student_trainer pretrain CONFIG.yaml` reads. Torch-free."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from common.settings import Settings, UserPath
@@ -44,11 +46,31 @@ class ArchitectureSettings(Settings):
         return self
 
 
+class StageSettings(Settings):
+    """A stretch of training: which documents, and which of their tokens count."""
+
+    steps: int = Field(ge=1)
+    """Steps on documents."""
+    shares: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """Kinds of documents and their shares, in whatever unit; other kinds are left out. Empty: all as the files hold
+    them."""
+    answer_weight: float = Field(default=1, gt=0, allow_inf_nan=False)
+    """How much a token of an answer counts in the loss; documents say under "answers" which characters these are."""
+    other_weight: float = Field(default=1, gt=0, allow_inf_nan=False)
+    """How much any other token counts."""
+
+    @model_validator(mode="after")
+    def _some(self) -> "StageSettings":
+        if self.shares and not any(self.shares.values()):
+            raise ValueError("all shares are 0: give one kind of documents at least, or leave shares out")
+        return self
+
+
 class PretrainSettings(Settings):
     """A model and its tokenizer, from documents alone."""
 
     documents: list[UserPath]
-    """JSONL files with one {"text": …} a line; loss is on every token."""
+    """JSONL files with one {"text": …} a line, and perhaps "kind" and "answers"."""
     out: UserPath
     """Folder for the model in bfloat16 and its tokenizer."""
     tokenizer: TokenizerSettings = TokenizerSettings()
@@ -57,8 +79,8 @@ class PretrainSettings(Settings):
     """The sizes of the model."""
     copy_steps: int = Field(default=0, ge=0)
     """Steps on random tokens that repeat, before the documents: from these a small model learns to copy."""
-    steps: int = Field(ge=1)
-    """Steps on documents."""
+    stages: dict[str, StageSettings] = Field(min_length=1)
+    """What it learns, stage after stage, by name; warm-up and cosine span them all."""
     batch_tokens: int = Field(default=6144, ge=256)
     """Tokens of one optimizer step, padding included."""
     max_length: int = Field(default=512, ge=16)
@@ -79,6 +101,11 @@ class PretrainSettings(Settings):
     """Torch threads; null leaves torch's own choice."""
     report_every: int = Field(default=50, ge=1)
     """Steps between two lines of progress."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.copy_steps + sum(stage.steps for stage in self.stages.values())
 
     @model_validator(mode="after")
     def _deep_enough(self) -> "PretrainSettings":

@@ -41,11 +41,18 @@ def offer(
     own = sorted((api for api in alike if api.tool == tool.name), key=lambda api: api.attribute.name not in names)
     places = max(1, count - sum(bool(api.word) for api in called))
     rest = [*(api for api in alike if api.tool != tool.name), *(api for api in spare if api not in alike)]
-    distractors = [*own[: places - 1], *rest][:places]
+    distractors = _apart([*own[: places - 1], *rest, *own[places - 1 :]], {api.name for api in called}, places)
     finders = [api for api in tool.all_apis if not api.word and api not in called and rng.random() < 0.5]
+    finders = _apart(finders, {api.name for api in (*called, *distractors)}, len(finders))
     apis = [*called, *distractors, *finders]
     rng.shuffle(apis)
     return tuple(apis)
+
+
+def _apart(apis: Sequence[Api], taken: set[str], most: int) -> list[Api]:
+    """Take the first `most` whose codes are not `taken` and differ from each other."""
+    apart = {api.name: api for api in reversed(apis) if api.name not in taken}
+    return [api for api in apis if apart.get(api.name) is api][:most]
 
 
 def tells(api: Api, thing: str, attribute: Attribute) -> bool:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from random import Random
 
-from common.world import phrasing
 from common.world.catalogue import Api, Parameter, Tool
+from common.world.coded import thoughts
 from common.world.entities import Entity, Table, Value
 from common.world.names import proper_name
 from common.world.responses import FAILURES, UNIT, response
@@ -30,7 +30,8 @@ def draw_subject(rng: Random, tool: Tool, table: Table) -> Subject:
     said = f"the {tool.thing} {entity.name if named else entity.id}"
     calls: tuple[Call, ...] = ()
     if tool.search and named:
-        calls = (call(phrasing.thought_on_search(rng, tool.thing, entity.name), tool.search, entity, entity.name),)
+        thought = thoughts.on_search(rng, entity.name, tool.search.function)
+        calls = (call(thought, tool.search, entity, entity.name),)
     subject = Subject(tool.thing, entity, said, key, calls)
     links = [api for api in tool.apis if not api.word]
     return _part(rng, subject, links[0], table) if links and rng.random() < 0.5 else subject
@@ -38,7 +39,8 @@ def draw_subject(rng: Random, tool: Tool, table: Table) -> Subject:
 
 def _part(rng: Random, whole: Subject, link: Api, table: Table) -> Subject:
     """The part of `whole`, which `link` finds."""
-    found = call(phrasing.thought_on_part(rng, link.attribute.name, whole.said), link, whole.entity, whole.key)
+    thought = thoughts.on_part(rng, link.attribute.name, link.function)
+    found = call(thought, link, whole.entity, whole.key)
     part = _find(table, link.attribute.name, str(whole.entity.values[link.attribute]))
     said = f"the {link.attribute.name} of {whole.said}"
     return Subject(link.attribute.name, part, said, part.id, (*whole.calls, found))

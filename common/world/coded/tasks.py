@@ -7,6 +7,7 @@ from random import Random
 
 from common.world import phrasing
 from common.world.catalogue import Api, Tool
+from common.world.coded import thoughts
 from common.world.coded.offer import offer, tells
 from common.world.coded.subjects import Subject, call, draw_subject
 from common.world.coded.words import BY_NAME, phrase
@@ -50,7 +51,8 @@ def draw_task(
         calls = _calls(rng, subject, wishes, siblings)
         query = phrasing.ask_about(rng, [wish.said for wish in wishes], subject.said)
         values = [str(subject.entity.values[wish.attribute]) for wish in wishes]
-        if calls and len(calls) <= MOST_CALLS and not set(values) & set(re.findall(r"\w+", query)):
+        codes = {call.api.name for call in calls}
+        if calls and len(codes) == len(calls) <= MOST_CALLS and not set(values) & set(re.findall(r"\w+", query)):
             break
     found = {wish.said: value for wish, value in zip(wishes, values, strict=True)}
     asked = [wish.attribute for wish in wishes]
@@ -81,13 +83,13 @@ def _calls(rng: Random, subject: Subject, wishes: Sequence[_Wish], siblings: Seq
     """The whole solution; none where an API fails and no other tells the same."""
     calls = [*subject.calls]
     for wish in wishes:
-        thought = phrasing.thought_on_fact(rng, wish.said, subject.said)
+        thought = thoughts.on_fact(rng, wish.said, wish.api.function)
         calls.append(call(thought, wish.api, subject.entity, subject.key, wish.said, wish.attribute.unit))
         if wish.api.status in FAILURES:
             substitute = _substitute(rng, wish, subject, siblings)
             if substitute is None:
                 return ()
-            thought = phrasing.thought_on_failure(rng, wish.said)
+            thought = thoughts.on_failure(rng, wish.said, substitute.function)
             calls.append(call(thought, substitute, subject.entity, subject.key, wish.said, wish.attribute.unit))
     return tuple(calls)
 

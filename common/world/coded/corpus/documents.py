@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from common.world.coded.corpus.answers import Span, read_marks
 from common.world.coded.corpus.lessons import copying, equal_words, other_words, recall
 from common.world.coded.corpus.prose import prose
 from common.world.coded.corpus.records import pages, prompts, reports
@@ -25,10 +26,15 @@ KINDS: dict[str, Callable[[Scene], str]] = {
 
 
 class Document(NamedTuple):
-    """A text and its kind."""
+    """A text, its kind, and where the answers in it stand."""
 
     kind: str
     text: str
+    answers: tuple[Span, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the document as JSON: `answers` stand there only where there are any."""
+        return {key: value for key, value in self._asdict().items() if value}
 
 
 def documents(settings: WorldSettings) -> Iterator[Document]:
@@ -38,4 +44,4 @@ def documents(settings: WorldSettings) -> Iterator[Document]:
     table = draw_table(rng, DOMAINS, full)
     weights = [getattr(settings.corpus, kind) for kind in KINDS]
     for kind in rng.choices(list(KINDS), weights, k=settings.corpus_documents):
-        yield Document(kind, KINDS[kind](Scene(rng, table, full, settings.offered)))
+        yield Document(kind, *read_marks(KINDS[kind](Scene(rng, table, full, settings.offered))))

@@ -1,25 +1,37 @@
-"""The curriculum, each step in short exercises: copying, recall, choice by equal words, choice by meaning."""
+"""The curriculum, each step in short exercises: copying, recall, choice by equal words, choice by meaning.
 
-import json
-from collections.abc import Callable, Sequence
+A function's name follows a quote, a colon or the end of a line, never a word's blank: it is the same tokens everywhere.
+"""
+
+from collections.abc import Callable
 from random import Random
 
-from common.toolbench.system_prompt import describe_api
-from common.world import names, phrasing
+from common.toolbench.system_prompt import FUNCTIONS_LABEL, describe_api
+from common.world import names
 from common.world.catalogue import Api
+from common.world.coded.corpus.answers import answer
 from common.world.coded.corpus.scene import Scene
 
+_RECALLED = '"{function}" gives the {fact} of a {thing}.'
 _RECALLING = (
-    "{function} gives the {fact} of a {thing}.",
-    "The {fact} of a {thing} comes from {function}.",
-    "For the {fact} of a {thing} call {function}.",
+    'The {fact} of a {thing} comes from "{function}".',
+    'For the {fact} of a {thing} call "{function}".',
+    "Which function gives the {fact}? {function}",
 )
-_CHOOSING = (
-    "User: {query}\nThe function that helps is {function}",
-    "User: {query}\nTo help the user, I call {function}",
-    "The user wants the {fact}.\nThe {fact} comes from {function}",
-    "Which function gives the {fact} of a {thing}? {function}",
+_NOTES = (
+    "The function that gives the {fact}: {function}",
+    'To help the user, the {fact} comes from "{function}"',
+    "The {fact} of {subject}: {function}",
+    "Who wants the {fact} of {subject} has to ask '{function}'",
+    "The user asks for the {fact} of {subject}.\nName: {function}",
+    "So the user needs the function that gives the {fact}.\nCalled: {function}",
+    "The {fact} is still missing, so let us look it up.\nFunction: {function}",
+    'What gives the {fact} is "{function}"',
+    'Now look up the {fact} with "{function}"',
+    "It is the {fact} that the user needs.\n{function}",
 )
+_ROUNDS = 2
+"""How often an exercise asks for each function."""
 
 
 def copying(scene: Scene) -> str:
@@ -27,56 +39,56 @@ def copying(scene: Scene) -> str:
     rng = scene.rng
     makers: tuple[Callable[[Random], str], ...] = (names.proper_name, names.identifier, _function)
     words = [rng.choice(makers)(rng) for _ in range(rng.randint(4, 10))]
-    lines = [", ".join(words)]
+    lines = [", ".join(map('"{}"'.format, words))]
     for _ in range(3):
         again = words if rng.random() < 0.8 else rng.sample(words, len(words))
-        dress = rng.choice(("{}", '"{}"', "'{}': 1", "the {} of", "{}: #{}"))
+        dress = rng.choice(('"{}"', "'{}'", "'{}': 1", "({})", "{}: #{}"))
         lines.append("Again: " + ", ".join(dress.format(word, word) for word in again))
     return "\n".join(lines)
 
 
 def recall(scene: Scene) -> str:
     """Names by what they are for, said in the same words but another sentence."""
-    apis = scene.told_apart()
-    lines = [_recalled(scene, api) for api in apis]
-    return "\n".join([*lines, "Again:", *(_recalled(scene, api) for api in scene.rng.sample(apis, len(apis)))])
+    rng, apis = scene.rng, scene.told_apart()
+    said = {api.function: scene.say(api, other_word=False) for api in apis}
+    lines = [_RECALLED.format(function=api.function, fact=said[api.function], thing=api.thing) for api in apis]
+    for api in rng.sample(apis, len(apis)):
+        sentence = rng.choice(_RECALLING)
+        lines.append(sentence.format(function=answered(api), fact=said[api.function], thing=api.thing))
+    return "\n".join(lines)
 
 
 def equal_words(scene: Scene) -> str:
-    """Which function answers a query that uses the word of its description."""
-    return _choice(scene, other_words=False)
+    """Which function gives what a note needs, which says it in the word of its description."""
+    return _choices(scene, other_words=False)
 
 
 def other_words(scene: Scene) -> str:
-    """Which function answers a query that uses another word for the same."""
-    return _choice(scene, other_words=True)
+    """Which function gives what a note needs, which says it in another word for the same."""
+    return _choices(scene, other_words=True)
 
 
-def _choice(scene: Scene, other_words: bool) -> str:
-    apis = scene.told_apart()
-    asked = scene.rng.sample(apis, len(apis))
-    return "\n".join([_listed(scene.rng, apis), *(_chosen(scene, api, other_words) for api in asked)])
+def note(scene: Scene, api: Api, other_word: bool) -> str:
+    """A sentence that needs what `api` gives, and then its name as the answer."""
+    rng, name = scene.rng, names.proper_name(scene.rng)
+    subject = rng.choice((name, f"the {api.thing} {name}"))
+    return rng.choice(_NOTES).format(fact=scene.say(api, other_word), function=answered(api), subject=subject)
 
 
-def _listed(rng: Random, apis: Sequence[Api]) -> str:
-    """Functions as prompts list them, or a line each."""
-    if rng.random() < 0.5:
-        return str([describe_api(api.to_record(), "api_list") for api in apis])
-    if rng.random() < 0.5:
-        return json.dumps({api.function: api.description for api in apis})
-    return "\n".join(f"{api.function}: {api.description}" for api in apis)
+def answered(api: Api) -> str:
+    """The function's name with its code as an answer: the rest of the name only repeats."""
+    return answer(api.name) + api.function.removeprefix(api.name)
 
 
-def _chosen(scene: Scene, api: Api, other_words: bool) -> str:
-    fact, rng = scene.say(api, other_words), scene.rng
-    subject = names.identifier(rng) if rng.random() < 0.3 else names.proper_name(rng)
-    query = phrasing.ask_about(rng, [fact], f"the {api.thing} {subject}")
-    return rng.choice(_CHOOSING).format(query=query, function=api.function, fact=fact, thing=api.thing)
-
-
-def _recalled(scene: Scene, api: Api) -> str:
-    sentence = scene.rng.choice(_RECALLING)
-    return sentence.format(function=api.function, fact=scene.say(api, other_word=False), thing=api.thing)
+def _choices(scene: Scene, other_words: bool) -> str:
+    """Some functions as prompts list them, and notes that need them."""
+    rng, apis = scene.rng, scene.told_apart()
+    apis = apis[: rng.randint(2, len(apis))]
+    listed = str([describe_api(api.to_record(), "api_list") for api in apis])
+    lines = [rng.choice(("", FUNCTIONS_LABEL.lstrip("\n"))) + listed]
+    for _ in range(_ROUNDS):
+        lines += [note(scene, api, other_words) for api in rng.sample(apis, len(apis))]
+    return "\n".join(lines)
 
 
 def _function(rng: Random) -> str:

@@ -1,16 +1,20 @@
-"""What surrounds an agent's steps, without them: whole prompts, API pages, observations and answers."""
+"""What surrounds an agent's steps, without them: whole prompts, API pages, observations and final answers."""
 
 import json
+import re
+from collections.abc import Sequence
 
 from common.world.catalogue import Api
+from common.world.coded.corpus.answers import answer
+from common.world.coded.corpus.lessons import note
 from common.world.coded.corpus.scene import Scene
 from common.world.responses import FAILURES
-from common.world.tasks import Task
+from common.world.tasks import Call, Task
 from common.world.traces import observation, opening
 
 _MOST_NOTES = 12
 _SHARE = 0.5
-"""Of tasks whose queries use other words."""
+"""Of queries and notes that use other words."""
 
 
 def prompts(scene: Scene) -> str:
@@ -23,8 +27,11 @@ def prompts(scene: Scene) -> str:
         f"User: {user.content}",
         *(f"Function: {observation(call)}" for call in shown),
     ]
-    notes = [*_notes(task), *(f"Known: {json.dumps(call.response)}" for call in shown)]
-    return "\n".join([*parts, "Notes: ", *rng.sample(notes, min(len(notes), _MOST_NOTES))])
+    needed = [note(scene, api, rng.random() < _SHARE) for api in task.apis for _ in range(2)]
+    notes = [*needed, *_notes(task, len(shown)), *(f"Known: {json.dumps(call.response)}" for call in shown)]
+    rng.shuffle(notes)
+    found = [f"All is known: {_answer(task)}"] if len(shown) == len(task.calls) else []
+    return "\n".join([*parts, "Notes: ", _wanted(task), *notes[:_MOST_NOTES], *found])
 
 
 def pages(scene: Scene) -> str:
@@ -32,7 +39,7 @@ def pages(scene: Scene) -> str:
     tool = scene.tools[0]
     lines = [f"{tool.name} ({tool.category}):"]
     for api in tool.all_apis:
-        lines += [f"{api.name}: {api.description}. Call it as {api.function}.", *_parameters(api)]
+        lines += [f'{api.name}: {api.description}. Call it as "{api.function}".', *_parameters(api)]
     return "\n".join(lines)
 
 
@@ -41,22 +48,41 @@ def reports(scene: Scene) -> str:
     lines = []
     for _ in range(3):
         task = scene.task(_SHARE)
-        lines += [task.query, *map(observation, task.calls), task.answer, ""]
+        lines += [task.query, *map(observation, task.calls), _answer(task), ""]
     return "\n".join(lines)
 
 
-def _notes(task: Task) -> list[str]:
-    """What the functions take, and with what the query's are asked, in its own words."""
+def _notes(task: Task, shown: int) -> list[str]:
+    """What the functions take, and with what those are asked that were called, `shown` in number, or come next."""
     notes = [f"{api.function} takes {', '.join(api.parameters)}" for api in task.apis]
-    for call in task.calls:
-        notes.append(f"{call.api.function} is asked with {json.dumps(call.arguments)}")
+    for call in task.calls[: shown + 1]:
+        notes.append(f"{call.api.function} is asked with {_mark(json.dumps(call.arguments), _subject(call))}")
         if call.api.status in FAILURES:
             notes.append(f"{call.api.function} does not work")
-        elif call.said:
-            notes.append(f"To help the user, the {call.said} comes from {call.api.function}")
-        else:
-            notes.append(f"The {call.api.key} comes from {call.api.function}")
     return notes
+
+
+def _wanted(task: Task) -> str:
+    """What the query asks for, in its own words."""
+    said = dict.fromkeys(call.said for call in task.calls if call.said)
+    return "The user wants the " + " and the ".join(map(answer, said))
+
+
+def _answer(task: Task) -> str:
+    """The final answer, its words and values from the query and the responses marked."""
+    values = [str(value) for call in task.calls for value in call.response.values()]
+    return _mark(task.answer, [*(call.said for call in task.calls if call.said), *values])
+
+
+def _subject(call: Call) -> list[str]:
+    """By which parameter a call says what it is about, and what that is."""
+    value = str(call.arguments[call.api.subject])
+    return [call.api.subject, value.removeprefix(call.api.required[0].prefix)]
+
+
+def _mark(text: str, parts: Sequence[str]) -> str:
+    """Return `text` with all `parts` of it marked."""
+    return re.sub("|".join(rf"(?<!\w){re.escape(part)}(?!\w)" for part in parts), lambda part: answer(part[0]), text)
 
 
 def _parameters(api: Api) -> list[str]:

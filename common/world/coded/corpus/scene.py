@@ -11,7 +11,7 @@ from common.world.coded.offer import tells
 from common.world.coded.tasks import draw_task
 from common.world.coded.tools import make_tool
 from common.world.coded.words import BY_NAME, phrase
-from common.world.entities import Table
+from common.world.entities import ID, Table
 from common.world.names import double_name
 from common.world.tasks import Task
 
@@ -46,7 +46,9 @@ class Scene:
         return apis[: self.offered]
 
     def say(self, api: Api, other_word: bool) -> str:
-        """What `api` tells, in its own word or in another for the same."""
+        """What `api` tells, in its own word or in another for the same; of one that finds ids, what it finds."""
+        if not api.word:
+            return "id" if api.attribute == ID else api.attribute.name
         words = [word for word in BY_NAME[api.attribute.name].words if word != api.word]
         word = self.rng.choice(words) if other_word else api.word
         return phrase(word, api.attribute.moment, api.attribute.unit)

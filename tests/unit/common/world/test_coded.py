@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -13,7 +14,7 @@ from common.world.coded.corpus.documents import KINDS, documents
 from common.world.coded.domains import DOMAINS, HELD_OUT_DOMAINS
 from common.world.coded.offer import tells
 from common.world.coded.words import MEANINGS, MOMENTS, NAME_OF, UNITS
-from common.world.names import proper_names
+from common.world.names import codes, proper_names
 from common.world.responses import FAILURES
 from common.world.settings import CorpusShares, Difficulty
 from common.world.tasks import Task
@@ -80,8 +81,25 @@ def test_queries_use_another_word_in_their_share(difficulty: Difficulty):
 def test_names_give_nothing_away():
     for task in tasks("full"):
         for api in task.apis:
-            assert re.fullmatch(r"[a-z]\d_for_[a-z]{6}", api.function)
-            assert api.tool not in words(task.query)
+            assert re.fullmatch(r"[a-z]{3}_for_[a-z]{6}", api.function)
+            assert not {api.tool, api.name} & words(task.query)
+
+
+@pytest.mark.parametrize("difficulty", CODED)
+def test_codes_tell_functions_apart_and_thoughts_name_what_is_called(difficulty: Difficulty):
+    for task in tasks(difficulty):
+        assert len({api.name for api in task.apis}) == len(task.apis)
+        for call in task.calls:
+            before, quoted, _ = call.thought.partition(f'"{call.api.function}"')
+            assert quoted
+            assert not call.said or call.said in before
+
+
+def test_codes_differ_in_their_first_two_letters_and_are_no_part_of_a_word():
+    drawn_codes = codes(Random(0), 70)
+    assert len({code[:2] for code in drawn_codes}) == 70
+    described = " ".join(api.description for task in tasks("full") for api in task.apis)
+    assert not [code for code in drawn_codes for word in {*NAME_OF, *words(described)} if code in word]
 
 
 def test_the_hardest_world_has_twins_and_every_kind_of_schema():
@@ -141,6 +159,30 @@ def test_kinds_of_documents_can_be_left_out(kind: str):
     shares = CorpusShares(**{each: float(each == kind) for each in KINDS})
     some = settings("full").model_copy(update={"corpus_documents": 10, "corpus": shares})
     assert {document.kind for document in documents(some)} == {kind}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_stand_before_or_are_words_of_the_same_meaning(kind: str):
+    shares = CorpusShares(**{each: float(each == kind) for each in KINDS})
+    some = settings("full").model_copy(update={"corpus_documents": 30, "corpus": shares})
+    for document in documents(some):
+        answers = [document.text[first:end] for first, end in document.answers]
+        if kind in ("recall", "equal_words", "other_words", "prompts", "reports"):
+            assert answers
+            assert all(document.text.index(document.text[first:end]) < first for first, end in document.answers)
+        elif kind == "prose":
+            assert set(answers) <= set(NAME_OF)
+            assert answers
+        else:
+            assert not answers
+
+
+def test_names_of_functions_never_follow_a_blank_behind_a_word():
+    some = settings("full").model_copy(update={"corpus_documents": 200})
+    texts = [document.text for document in documents(some)]
+    texts += [turn["value"] for task in tasks("full")[::10] for turn in conversations(task)[-1]["conversations"]]
+    for text in texts:
+        assert not re.search(r"\w [a-z]{3}_for_[a-z]{6}", text)
 
 
 def test_prose_alone_says_which_words_mean_the_same():

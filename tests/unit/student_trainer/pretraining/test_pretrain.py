@@ -12,7 +12,8 @@ from common import settings as common_settings
 from common.errors import UserError
 from common.render import load_tokenizer, tokenizer_fingerprint
 from student_trainer.commands.pretrain import main, pretrain
-from student_trainer.pretraining.base_model import batches, build_model, copy_batches
+from student_trainer.pretraining.base_model import build_model
+from student_trainer.pretraining.batches import batches, copy_batches
 from student_trainer.pretraining.documents import read_documents
 from student_trainer.pretraining.settings import ArchitectureSettings, PretrainSettings, TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
@@ -20,6 +21,7 @@ from student_trainer.pretraining.tokenizer import train_tokenizer
 CONFIGS = Path("student_trainer/configs")
 BASES = Path("student_trainer/base_models")
 LINE = "The same long line stands at the head of every document, word for word."
+ONE_STEP = {"all": {"steps": 1}}
 NAMES = ("kamo", "lita", "rasu", "debo", "fino")
 DOCUMENTS = [f"System: {LINE}\nget_{a}_for_{b} has '{a}' and \"{b}\" or {a}" for a in NAMES for b in NAMES] * 4
 
@@ -33,8 +35,8 @@ def corpus(tmp_path: Path) -> Path:
 
 def small(corpus: Path, out: Path, **changes: object) -> PretrainSettings:
     values = {
-        "documents": [corpus], "out": out, "steps": 30, "batch_tokens": 512, "learning_rate": 0.02, "seed": 1,
-        "threads": 1, "tokenizer": {"vocabulary_size": 330},
+        "documents": [corpus], "out": out, "stages": {"all": {"steps": 30}}, "batch_tokens": 512,
+        "learning_rate": 0.02, "seed": 1, "threads": 1, "tokenizer": {"vocabulary_size": 330},
         "architecture": {"layers": 2, "hidden_size": 32, "mlp_size": 32},
     }  # fmt: skip
     return PretrainSettings.model_validate(values | changes)
@@ -116,8 +118,8 @@ def test_pretraining_learns_and_repeats_itself_to_the_bit(
 
 
 def test_an_existing_tokenizer_is_taken_as_it_is(corpus: Path, tmp_path: Path) -> None:
-    pretrain(small(corpus, tmp_path / "a", steps=1))
-    pretrain(small(corpus, tmp_path / "b", steps=1, tokenizer={"path": tmp_path / "a"}))
+    pretrain(small(corpus, tmp_path / "a", stages=ONE_STEP))
+    pretrain(small(corpus, tmp_path / "b", stages=ONE_STEP, tokenizer={"path": tmp_path / "a"}))
     fingerprints = {tokenizer_fingerprint(load_tokenizer(tmp_path / name)) for name in "ab"}
     assert len(fingerprints) == 1
     with pytest.raises(UserError, match=r"no tokenizer.json in"):
