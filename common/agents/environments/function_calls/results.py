@@ -79,6 +79,6 @@ def _message(error: Exception) -> str:
     """What `error` says, if it can be asked."""
     try:
         return str(error)
-    except Exception:  # `__str__` of a tool's own class of errors may raise anything; the observation then goes without it
+    except Exception:  # `__str__` of a tool's own class may raise anything; the observation goes without it
         log.debug("an error of the class %s can't be shown", type(error).__name__, exc_info=True)
         return ""
