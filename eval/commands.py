@@ -1,6 +1,8 @@
 """The commands of evaluation: parse first, import heavy things after."""
 
+import argparse
 import json
+from pathlib import Path
 
 from common.command_line import settings_of
 from eval.rollouts.settings import RolloutSettings
@@ -38,3 +40,21 @@ def rollout(arguments: list[str]) -> int:
     write_atomically(settings.output / "summary.json", json.dumps(as_values(summaries, set_aside), indent=1) + "\n")
     Console(width=120).print(table(summaries, set_aside))
     return 1 if set_aside else 0
+
+
+def compare(arguments: list[str]) -> int:
+    """Write a report of an experiment, or of runs, rollouts and scores, from their folders alone."""
+    about = "A report, as HTML that loads nothing, Markdown and PNGs, of what folders hold; nothing is asked or run."
+    parser = argparse.ArgumentParser(prog="python -m eval compare", description=about)
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="FOLDER",
+        help="the folder of an experiment; or run folders, folders of rollouts, and files of scores",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the report (default: the first FOLDER)")
+    options = parser.parse_args(arguments)
+
+    from eval.compare.report import compare
+
+    first: Path = options.paths[0]
+    print(compare(options.paths, options.output or (first.parent if first.is_file() else first)))
+    return 0

@@ -1,0 +1,97 @@
+"""A report as data, before it becomes HTML or Markdown: sections of paragraphs, tables, figures and texts abreast."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Tone = Literal["plain", "good", "bad", "note"]
+"""How what is said is meant: as it is, as it should be, as it should not be, or said beside."""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A few sentences."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell."""
+
+    text: str
+    tone: Tone = "plain"
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of as many cells as there are columns."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, and in words what it shows."""
+
+    name: str
+    """Of its file, without suffix."""
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a model wrote, in pieces: each with whether the text beside it lacks it."""
+
+    title: str
+    pieces: Sequence[tuple[str, bool]]
+
+    @property
+    def whole(self) -> str:
+        return "".join(piece for piece, _ in self.pieces)
+
+
+@dataclass(frozen=True)
+class Abreast:
+    """Texts side by side."""
+
+    title: str
+    texts: Sequence[Text]
+
+
+Block = Paragraph | Table | Figure | Abreast
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report."""
+
+    title: str
+    sections: Sequence[Section]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
+
+
+def number(value: float | None, form: str = "{:.3f}") -> Cell:
+    """A cell of a number; a dash where there is none."""
+    return Cell("–" if value is None else form.format(value), number=True)
+
+
+def plain(*texts: str) -> list[Cell]:
+    """Cells of texts."""
+    return [Cell(text) for text in texts]

@@ -1,0 +1,90 @@
+"""The figures of a report, drawn by matplotlib without a display: each a PNG, with what it shows in words."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eval.compare.document import Figure
+from eval.compare.statistics import Estimate
+from eval.visible_text import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933")
+"""Okabe and Ito's, which stay apart for colour-blind readers, in another order."""
+Line = tuple[str, Sequence[tuple[float, float]]]
+"""Which model it is of, and its points."""
+
+
+def bars(name: str, caption: str, estimates: Mapping[str, Mapping[str, Estimate | None]]) -> Figure:
+    """Bars of each model, split by split, with intervals; a model without a figure leaves a gap that says so."""
+    titles = list(next(iter(estimates.values())))
+    canvas, (axes,) = _canvas(1, width=max(6.0, 0.45 * len(estimates) * len(titles) + 2))
+    colours = _colours(titles)
+    for group, found in enumerate(estimates.values()):
+        for place, (title, estimate) in enumerate(found.items()):
+            _bar(axes, group * (len(titles) + 1) + place, estimate, colours[title], title if group == 0 else None)
+    middle = (len(titles) - 1) / 2
+    axes.set_xticks([group * (len(titles) + 1) + middle for group in range(len(estimates))], map(_label, estimates))
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of tasks solved")
+    return _figure(canvas, titles, colours, name, caption)
+
+
+def curves(name: str, caption: str, panels: Mapping[str, Sequence[Line]], unit: str) -> Figure:
+    """Lines over steps, a panel per metric; runs of one model share its colour."""
+    canvas, axes = _canvas(len(panels), width=5.0 * len(panels))
+    titles = list(dict.fromkeys(title for lines in panels.values() for title, _ in lines))
+    colours = _colours(titles)
+    for panel, (metric, lines) in zip(axes, panels.items(), strict=True):
+        for title, points in lines:
+            mark = "o" if len(points) < 12 else ""
+            panel.plot(*zip(*points, strict=True), color=colours[title], linewidth=1.2, marker=mark, markersize=3)
+        panel.set_title(metric, fontsize=10)
+        panel.set_xlabel("step")
+    axes[0].set_ylabel(unit)
+    return _figure(canvas, titles, colours, name, caption)
+
+
+def _bar(axes: "Axes", x: float, estimate: Estimate | None, colour: str, label: str | None) -> None:
+    if estimate is None:
+        axes.text(x, 0.01, "none", rotation=90, ha="center", va="bottom", fontsize=8, color="#555555")
+        return
+    low, high = estimate.interval or (estimate.mean, estimate.mean)
+    reach = [[max(0.0, estimate.mean - low)], [max(0.0, high - estimate.mean)]]
+    axes.bar(x, estimate.mean, width=0.85, color=colour, yerr=reach, capsize=3, ecolor="#222222", label=label)
+
+
+def _canvas(panels: int, width: float) -> "tuple[Canvas, list[Axes]]":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(min(width, 14), 3.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = [canvas.add_subplot(1, panels, number + 1) for number in range(panels)]
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(axis="y", linewidth=0.4, color="#cccccc")
+        each.set_axisbelow(True)
+    return canvas, axes
+
+
+def _figure(canvas: "Canvas", titles: Sequence[str], colours: Mapping[str, str], name: str, caption: str) -> Figure:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colours[title], label=_label(title)) for title in titles]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=min(6, len(titles)), frameon=False, fontsize=8)
+    picture = io.BytesIO()
+    canvas.savefig(picture, format="png", metadata={"Software": None})
+    return Figure(name, caption, picture.getvalue())
+
+
+def _colours(titles: Sequence[str]) -> dict[str, str]:
+    return {title: COLOURS[number % len(COLOURS)] for number, title in enumerate(titles)}
+
+
+def _label(text: str) -> str:
+    """A name as text: matplotlib takes dollar signs for mathematics."""
+    return one_line(text, 40).replace("$", r"\$")

@@ -1,0 +1,61 @@
+"""The same report as GitHub's Markdown, its figures as files beside it. Texts of others stay text here too."""
+
+import re
+from collections.abc import Iterable
+from difflib import unified_diff
+
+from eval.compare.document import Abreast, Block, Document, Figure, Paragraph, Table
+from eval.visible_text import one_line, visible
+
+FIGURES = "figures"
+"""Folder of the pictures, beside the file."""
+MEANINGFUL = re.compile(r"([\\`*_\[\]<>|~&$#!])")
+"""Characters that Markdown may take for more than themselves."""
+TONES = {"plain": "", "note": "", "good": "**✓** ", "bad": "**✗** "}
+
+
+def render_markdown(document: Document) -> str:
+    """The whole file."""
+    parts = [f"# {escaped(document.title)}"]
+    for section in document.sections:
+        parts += [f"## {escaped(section.title)}", *(_block(block) for block in section.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+    """`text` in one line that Markdown shows as it is."""
+    return MEANINGFUL.sub(r"\\\1", one_line(text, 20_000))
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph():
+            return TONES[block.tone] + escaped(block.text)
+        case Table():
+            return _table(block)
+        case Figure():
+            return f"![{escaped(block.caption)}]({FIGURES}/{block.name}.png)\n\n{escaped(block.caption)}"
+        case Abreast():
+            return _abreast(block)
+
+
+def _table(table: Table) -> str:
+    caption = [f"**{escaped(table.caption)}**", ""] if table.caption else []
+    head = [_line(map(escaped, table.columns)), _line("---" for _ in table.columns)]
+    rows = [_line(TONES[cell.tone] * bool(cell.text) + escaped(cell.text) for cell in row) for row in table.rows]
+    return "\n".join([*caption, *head, *rows])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _abreast(abreast: Abreast) -> str:
+    """Both texts as one, with the lines of the first (-) that the second changes (+)."""
+    first, second = abreast.texts
+    lines = [visible(text.whole).split("\n") for text in (first, second)]
+    changes = list(unified_diff(*lines, visible(first.title), visible(second.title), n=10_000, lineterm=""))
+    text = "\n".join(changes or lines[0])
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    titles = f"{escaped(first.title)}; {escaped(second.title)}"
+    return f"### {escaped(abreast.title)}\n\n{titles}\n\n{fence}diff\n{text}\n{fence}"

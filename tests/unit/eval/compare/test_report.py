@@ -1,0 +1,243 @@
+"""The report says what the folders hold, whichever way it turned out, and nothing in it is more than text."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from common.errors import UserError
+from eval.__main__ import main
+from eval.compare.document import Document, Table
+from eval.compare.inputs import read_experiment
+from eval.compare.report import compare, document_of
+from eval.compare.sections.samples import marked
+from tests.unit.eval.compare.experiments import (
+    EVIL,
+    TASKS,
+    hostile_experiment,
+    score,
+    trajectory,
+    write_cell,
+    write_experiment,
+    write_manifest,
+    write_rollout,
+    write_run,
+)
+
+
+def said(document: Document) -> str:
+    """All texts of a report, a line for each paragraph and row."""
+    lines = []
+    for section in document.sections:
+        lines.append(section.title)
+        for block in section.blocks:
+            if isinstance(block, Table):
+                lines += [" | ".join(cell.text for cell in row) for row in block.rows]
+            else:
+                lines.append(getattr(block, "text", getattr(block, "caption", getattr(block, "title", ""))))
+    return "\n".join(lines)
+
+
+def report_of(root: Path) -> str:
+    return said(document_of(read_experiment([root])))
+
+
+class Page(HTMLParser):
+    """What a parser makes of the file: tags, attributes, text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_an_arm_that_is_better_on_unseen_tools(tmp_path: Path):
+    text = report_of(write_experiment(tmp_path))
+    assert "task_success on unseen_tool, D against A: D is better than A (+60.0 points" in text
+    assert "The gate held: 1 of 1 checks passed." in text
+    assert "D | 2 of 2 | 40 | 90.0% | [" in text
+    assert "A | FT on recorded traces | 2 of 2 | 0.300 (0.300–0.300) | 1.35 (1.35–1.35) | 90% (90%–90%)" in text
+
+
+def test_an_arm_that_is_worse(tmp_path: Path):
+    assert "D is worse than A (-60.0 points" in report_of(write_experiment(tmp_path, d_solves=6, a_solves=18))
+
+
+def test_a_null_result_is_said_as_one(tmp_path: Path):
+    text = report_of(write_experiment(tmp_path, d_solves=10, a_solves=10))
+    assert "no difference: the interval lies within ±5 points (+0.0 points" in text
+
+
+def test_what_the_interval_leaves_open_is_not_decided(tmp_path: Path):
+    cells = [
+        write_cell(tmp_path, "A-s1", [task % 3 == 0 for task in range(TASKS)], 0.3),
+        write_cell(tmp_path, "D-s1", [task % 4 == 0 for task in range(TASKS)], 0.3),
+    ]
+    text = report_of(write_manifest(tmp_path, cells))
+    assert "not decided: the interval holds 0 and more than ±5 points" in text
+
+
+def test_a_failed_gate_stands_beside_the_comparison(tmp_path: Path):
+    check = {"check": "the expert leads A", "seed": 2, "value": 0.04, "expected": ">= 0.15", "passed": False}
+    text = report_of(write_experiment(tmp_path, gate=[check]))
+    assert text.count("The gate failed in 1 of 1 checks: read no comparison below as an answer.") == 2
+    assert "the expert leads A | 2 | 0.040 | >= 0.15 | NO" in text
+
+
+def test_failed_and_missing_cells_are_named_wherever_they_are_missing(tmp_path: Path):
+    cells = [write_cell(tmp_path, "A-s1", [True, False] * 8, 0.3)]
+    cells.append({"name": "D-s1", "arm": "D", "seed": 1, "status": "failed", "reason": "the loss was not finite"})
+    cells.append({"name": "D-s2", "arm": "D", "seed": 2, "status": "not_run", "reason": "D-s1 failed"})
+    text = report_of(write_manifest(tmp_path, cells))
+    assert "2 of 3 cells are missing from all that follows: D-s1, D-s2." in text
+    assert "D-s1 | D | 1 | failed: the loss was not finite | " in text
+    assert "D against A: not measured: the two have no task in common." in text
+    assert "Without episodes of D: D-s1 failed: the loss was not finite; D-s2 not run: D-s1 failed." in text
+    assert "D | KD on written ones | 0 of 2 | not measured" in text
+
+
+def test_what_a_cell_that_is_done_lacks_is_said(tmp_path: Path):
+    write_experiment(tmp_path)
+    (tmp_path / "scores/A-s1.json").write_text("{")
+    (tmp_path / "scores/A-s2.json").write_text(json.dumps([score("x", "s", 1, 1), score("y", "s", 1, 1)]))
+    shutil.rmtree(tmp_path / "runs/D-s1")
+    (tmp_path / "runs/D-s2/summary.json").unlink()
+    with (tmp_path / "runs/D-s2/metrics.jsonl").open("a") as file:
+        file.write("not json\n")
+    with (tmp_path / "episodes/D-s1/unseen_tool/episodes.jsonl").open("a") as file:
+        file.write('{"episode": 1}\n')
+    text = report_of(tmp_path)
+    assert "A-s1 | A | 1 | done | A-s1.json is no JSON" in text
+    assert "A-s2 | A | 2 | done | A-s2.json has no score of the model A-s2" in text
+    assert "D-s1 | D | 1 | done | there is no run folder D-s1; episodes: line 21 of " in text
+    assert "D-s2 | D | 2 | done | 1 lines of its metrics can't be read; it has no summary: it isn't finished" in text
+
+
+def test_secondary_comparisons_are_corrected_together(tmp_path: Path):
+    wide = {"measure": "task_success", "split": "unseen_tool", "arms": ["D", "A"]}
+    text = report_of(write_experiment(tmp_path, secondary=[wide, wide | {"split": "seen"}, wide | {"measure": "x"}]))
+    assert "D − A | task_success | unseen_tool | 40 | +60.0 | " in text
+    assert "D − A | task_success | seen | 0 | – | – | – | – | not measured" in text
+    assert "D − A | x | unseen_tool | 0 | – | – | – | – | not measured" in text
+
+
+def test_runs_rollouts_and_scores_without_a_manifest(tmp_path: Path):
+    runs = [write_run(tmp_path / "runs" / name) for name in ("ft", "kd")]
+    rollouts = [
+        write_rollout(tmp_path / "episodes" / name, [trajectory(task, task < solves) for task in range(8)], set_aside=3)
+        for name, solves in (("ft", 2), ("kd", 6))
+    ]
+    (tmp_path / "scores.json").write_text(json.dumps([score(name, "seen", 0.5, 0.8) for name in ("ft", "kd", "base")]))
+    document = document_of(read_experiment([*runs, *rollouts, tmp_path / "scores.json"]))
+    text = said(document)
+    assert "ft | ft | 0 | done | \nkd | kd | 0 | done | \nbase | base | 0 | done | " in text
+    assert "No comparison was written down before the runs" in text
+    assert "kd | 1 of 1 | 8 | 75.0% | " in text
+    assert "base |  | 1 of 1 | 0.500 | 1.65 | 80%" in text
+    assert "6 episodes that infrastructure broke count nowhere." in text
+    assert [figure.name for figure in document.figures] == ["success", "loss", "kl", "mass", "entropy", "waiting"]
+
+
+def test_episodes_that_nobody_can_judge_count_in_no_share(tmp_path: Path):
+    told = [trajectory(0, True), trajectory(1, None), trajectory(2, None, stop="max_steps"), trajectory(3, False)]
+    text = said(document_of(read_experiment([write_rollout(tmp_path / "kd", told)])))
+    assert "kd | 1 of 1 | 3 | 33.3% | " in text
+    assert text.split("33.3% | ")[1].split("\n")[0].endswith(" | 1")
+
+
+def test_differences_are_marked_on_the_side_that_has_them(tmp_path: Path):
+    ours, theirs = marked("call price of it, done", "call weight of it, done, really")
+    assert ours == [("call ", False), ("price ", True), ("of it, ", False), ("done", True)]
+    assert theirs == [("call ", False), ("weight ", True), ("of it, ", False), ("done, really", True)]
+    page = compare([hostile_experiment(tmp_path)], tmp_path).read_text("utf-8")
+    assert "Thought: <mark>I look the price up of thing " in page
+    assert "<mark>Thought: " not in page
+
+
+@given(st.text("ab \n", max_size=80), st.text("ab \n", max_size=80))
+def test_pieces_join_to_the_texts_and_the_unmarked_ones_are_common(first: str, second: str):
+    pieces = marked(first, second)
+    assert ["".join(text for text, _ in each) for each in pieces] == [first, second]
+    common = ["".join(text for text, differs in each if not differs) for each in pieces]
+    assert common[0] == common[1]
+
+
+@pytest.mark.timeout(20)
+def test_a_collapsed_text_is_compared_in_a_moment():
+    assert marked("the " * 1000, "the " * 1000)[0] == [("the " * 1000, False)]
+    ours, theirs = marked("the " * 100_000, "the that " * 100_000)
+    assert len("".join(text for text, _ in ours)) == 400_000
+    assert len("".join(text for text, _ in theirs)) == 900_000
+
+
+def test_what_models_wrote_stays_text_in_html(tmp_path: Path):
+    page = Page(compare([hostile_experiment(tmp_path)], tmp_path).read_text("utf-8"))
+    assert not page.tags & {"script", "iframe", "object", "embed", "form", "link", "base", "svg"}
+    assert all(not name.startswith("on") and name != "style" for name, _ in page.attributes)
+    links = [value or "" for name, value in page.attributes if name in ("href", "src", "action", "srcset")]
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert '<script>document.title = "pwned"</script>' in page.text
+    assert "⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+0000⟩⟨U+001B⟩[31m" in page.text
+    assert not set(page.text) & set("\u202e\u202c\x00\x1b")
+    policies = [value or "" for name, value in page.attributes if name == "content" and "default-src" in (value or "")]
+    assert re.fullmatch(r"default-src 'none'; style-src 'sha256-\S+'; img-src data:; [\w' ;-]+", policies[0])
+
+
+def test_what_models_wrote_stays_text_in_markdown(tmp_path: Path):
+    compare([hostile_experiment(tmp_path)], tmp_path)
+    text = (tmp_path / "report.md").read_text("utf-8")
+    page = Page(MarkdownIt("commonmark", {"html": True}).enable("table").render(text))
+    assert page.tags <= {
+        "h1", "h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "pre", "code", "img", "em",
+    }  # fmt: skip
+    assert {value for name, value in page.attributes if name == "src"} >= {"figures/success.png"}
+    assert all(name in ("src", "alt", "class", "style") for name, _ in page.attributes)
+    assert "<script>document.title" in page.text
+
+
+def test_a_completion_of_ten_megabytes_is_cut_with_a_note(tmp_path: Path):
+    cells = [write_cell(tmp_path, "A-s1", [], 0.4), write_cell(tmp_path, "D-s1", [True] * 3, 0.3)]
+    long = "\nThought: " + EVIL[:20] + "x" * 10_000_000
+    write_rollout(tmp_path / "episodes/A-s1/unseen_tool", [trajectory(0, False, text=long)])
+    file = compare([write_manifest(tmp_path, cells)], tmp_path)
+    assert "[cut: 10,000,029 characters in all]" in file.read_text("utf-8")
+    assert file.stat().st_size < 1_000_000
+    assert (tmp_path / "report.md").stat().st_size < 100_000
+
+
+def test_the_command_writes_html_markdown_and_figures_and_prints_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    root = write_experiment(tmp_path / "experiment")
+    assert main(["compare", str(root)]) == 0
+    assert capsys.readouterr().out == f"{root}/report.html\n"
+    names = {path.name for path in (root / "figures").iterdir()}
+    assert names == {f"{name}.png" for name in ("success", "loss", "kl", "mass", "entropy", "waiting")}
+    assert all((root / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    assert main(["compare", str(root), "--output", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere/report.md").read_text() == (root / "report.md").read_text()
+
+
+def test_what_is_nothing_to_report_is_refused_by_name(tmp_path: Path):
+    with pytest.raises(UserError, match=r"there is nothing at .*nowhere"):
+        read_experiment([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="neither an experiment"):
+        read_experiment([tmp_path])
+    write_manifest(tmp_path, [])
+    with pytest.raises(UserError, match="holds an experiment; compare it by itself"):
+        read_experiment([tmp_path, tmp_path])
