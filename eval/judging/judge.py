@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from common.api import DistillRequest, GenerateOptions
 from common.errors import UserError
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.render import Renderer
 from common.sequences import Sequence
 from common.teacher_client.failures import PromptFailed

@@ -11,7 +11,7 @@ CHECKS = {
     "required_present": "required",
     "valid": "valid",
 }
-"""Fields of `common.format_checks.FormatReport` that are reported, each with its heading in tables."""
+"""Fields of `common.quality.completions.FormatReport` that are reported, each with its heading in tables."""
 
 
 def same_action(recorded: str, written: str) -> bool:

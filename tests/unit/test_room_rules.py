@@ -16,8 +16,9 @@ FLOORS = {
     "common": [
         "agents",
         "world",
+        "quality",
         "teacher_client",
-        "format_checks render",
+        "render",
         "unusable_rows end_tokens",
         "layouts",
         "tool_calls",
