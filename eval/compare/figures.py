@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eval.compare.document import Figure
-from eval.compare.statistics import Estimate
+from eval.metrics.bootstrap import Interval
 from eval.visible_text import one_line
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ Line = tuple[str, Sequence[tuple[float, float]]]
 """Which model it is of, and its points."""
 
 
-def bars(name: str, caption: str, estimates: Mapping[str, Mapping[str, Estimate | None]]) -> Figure:
+def bars(name: str, caption: str, estimates: Mapping[str, Mapping[str, Interval | None]]) -> Figure:
     """Bars of each model, split by split, with intervals; a model without a figure leaves a gap that says so."""
     titles = list(next(iter(estimates.values())))
     canvas, (axes,) = _canvas(1, width=max(6.0, 0.45 * len(estimates) * len(titles) + 2))
     colours = _colours(titles)
     for group, found in enumerate(estimates.values()):
-        for place, (title, estimate) in enumerate(found.items()):
-            _bar(axes, group * (len(titles) + 1) + place, estimate, colours[title], title if group == 0 else None)
+        for place, (title, each) in enumerate(found.items()):
+            _bar(axes, group * (len(titles) + 1) + place, each, colours[title], title if group == 0 else None)
     middle = (len(titles) - 1) / 2
     axes.set_xticks([group * (len(titles) + 1) + middle for group in range(len(estimates))], map(_label, estimates))
     axes.set_ylim(0, 1)
@@ -48,13 +48,14 @@ def curves(name: str, caption: str, panels: Mapping[str, Sequence[Line]], unit: 
     return _figure(canvas, titles, colours, name, caption)
 
 
-def _bar(axes: "Axes", x: float, estimate: Estimate | None, colour: str, label: str | None) -> None:
-    if estimate is None:
+def _bar(axes: "Axes", x: float, found: Interval | None, colour: str, label: str | None) -> None:
+    if found is None:
         axes.text(x, 0.01, "none", rotation=90, ha="center", va="bottom", fontsize=8, color="#555555")
         return
-    low, high = estimate.interval or (estimate.mean, estimate.mean)
-    reach = [[max(0.0, estimate.mean - low)], [max(0.0, high - estimate.mean)]]
-    axes.bar(x, estimate.mean, width=0.85, color=colour, yerr=reach, capsize=3, ecolor="#222222", label=label)
+    mean = found.estimate
+    low, high = (mean if end is None else end for end in (found.low, found.high))
+    reach = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+    axes.bar(x, mean, width=0.85, color=colour, yerr=reach, capsize=3, ecolor="#222222", label=label)
 
 
 def _canvas(panels: int, width: float) -> "tuple[Canvas, list[Axes]]":

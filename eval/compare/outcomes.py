@@ -1,28 +1,21 @@
-"""What is compared, unit by unit: an arm's outcomes on a split."""
+"""What is compared, task by task: the outcomes of an arm on a split."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from statistics import mean
-
-from eval.compare.inputs import Experiment, Result
-from eval.compare.statistics import Unit
+from eval.compare.inputs import Experiment
+from eval.metrics.bootstrap import Measured
 
 TASK_SUCCESS = "task_success"
 
 
-def outcomes(results: Iterable[Result], split: str, measure: str = TASK_SUCCESS) -> dict[Unit, float]:
-    """The mean of each unit's episodes, over all `results`, one per seed; empty for a measure that no unit has.
+def outcomes(experiment: Experiment, title: str, split: str, measure: str = TASK_SUCCESS) -> list[Measured]:
+    """The episodes of all cells that tables call `title`, each seed a world; none for a measure that they don't have.
 
-    Episodes that nobody can judge count in no mean.
+    Episodes that nobody can judge have no outcome.
     """
-    found: dict[Unit, list[float]] = defaultdict(list)
-    for result in results if measure == TASK_SUCCESS else ():
-        for episode in result.episodes:
-            if episode.split == split and episode.solved is not None:
-                found[Unit(result.cell.seed, episode.task, episode.tool)].append(float(episode.solved))
-    return {unit: mean(values) for unit, values in found.items()}
-
-
-def arm_outcomes(experiment: Experiment, title: str, split: str, measure: str = TASK_SUCCESS) -> dict[Unit, float]:
-    """The outcomes of all cells that tables call `title`."""
-    return outcomes(experiment.of(title), split, measure)
+    if measure != TASK_SUCCESS:
+        return []
+    return [
+        Measured(f"{result.cell.seed}/{each.task}", each.tool, float(each.solved), world=str(result.cell.seed))
+        for result in experiment.of(title)
+        for each in result.episodes
+        if each.split == split and each.solved is not None
+    ]

@@ -7,8 +7,8 @@ from eval.compare import figures
 from eval.compare.document import Block, Cell, Paragraph, Section, Table, number, plain
 from eval.compare.episodes import Episode
 from eval.compare.inputs import Experiment
-from eval.compare.outcomes import arm_outcomes
-from eval.compare.statistics import Estimate, estimate
+from eval.compare.outcomes import outcomes
+from eval.metrics.bootstrap import SHARES, Interval, interval
 
 COLUMNS = (
     "model", "seeds", "tasks", "solved", "95 % interval", "steps", "tokens per solved task", "seconds per solved task",
@@ -22,7 +22,8 @@ def section(experiment: Experiment) -> Section:
     if not splits:
         return Section("Task success", [Paragraph("No cell has episodes.", "note")])
     estimates = {
-        split: {title: _estimate(experiment, title, split) for title in experiment.titles()} for split in splits
+        split: {title: interval(outcomes(experiment, title, split), SHARES) for title in experiment.titles()}
+        for split in splits
     }
     blocks: list[Block] = [figures.bars("success", "Tasks solved, with 95 % intervals", estimates)]
     blocks += [_table(experiment, split, estimates[split]) for split in splits]
@@ -32,27 +33,22 @@ def section(experiment: Experiment) -> Section:
     return Section("Task success", blocks)
 
 
-def _estimate(experiment: Experiment, title: str, split: str) -> Estimate | None:
-    values = arm_outcomes(experiment, title, split)
-    return estimate(values) if values else None
-
-
-def _table(experiment: Experiment, split: str, estimates: dict[str, Estimate | None]) -> Table:
+def _table(experiment: Experiment, split: str, estimates: dict[str, Interval | None]) -> Table:
     rows = [_row(experiment, title, split, found) for title, found in estimates.items()]
     return Table(COLUMNS, rows, f"Split {split or 'without a name'}")
 
 
-def _row(experiment: Experiment, title: str, split: str, found: Estimate | None) -> list[Cell]:
+def _row(experiment: Experiment, title: str, split: str, found: Interval | None) -> list[Cell]:
     results = experiment.of(title)
     per_seed = [[each for each in result.episodes if each.split == split] for result in results]
     episodes = [each for each in per_seed if each]
     seeds = Cell(f"{len(episodes)} of {len(results)}", "plain" if len(episodes) == len(results) else "bad", number=True)
     if found is None:
         return [*plain(title), seeds, *[Cell("not measured", "note", number=True)] * (len(COLUMNS) - 2)]
-    interval = "–" if found.interval is None else "[{:.0%}, {:.0%}]".format(*found.interval)
+    ends = "–" if found.low is None else f"[{found.low:.0%}, {found.high:.0%}]"
     price = sum(rollout.prices.get(split, 0.0) for result in results for rollout in result.rollouts.values())
     return [
-        *plain(title), seeds, number(found.units, "{:d}"), number(found.mean, "{:.1%}"), Cell(interval, number=True),
+        *plain(title), seeds, number(found.tasks, "{:d}"), number(found.estimate, "{:.1%}"), Cell(ends, number=True),
         *_cost([each for seed in episodes for each in seed], price),
     ]  # fmt: skip
 

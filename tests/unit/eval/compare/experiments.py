@@ -18,9 +18,11 @@ def function(name: str) -> dict[str, Any]:
     return {"name": name, "description": "", "parameters": {"type": "object", "properties": {}, "required": []}}
 
 
-def trajectory(task: int, solved: bool | None, split: str = "unseen_tool", **changes: Any) -> Trajectory:
-    """One step and a Finish on a task of one of four tools."""
-    tool = f"tool_{task % 4}"
+def trajectory(
+    task: int, solved: bool | None, split: str = "unseen_tool", tools: int = 4, **changes: Any
+) -> Trajectory:
+    """One step on a task of one of so many tools."""
+    tool = f"tool_{task % tools}"
     text = changes.pop("text", f"{GOOD_THOUGHT} of thing {task}.\nAction: price_for_{tool}\nAction Input: {{}}")
     system = offer_functions([function(f"price_for_{tool}"), function(f"weight_for_{tool}")], {})
     step = Step(
@@ -84,12 +86,12 @@ def score(model: str, split: str, loss: float, valid: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_cell(root: Path, name: str, solved: Sequence[bool | None], loss: float) -> dict[str, Any]:
+def write_cell(root: Path, name: str, solved: Sequence[bool | None], loss: float, tools: int = 4) -> dict[str, Any]:
     """A cell that is done, with a run, scores and episodes of the first tasks of the unseen tools."""
     write_run(root / "runs" / name, teacher=not name.startswith("A"))
     (root / "scores").mkdir(exist_ok=True)
     (root / f"scores/{name}.json").write_text(json.dumps([score(name, "unseen_tool", loss, 0.9)]))
-    trajectories = [trajectory(task, each) for task, each in enumerate(solved)]
+    trajectories = [trajectory(task, each, tools=tools) for task, each in enumerate(solved)]
     write_rollout(root / "episodes" / name / "unseen_tool", trajectories)
     return {
         "name": name, "arm": name[0], "seed": int(name[-1]), "status": "done", "run": f"runs/{name}",

@@ -79,8 +79,23 @@ def test_an_arm_that_is_worse(tmp_path: Path):
 
 
 def test_a_null_result_is_said_as_one(tmp_path: Path):
-    text = report_of(write_experiment(tmp_path, d_solves=10, a_solves=10))
+    solved = [task % 2 == 0 for task in range(160)]
+    cells = [write_cell(tmp_path, name, solved, 0.3, tools=160) for name in ("A-s1", "D-s1")]
+    text = report_of(write_manifest(tmp_path, cells))
     assert "no difference: the interval lies within ±5 points (+0.0 points" in text
+
+
+def test_few_tools_on_which_nothing_differs_are_no_null_result(tmp_path: Path):
+    text = report_of(write_experiment(tmp_path, d_solves=10, a_solves=10))
+    assert "not decided: the interval holds 0 and more than ±5 points (+0.0 points" in text
+
+
+def test_a_single_tool_gives_no_interval(tmp_path: Path):
+    cells = [write_cell(tmp_path, name, [True, False], 0.3, tools=1) for name in ("A-s1", "D-s1")]
+    text = report_of(write_manifest(tmp_path, cells))
+    assert (
+        "not known: all tasks are of one tool, which gives no interval (+0.0 points, 95 % interval –, 2 tasks)" in text
+    )
 
 
 def test_what_the_interval_leaves_open_is_not_decided(tmp_path: Path):
