@@ -58,3 +58,22 @@ def compare(arguments: list[str]) -> int:
     first: Path = options.paths[0]
     print(compare(options.paths, options.output or (first.parent if first.is_file() else first)))
     return 0
+
+
+def check_data(arguments: list[str]) -> int:
+    """Say what is wrong with data, record by record; 1 where anything is."""
+    about = (
+        "What is wrong with data to train or evaluate on, record by record, and how to mend it: any source that "
+        "`python -m common.toolbench convert` reads, or the Parquet rows that it writes."
+    )
+    parser = argparse.ArgumentParser(prog="python -m eval check-data", description=about)
+    parser.add_argument("path", metavar="PATH", help="a file, a folder, or hf:NAME[:SPLIT]")
+    parser.add_argument("--examples", type=int, default=3, metavar="N", help="most examples of each kind (default: 3)")
+    options = parser.parse_args(arguments)
+
+    from eval.check_data.check import check
+    from eval.check_data.report import lines
+
+    findings = check(options.path, max(options.examples, 0))
+    print("\n".join(lines(findings)))
+    return 1 if findings.wrong else 0

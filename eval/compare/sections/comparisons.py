@@ -23,8 +23,8 @@ def section(experiment: Experiment) -> Section:
     if secondary:
         blocks.append(_table(secondary))
     about = (
-        "Differences are paired by task and seed; intervals come of a bootstrap that draws seeds and their tools. Failed "
-        "and missing cells count in neither arm."
+        "Differences are paired by task and seed; intervals are of a bootstrap that draws seeds and their tools. "
+        "Failed and missing cells count in neither arm."
     )
     return Section("The comparison", [*blocks, Paragraph(about, "note")])
 
