@@ -1,4 +1,4 @@
-"""A report as data, before it becomes HTML or Markdown: sections of paragraphs, tables, figures and texts abreast."""
+"""A report as data, before it becomes HTML or Markdown: sections of paragraphs, tables, plots, texts side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A table's cell."""
 
     text: str
@@ -30,12 +30,12 @@ class Table:
     """Rows of as many cells as there are columns."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     caption: str = ""
 
 
 @dataclass(frozen=True)
-class Figure:
+class Plot:
     """A picture, and in words what it shows."""
 
     name: str
@@ -57,14 +57,14 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Abreast:
+class SideBySide:
     """Texts side by side."""
 
     title: str
     texts: Sequence[Text]
 
 
-Block = Paragraph | Table | Figure | Abreast
+Block = Paragraph | Table | Plot | SideBySide
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,20 @@ class Document:
     sections: Sequence[Section]
 
     @property
-    def figures(self) -> list[Figure]:
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
+    def plots(self) -> list[Plot]:
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Plot)]
 
 
-def number(value: float | None, form: str = "{:.3f}") -> Cell:
+def number(value: float | None, form: str = "{:.3f}") -> TableCell:
     """A cell of a number; a dash where there is none."""
-    return Cell("–" if value is None else form.format(value), number=True)
+    return TableCell("–" if value is None else form.format(value), number=True)
 
 
-def plain(*texts: str) -> list[Cell]:
+def plain(*texts: str) -> list[TableCell]:
     """Cells of texts."""
-    return [Cell(text) for text in texts]
+    return [TableCell(text) for text in texts]
+
+
+def count_of(count: int, total: int) -> TableCell:
+    """A cell of how many there are of all."""
+    return TableCell(f"{count} of {total}", "plain" if count == total else "bad", number=True)

@@ -1,10 +1,11 @@
 """The figures of a report, drawn by matplotlib without a display: each a PNG, with what it shows in words."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from eval.compare.document import Figure
+from eval.compare.document import Plot
 from eval.metrics.bootstrap import Interval
 from eval.visible_text import one_line
 
@@ -18,7 +19,7 @@ Line = tuple[str, Sequence[tuple[float, float]]]
 """Which model it is of, and its points."""
 
 
-def bars(name: str, caption: str, estimates: Mapping[str, Mapping[str, Interval | None]]) -> Figure:
+def bars(name: str, caption: str, estimates: Mapping[str, Mapping[str, Interval | None]]) -> Plot:
     """Bars of each model, split by split, with intervals; a model without a figure leaves a gap that says so."""
     titles = list(next(iter(estimates.values())))
     canvas, (axes,) = _canvas(1, width=max(6.0, 0.45 * len(estimates) * len(titles) + 2))
@@ -33,7 +34,7 @@ def bars(name: str, caption: str, estimates: Mapping[str, Mapping[str, Interval 
     return _figure(canvas, titles, colours, name, caption)
 
 
-def curves(name: str, caption: str, panels: Mapping[str, Sequence[Line]], unit: str) -> Figure:
+def curves(name: str, caption: str, panels: Mapping[str, Sequence[Line]], unit: str) -> Plot:
     """Lines over steps, a panel per metric; runs of one model share its colour."""
     canvas, axes = _canvas(len(panels), width=5.0 * len(panels))
     titles = list(dict.fromkeys(title for lines in panels.values() for title, _ in lines))
@@ -72,14 +73,16 @@ def _canvas(panels: int, width: float) -> "tuple[Canvas, list[Axes]]":
     return canvas, axes
 
 
-def _figure(canvas: "Canvas", titles: Sequence[str], colours: Mapping[str, str], name: str, caption: str) -> Figure:
+def _figure(canvas: "Canvas", titles: Sequence[str], colours: Mapping[str, str], name: str, caption: str) -> Plot:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colours[title], label=_label(title)) for title in titles]
     canvas.legend(handles=handles, loc="outside lower center", ncols=min(6, len(titles)), frameon=False, fontsize=8)
     picture = io.BytesIO()
-    canvas.savefig(picture, format="png", metadata={"Software": None})
-    return Figure(name, caption, picture.getvalue())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # names stand in the tables too
+        canvas.savefig(picture, format="png", metadata={"Software": None})
+    return Plot(name, caption, picture.getvalue())
 
 
 def _colours(titles: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from eval.compare.document import Document, Figure
+from eval.compare.document import Document, Plot
 from eval.visible_text import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -43,5 +43,5 @@ def _policy(style: str) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def _data_uri(figure: Figure) -> Markup:
-    return Markup("data:image/png;base64," + base64.b64encode(figure.png).decode())
+def _data_uri(plot: Plot) -> Markup:
+    return Markup("data:image/png;base64," + base64.b64encode(plot.png).decode())

@@ -76,6 +76,8 @@ def read_experiment(paths: Sequence[Path]) -> Experiment:
     for path in paths:
         for name, found in _found(path.resolve()):
             before = cells.get(name, Cell(name=name, status="done"))
+            if twice := [key for key in found if getattr(before, key)]:
+                raise UserError(f"got {twice[0]} of {name} twice, by {path} too; rename one of the folders")
             cells[name] = before.model_copy(update=found)
     return _read(Manifest(name="comparison", cells=list(cells.values())), Path())
 

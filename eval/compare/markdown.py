@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import unified_diff
 
-from eval.compare.document import Abreast, Block, Document, Figure, Paragraph, Table
+from eval.compare.document import Block, Document, Paragraph, Plot, SideBySide, Table
 from eval.visible_text import one_line, visible
 
 FIGURES = "figures"
@@ -33,10 +33,10 @@ def _block(block: Block) -> str:
             return TONES[block.tone] + escaped(block.text)
         case Table():
             return _table(block)
-        case Figure():
+        case Plot():
             return f"![{escaped(block.caption)}]({FIGURES}/{block.name}.png)\n\n{escaped(block.caption)}"
-        case Abreast():
-            return _abreast(block)
+        case SideBySide():
+            return _side_by_side(block)
 
 
 def _table(table: Table) -> str:
@@ -50,12 +50,12 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _abreast(abreast: Abreast) -> str:
+def _side_by_side(texts: SideBySide) -> str:
     """Both texts as one, with the lines of the first (-) that the second changes (+)."""
-    first, second = abreast.texts
+    first, second = texts.texts
     lines = [visible(text.whole).split("\n") for text in (first, second)]
     changes = list(unified_diff(*lines, visible(first.title), visible(second.title), n=10_000, lineterm=""))
     text = "\n".join(changes or lines[0])
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     titles = f"{escaped(first.title)}; {escaped(second.title)}"
-    return f"### {escaped(abreast.title)}\n\n{titles}\n\n{fence}diff\n{text}\n{fence}"
+    return f"### {escaped(texts.title)}\n\n{titles}\n\n{fence}diff\n{text}\n{fence}"

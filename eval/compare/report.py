@@ -20,8 +20,8 @@ def compare(paths: Sequence[Path], output: Path) -> Path:
     """
     document = document_of(read_experiment(paths))
     (output / FIGURES).mkdir(parents=True, exist_ok=True)
-    for figure in document.figures:
-        write_atomically(output / FIGURES / f"{figure.name}.png", figure.png)
+    for plot in document.plots:
+        write_atomically(output / FIGURES / f"{plot.name}.png", plot.png)
     write_atomically(output / "report.md", render_markdown(document))
     write_atomically(output / "report.html", render_html(document))
     return output / "report.html"

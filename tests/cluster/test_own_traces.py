@@ -90,5 +90,5 @@ def test_the_adapter_has_its_card_and_the_report_shows_both_models(mine: Path):
     assert "converted from `traces.jsonl`" in card
     report = (mine / "report/report.md").read_text("utf-8")
     assert "**Split held\\_out**" in report
-    assert re.search(r"\| student \|  \| 1 of 1 \| \d\.\d{3} \|", report)
+    assert re.search(r"\| student \| the cell student \| 1 of 1 \| \d\.\d{3} \|", report)
     assert (mine / "report/figures/loss.png").exists()

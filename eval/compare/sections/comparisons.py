@@ -1,6 +1,6 @@
 """The comparisons that were written down before anything ran: the primary one, and the others corrected together."""
 
-from eval.compare.document import Block, Cell, Paragraph, Section, Table, number, plain
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
 from eval.compare.inputs import Experiment
 from eval.compare.manifest import Comparison
 from eval.compare.outcomes import outcomes
@@ -35,21 +35,21 @@ def compared(experiment: Experiment, comparison: Comparison) -> Difference | Non
     return difference(first, second, DIFFERENCES)
 
 
-def says(comparison: Comparison, found: Difference | None) -> Cell:
+def says(comparison: Comparison, found: Difference | None) -> TableCell:
     """What the interval says, whichever way it turned out."""
     (first, second), points = comparison.arms, f"±{100 * comparison.margin:g} points"
     if found is None:
-        return Cell("not measured: the two have no task in common", "bad")
+        return TableCell("not measured: the two have no task in common", "bad")
     if found.p is None:
-        return Cell("not known: all tasks are of one tool, which gives no interval", "bad")
+        return TableCell("not known: all tasks are of one tool, which gives no interval", "bad")
     match reading(found.interval, comparison.margin):
         case "higher":
-            return Cell(f"{first} is better than {second}", "good")
+            return TableCell(f"{first} is better than {second}", "good")
         case "lower":
-            return Cell(f"{first} is worse than {second}", "bad")
+            return TableCell(f"{first} is worse than {second}", "bad")
         case "no difference":
-            return Cell(f"no difference: the interval lies within {points}")
-    return Cell(f"not decided: the interval holds 0 and more than {points}", "note")
+            return TableCell(f"no difference: the interval lies within {points}")
+    return TableCell(f"not decided: the interval holds 0 and more than {points}", "note")
 
 
 def _primary(experiment: Experiment, comparison: Comparison) -> list[Block]:
@@ -79,14 +79,14 @@ def _table(family: list[Compared]) -> Table:
     return Table(COLUMNS, rows, "Secondary comparisons")
 
 
-def _row(comparison: Comparison, found: Difference | None, corrected: float | None) -> list[Cell]:
+def _row(comparison: Comparison, found: Difference | None, corrected: float | None) -> list[TableCell]:
     named = plain(" − ".join(comparison.arms), comparison.measure, comparison.split)
     verdict = says(comparison, found)
     if found is None:
         return [*named, number(0, "{:d}"), *[number(None)] * 4, verdict]
     if verdict.tone in ("good", "bad") and corrected is not None and corrected > 0.05:
-        verdict = Cell("not decided: not once corrected for how many comparisons there are", "note")
-    figures = [Cell(_points(found), number=True), Cell(_interval(found), number=True)]
+        verdict = TableCell("not decided: not once corrected for how many comparisons there are", "note")
+    figures = [TableCell(_points(found), number=True), TableCell(_interval(found), number=True)]
     ps = [number(p, "{:.4f}") for p in (found.p, corrected)]
     return [*named, number(found.interval.tasks, "{:d}"), *figures, *ps, verdict]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eval.compare.document import Block, Cell, Paragraph, Section, Table, number, plain
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
 from eval.compare.inputs import Experiment, Result
 from eval.visible_text import one_line
 
@@ -23,7 +23,7 @@ def section(experiment: Experiment) -> Section:
     return Section("Cost and time", blocks)
 
 
-def _row(result: Result) -> list[Cell]:
+def _row(result: Result) -> list[TableCell]:
     summary = result.run.summary if result.run else {}
     set_aside = _figure(summary, "quarantined"), _figure(summary, "dropped_by_length")
     price = sum(sum(rollout.prices.values()) for rollout in result.rollouts.values())

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from eval.compare import figures
-from eval.compare.document import Block, Paragraph, Section
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
 from eval.compare.figures import Line
-from eval.compare.inputs import Experiment
+from eval.compare.inputs import Experiment, Result
 from eval.compare.runs import Run
 
 WAITED = "share of a step that waited"
@@ -41,17 +41,23 @@ CURVES = (
     Curves("waiting", "Time waited for the teacher", "share of the step", {WAITED: WAITED}),
     Curves(
         "form", "Form of completions that the student wrote for held-out prompts", "share",
-        {"valid": "form/valid", "raw JSON": "form/raw_json", "hallucinated APIs": "form/hallucinated"},
+        {"valid": "watchdog/valid", "raw JSON": "watchdog/raw_json", "unknown APIs": "watchdog/unknown_api",
+         "repetition": "watchdog/repetition"},
     ),
 )  # fmt: skip
-"""The figures; the form is what the trainer's watchdog writes."""
+"""The figures; the form is what the trainer's watchdog measures."""
+HELD_OUT = {
+    "cross-entropy": "ce", "KL": "kl", "teacher's mass": "teacher_mass", "student's mass": "student_mass",
+    "teacher's entropy": "teacher_entropy", "student's entropy": "student_entropy",
+}  # fmt: skip
+"""Headings, and names in a summary's validation."""
 
 
 def section(experiment: Experiment) -> Section:
     """A figure for each of CURVES that some run measured, and a line for each other."""
     if not any(result.run for result in experiment.results):
         return Section("Over the steps", [Paragraph("No cell has a run folder.", "note")])
-    return Section("Over the steps", [_block(experiment, each) for each in CURVES])
+    return Section("Over the steps", [*(_block(experiment, each) for each in CURVES), _held_out(experiment)])
 
 
 def _block(experiment: Experiment, drawn: Curves) -> Block:
@@ -62,6 +68,18 @@ def _block(experiment: Experiment, drawn: Curves) -> Block:
     without = [heading for heading in panels if heading not in measured]
     caption = drawn.caption + (f" (not measured: {', '.join(without)})" if without else "")
     return figures.curves(drawn.name, caption, measured, drawn.unit)
+
+
+def _held_out(experiment: Experiment) -> Table:
+    """What validation measured before the first step and after the last."""
+    columns = ("cell", *(f"{heading}, {when}" for heading in HELD_OUT for when in ("before", "after")))
+    return Table(columns, [_row(result) for result in experiment.results if result.run], "Held-out rows")
+
+
+def _row(result: Result) -> list[TableCell]:
+    summary = result.run.summary if result.run else {}
+    ends = [summary.get(f"validation_{when}") or {} for when in ("before", "after")]
+    return [*plain(result.cell.name), *(number(end.get(name)) for name in HELD_OUT.values() for end in ends)]
 
 
 def _lines(experiment: Experiment, metric: str) -> list[Line]:

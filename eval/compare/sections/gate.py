@@ -1,6 +1,6 @@
 """The gate: conditions without which no comparison answers anything."""
 
-from eval.compare.document import Cell, Paragraph, Section, Table, number, plain
+from eval.compare.document import Paragraph, Section, Table, TableCell, number, plain
 from eval.compare.inputs import Experiment
 from eval.compare.manifest import GateCheck
 
@@ -25,7 +25,7 @@ def verdict(experiment: Experiment) -> Paragraph:
     return Paragraph(f"The gate held: {len(checks)} of {len(checks)} checks passed.", "good")
 
 
-def _row(check: GateCheck) -> list[Cell]:
-    passed = Cell("yes", "good") if check.passed else Cell("NO", "bad")
-    seed, got = Cell(str(check.seed), number=True), number(check.value)
-    return [Cell(check.check), seed, got, *plain(check.expected), passed]
+def _row(check: GateCheck) -> list[TableCell]:
+    passed = TableCell("yes", "good") if check.passed else TableCell("NO", "bad")
+    seed, got = TableCell(str(check.seed), number=True), number(check.value)
+    return [TableCell(check.check), seed, got, *plain(check.expected), passed]

@@ -1,6 +1,6 @@
 """What the experiment asked, where it ran, and what became of each of its cells: none is left out."""
 
-from eval.compare.document import Block, Cell, Paragraph, Section, Table, plain
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, plain
 from eval.compare.inputs import Experiment, Result
 from eval.visible_text import one_line
 
@@ -12,7 +12,7 @@ def section(experiment: Experiment) -> Section:
         blocks.append(Paragraph(manifest.question))
     if where := manifest.environment:
         versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
-        blocks.append(Paragraph(f"{where.date}, on {where.machine}: `{where.command}`. {versions}".strip(), "note"))
+        blocks.append(Paragraph(f"{where.date}, on {where.machine}: {where.command}. {versions}".strip(), "note"))
     missing = [result for result in experiment.results if result.cell.status != "done"]
     if missing:
         names = ", ".join(result.cell.name for result in missing)
@@ -33,8 +33,8 @@ def _cells(experiment: Experiment) -> Table:
     return Table(columns, [_cell(result) for result in experiment.results], "Cells")
 
 
-def _cell(result: Result) -> list[Cell]:
+def _cell(result: Result) -> list[TableCell]:
     cell = result.cell
-    state = Cell(one_line(result.state, 300), "good" if cell.status == "done" else "bad")
+    state = TableCell(one_line(result.state, 300), "good" if cell.status == "done" else "bad")
     problems = one_line("; ".join(result.problems), 600)
-    return [*plain(cell.name, result.title), Cell(str(cell.seed), number=True), state, Cell(problems, "bad")]
+    return [*plain(cell.name, result.title), TableCell(str(cell.seed), number=True), state, TableCell(problems, "bad")]

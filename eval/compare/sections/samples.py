@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 
 from common.agents.types import Trajectory
 from common.errors import UserError
-from eval.compare.document import Abreast, Block, Paragraph, Section, Text
+from eval.compare.document import Block, Paragraph, Section, SideBySide, Text
 from eval.compare.episodes import read_trajectories
 from eval.compare.inputs import Experiment, Result
 from eval.visible_text import one_line
@@ -33,7 +33,7 @@ def section(experiment: Experiment) -> Section:
     names = f"{first.cell.name} and {second.cell.name}"
     about = f"{names} on {split or 'the same tasks'}; what only one of them says is marked."
     blocks: list[Block] = [Paragraph(about, "note")]
-    return Section("Episodes side by side", blocks + [_abreast(task, first, second, *told) for task in tasks])
+    return Section("Episodes side by side", blocks + [_side_by_side(task, first, second, *told) for task in tasks])
 
 
 def _pair(experiment: Experiment) -> tuple[Result, Result, str] | None:
@@ -72,14 +72,14 @@ def _telling(first: dict[str, Trajectory], second: dict[str, Trajectory]) -> lis
     return [group[turn] for turn in range(turns) for group in groups if turn < len(group)][:MOST_EPISODES]
 
 
-def _abreast(
+def _side_by_side(
     task: str, first: Result, second: Result, ours: dict[str, Trajectory], theirs: dict[str, Trajectory]
-) -> Abreast:
+) -> SideBySide:
     told = [transcript(each[task]) for each in (ours, theirs)]
     titles = [_title(result, each[task]) for result, each in ((first, ours), (second, theirs))]
     pieces = marked(*told)
     texts = [Text(title, each) for title, each in zip(titles, pieces, strict=True)]
-    return Abreast(f"{task}: {one_line(ours[task].query, 300)}", texts)
+    return SideBySide(f"{task}: {one_line(ours[task].query, 300)}", texts)
 
 
 def _title(result: Result, trajectory: Trajectory) -> str:

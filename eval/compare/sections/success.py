@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 from eval.compare import figures
-from eval.compare.document import Block, Cell, Paragraph, Section, Table, number, plain
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
 from eval.compare.episodes import Episode
 from eval.compare.inputs import Experiment
 from eval.compare.outcomes import outcomes
@@ -38,22 +38,24 @@ def _table(experiment: Experiment, split: str, estimates: dict[str, Interval | N
     return Table(COLUMNS, rows, f"Split {split or 'without a name'}")
 
 
-def _row(experiment: Experiment, title: str, split: str, found: Interval | None) -> list[Cell]:
+def _row(experiment: Experiment, title: str, split: str, found: Interval | None) -> list[TableCell]:
     results = experiment.of(title)
     per_seed = [[each for each in result.episodes if each.split == split] for result in results]
     episodes = [each for each in per_seed if each]
-    seeds = Cell(f"{len(episodes)} of {len(results)}", "plain" if len(episodes) == len(results) else "bad", number=True)
+    seeds = TableCell(
+        f"{len(episodes)} of {len(results)}", "plain" if len(episodes) == len(results) else "bad", number=True
+    )
     if found is None:
-        return [*plain(title), seeds, *[Cell("not measured", "note", number=True)] * (len(COLUMNS) - 2)]
+        return [*plain(title), seeds, *[TableCell("not measured", "note", number=True)] * (len(COLUMNS) - 2)]
     ends = "–" if found.low is None else f"[{found.low:.0%}, {found.high:.0%}]"
     price = sum(rollout.prices.get(split, 0.0) for result in results for rollout in result.rollouts.values())
     return [
-        *plain(title), seeds, number(found.tasks, "{:d}"), number(found.estimate, "{:.1%}"), Cell(ends, number=True),
+        *plain(title), seeds, number(found.tasks, "{:d}"), number(found.estimate, "{:.1%}"), TableCell(ends, number=True),
         *_cost([each for seed in episodes for each in seed], price),
     ]  # fmt: skip
 
 
-def _cost(episodes: Sequence[Episode], price: float) -> list[Cell]:
+def _cost(episodes: Sequence[Episode], price: float) -> list[TableCell]:
     solved = sum(bool(each.solved) for each in episodes)
     return [
         number(mean(each.steps for each in episodes), "{:.1f}"),

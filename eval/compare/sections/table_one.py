@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from eval.compare.document import Block, Cell, Paragraph, Section, Table, plain
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, plain
 from eval.compare.inputs import Experiment
 from eval.compare.scores import Score
 
@@ -46,19 +46,21 @@ def _table(experiment: Experiment, split: str) -> Table:
     return Table(columns, [_row(experiment, title, split) for title in experiment.titles()], f"Split {split}")
 
 
-def _row(experiment: Experiment, title: str, split: str) -> list[Cell]:
+def _row(experiment: Experiment, title: str, split: str) -> list[TableCell]:
     results = experiment.of(title)
     scores = [score for result in results for score in result.scores if score.split == split]
-    about = experiment.manifest.arms.get(title, "")
-    seeds = Cell(f"{len(scores)} of {len(results)}", "plain" if len(scores) == len(results) else "bad", number=True)
+    about = experiment.manifest.arms.get(title) or f"the cell {experiment.manifest.roles.get(title, title)}"
+    seeds = TableCell(
+        f"{len(scores)} of {len(results)}", "plain" if len(scores) == len(results) else "bad", number=True
+    )
     return [*plain(title, about), seeds, *(_figure(scores, column) for column in COLUMNS)]
 
 
-def _figure(scores: Sequence[Score], column: Column) -> Cell:
+def _figure(scores: Sequence[Score], column: Column) -> TableCell:
     values = [column.of(score.measures[column.measure]) for score in scores if column.measure in score.measures]
     if not values:
-        return Cell("not measured", "note", number=True)
+        return TableCell("not measured", "note", number=True)
     shown = column.form.format(mean(values))
     if len(values) > 1:
         shown += f" ({column.form.format(min(values))}–{column.form.format(max(values))})"
-    return Cell(shown, number=True)
+    return TableCell(shown, number=True)

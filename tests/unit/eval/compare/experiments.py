@@ -74,6 +74,7 @@ def write_run(folder: Path, steps: int = 30, teacher: bool = True) -> Path:
     summary = {
         "steps": steps, "used": 16 * steps, "quarantined": 1, "dropped_by_length": 2, "tokens": 9999, "seconds": 60.0,
         "tokens_per_s": 166.6, "waited_fraction": 0.25, "verdict": "teacher-bound: trainers waited 25%",
+        "validation_before": {"step": 0, "ce": 2.5, "kl": 1.25}, "validation_after": {"step": 30, "ce": 0.5, "kl": 0.25},
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder

@@ -74,6 +74,24 @@ def test_an_arm_that_is_better_on_unseen_tools(tmp_path: Path):
     assert "A | FT on recorded traces | 2 of 2 | 0.300 (0.300–0.300) | 1.35 (1.35–1.35) | 90% (90%–90%)" in text
 
 
+def test_runs_are_told_by_their_curves_and_their_cost(tmp_path: Path):
+    document = document_of(read_experiment([write_experiment(tmp_path)]))
+    text = said(document)
+    assert [plot.name for plot in document.plots] == ["success", "loss", "kl", "mass", "entropy", "waiting"]
+    assert "Form of completions that the student wrote for held-out prompts: no run measured it." in text
+    assert "D-s1 | 2.500 | 0.500 | 1.250 | 0.250 | – | – | – | –" in text
+    assert "4 of 4 cells say what they took: 400 s together." in text
+    assert "D-s1 | 100 | 60.0 | 30 | 480 | 3 | 167 | 25% | – | teacher-bound: trainers waited 25%" in text
+
+
+def test_the_form_over_steps_is_what_the_watchdog_measured(tmp_path: Path):
+    run = write_run(tmp_path / "kd")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"progress/step": 20, "watchdog/valid": 0.9, "watchdog/raw_json": 0.1}\n')
+    captions = {plot.name: plot.caption for plot in document_of(read_experiment([run])).plots}
+    assert captions["form"].endswith("for held-out prompts (not measured: unknown APIs, repetition)")
+
+
 def test_an_arm_that_is_worse(tmp_path: Path):
     assert "D is worse than A (-60.0 points" in report_of(write_experiment(tmp_path, d_solves=6, a_solves=18))
 
@@ -163,9 +181,9 @@ def test_runs_rollouts_and_scores_without_a_manifest(tmp_path: Path):
     assert "ft | ft | 0 | done | \nkd | kd | 0 | done | \nbase | base | 0 | done | " in text
     assert "No comparison was written down before the runs" in text
     assert "kd | 1 of 1 | 8 | 75.0% | " in text
-    assert "base |  | 1 of 1 | 0.500 | 1.65 | 80%" in text
+    assert "base | the cell base | 1 of 1 | 0.500 | 1.65 | 80%" in text
     assert "6 episodes that infrastructure broke count nowhere." in text
-    assert [figure.name for figure in document.figures] == ["success", "loss", "kl", "mass", "entropy", "waiting"]
+    assert [plot.name for plot in document.plots] == ["success", "loss", "kl", "mass", "entropy", "waiting"]
 
 
 def test_episodes_that_nobody_can_judge_count_in_no_share(tmp_path: Path):
@@ -253,6 +271,10 @@ def test_what_is_nothing_to_report_is_refused_by_name(tmp_path: Path):
         read_experiment([tmp_path / "nowhere"])
     with pytest.raises(UserError, match="neither an experiment"):
         read_experiment([tmp_path])
+    write_run(tmp_path / "a" / "kd")
+    write_run(tmp_path / "b" / "kd")
+    with pytest.raises(UserError, match="got run of kd twice, by .*b/kd too"):
+        read_experiment([tmp_path / "a/kd", tmp_path / "b/kd"])
     write_manifest(tmp_path, [])
     with pytest.raises(UserError, match="holds an experiment; compare it by itself"):
         read_experiment([tmp_path, tmp_path])
