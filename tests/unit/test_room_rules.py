@@ -15,7 +15,7 @@ from tests.unit.test_import_rules import MAY_IMPORT, ROOT, dotted, imported, mod
 FLOORS = {
     "common": [
         "agents",
-        "world",
+        "world quality",
         "teacher_client",
         "format_checks render",
         "unusable_rows end_tokens",
@@ -41,14 +41,15 @@ FLOORS = {
         "commands",
         "ray_train",
         "loop",
+        "watchdog",
         "pipeline persistence monitors",
         "learning pretraining",
         "batching",
         "loss distributed record",
         "settings data",
-        "student_settings",
+        "student_settings guard_settings",
     ],
-    "eval": ["__main__", "commands", "judging rollouts", "metrics settings served"],
+    "eval": ["__main__", "commands", "judging rollouts qualification", "metrics settings served"],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""
@@ -68,6 +69,7 @@ ALONE = {
         "student_trainer/loss",
         "student_trainer/persistence",
         "student_trainer/pretraining",
+        "student_trainer/watchdog",
         "teacher_server/vllm",
     },
     "tenacity": {"common/teacher_client"},
