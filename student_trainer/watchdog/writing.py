@@ -62,9 +62,12 @@ def write(
     """
     own = list(range(world.rank, len(prompts), world.size))
     shares = [prompts[at] for at in own] or [prompts[0]]
-    options = GenerationConfig(
+    options = GenerationConfig(  # what isn't said here, the model's own generation_config.json says
         max_new_tokens=watching.max_new_tokens,
         do_sample=False,
+        temperature=1.0,
+        top_k=50,
+        top_p=1.0,
         num_beams=1,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,

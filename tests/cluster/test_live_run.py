@@ -122,6 +122,17 @@ def test_the_record_replays_to_the_same_bits(cluster: ClusterInfo, live: Path, f
     assert losses[0] == losses[1]
 
 
+def test_an_unqualified_teacher_is_refused_in_one_line(cluster: ClusterInfo, live: Path, folder: Path) -> None:
+    """The run of this module learnt from it all the same, as it was told to."""
+    url = yaml.safe_load((live / "config.yaml").read_text())["teacher"]["url"]
+    refused = ("--teacher.url", url, "--allow_unqualified_teacher", "false")
+    code, lines = train(cluster, folder, "refused", *refused)
+    assert code != 0
+    (error,) = [line for line in lines if line.startswith("error: ")]
+    assert "the teacher expert is not qualified: judged 0.000, expected at least 0.5" in error
+    assert not (folder / "refused" / "metrics.jsonl").exists()
+
+
 def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterInfo, live: Path, folder: Path) -> None:
     code, lines = train(
         cluster, folder, "lost", "--teacher.url", "http://127.0.0.1:9/teacher", "--teacher.patience_s", "0"

@@ -147,6 +147,18 @@ def test_a_run_that_is_not_watched_goes_on(tmp_path: Path, healthy: TrainSetting
     assert is_finished(settings.run_folder, settings.student)
 
 
+def test_a_watched_run_learns_the_same_bits(tmp_path: Path, healthy: TrainSettings):
+    learnt = []
+    for name, watching in (("watched", {"every": 1, "max_new_tokens": 48}), ("not", None)):
+        changes = {"run_folder": tmp_path / name, "watchdog": watching, "optimizer": TINY, "epochs": 1}
+        settings = knowing_run(tmp_path, healthy, **changes)
+        run_folder.prepare(settings)
+        train(settings, ALONE)
+        assert bool(looks(settings)) == (watching is not None)
+        learnt.append((settings.files.model / "model.safetensors").read_bytes())
+    assert learnt[0] == learnt[1]
+
+
 def test_without_prompts_it_says_that_it_is_off(tmp_path: Path):
     data = {"train": tmp_path / "data", "validation": tmp_path / "data", "max_length": 128}
     settings = short_run(tmp_path, rows=[make_row(number) for number in range(8)], data=data, **SFT)
