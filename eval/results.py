@@ -70,12 +70,18 @@ class Judgement(_Result):
     @property
     def loss(self) -> float:
         """Nats per token."""
-        return self.measures["loss"].value or 0.0
+        return self._known("loss")
 
     @property
     def valid(self) -> float:
         """Share of written completions that a tool environment can run."""
-        return self.measures["valid"].value or 0.0
+        return self._known("valid")
+
+    def _known(self, measure: str) -> float:
+        value = self.measures[measure].value
+        if value is None:
+            raise ValueError(f"{self.model} on {self.group} has no {measure}")
+        return value
 
 
 class Evaluation(_Result):
