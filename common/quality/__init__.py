@@ -1,1 +1,1 @@
-"""What a model's answers are worth: judgements that trainer and evaluation share, without a model of their own."""
+"""What a teacher and a written completion are worth: pure checks, which trainer and evaluation share."""

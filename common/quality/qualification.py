@@ -3,10 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from common.format_checks import check_completion
 from common.quality.calibration import calibration_error
+from common.quality.completions import Functions, check_completion
 from common.quality.overlap import overlap
 from common.quality.settings import Thresholds
 from common.wire import TeacherAnswer
@@ -20,7 +19,7 @@ class Examined:
     """One held-out row, and what was answered about it."""
 
     id: str
-    offered: Sequence[dict[str, Any]]
+    offered: Functions
     """The functions that its prompt offers."""
     written: str
     """The completion that the teacher wrote greedily, in ToolBench's form."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Figures = Mapping[str, float]
-"""What `common.quality.degeneration.summarize` gives."""
+"""What `common.quality.looks.summarize` gives."""
 
 
 @dataclass(frozen=True)

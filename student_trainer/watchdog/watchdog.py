@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 from common import jsonl
-from common.quality.degeneration import Written, summarize
+from common.quality.looks import Written, summarize
 from common.render import Renderer
 from common.toolbench.rows import read_rows
 from student_trainer.distributed.consensus import run_together

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from common.errors import UserError
-from common.quality.degeneration import Written, judge
+from common.quality.looks import Written, look_at
 from common.render import Renderer
 from common.toolbench.rows import PromptRow
 from common.toolbench.system_prompt import offered_functions
@@ -95,4 +95,5 @@ def _judge(prompt: Prompt, tokens: list[int], renderer: Renderer) -> Written:
     ends = set(renderer.stop_token_ids)
     end = next((at for at, token in enumerate(tokens) if token in ends), None)
     written = tokens[:end]
-    return judge(prompt.id, renderer.react(renderer.text(written)), written, end is not None, prompt.offered)
+    text = renderer.react(renderer.text(written))
+    return look_at(prompt.id, text, len(written), end is not None, prompt.offered)

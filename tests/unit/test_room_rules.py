@@ -15,9 +15,10 @@ from tests.unit.test_import_rules import MAY_IMPORT, ROOT, dotted, imported, mod
 FLOORS = {
     "common": [
         "agents",
-        "world quality",
+        "world",
+        "quality",
         "teacher_client",
-        "format_checks render",
+        "render",
         "unusable_rows end_tokens",
         "layouts",
         "tool_calls",
@@ -49,7 +50,13 @@ FLOORS = {
         "settings data",
         "student_settings guard_settings",
     ],
-    "eval": ["__main__", "commands", "judging rollouts qualification", "metrics settings served"],
+    "eval": [
+        "__main__",
+        "commands",
+        "judging rollouts qualification",
+        "metrics settings served",
+        "results row_sources splits",
+    ],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.errors import UserError
-from common.quality.degeneration import Look, Written
+from common.quality.looks import Look, Written
 from common.render import Renderer
 from student_trainer import loop
 from student_trainer.distributed.process_group import ProcessGroup

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.quality.degeneration import Written
+from common.quality.looks import Written
 from common.render import Renderer
 from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.guard_settings import WatchdogSettings

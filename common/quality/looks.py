@@ -1,21 +1,18 @@
-"""What a written completion looks like: valid, or which of the ways in which a format collapses.
+"""What a written completion looks like, in a word: valid, or which of the ways in which a format collapses.
 
 A student whose format collapses writes raw JSON from its prompt in place of a Thought, repeats itself, or calls what
 nobody offers.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
-from common.format_checks import FormatReport, check_completion
+from common.quality.completions import CompletionReport, Functions, judge_completion
 
-NGRAM = 4
 REPETITIVE = 0.5
-"""The `repetition` from which an invalid completion counts as a loop."""
-RAW_JSON = re.compile(r"\s*(```\w*\s*)?[\[{]")
+"""The repetition from which what is no step counts as a loop."""
 
 Look = Literal["valid", "unknown_api", "bad_arguments", "raw_json", "repetition", "no_step"]
 """Valid; calls an API that isn't on offer; calls one with arguments that aren't a JSON object or lack one that is
@@ -32,29 +29,24 @@ class Written:
     ended: bool
     """Whether it came to an end within its bound."""
     repetition: float
+    """As `CompletionReport.repetition`."""
     look: Look
 
 
-def judge(id: str, text: str, ids: Sequence[int], ended: bool, offered: Sequence[dict[str, Any]]) -> Written:
-    """Judge the completion `text`, in ToolBench's form, of the tokens `ids` to a prompt that offers functions."""
-    report, repeated = check_completion(text, offered), repetition(ids)
-    return Written(id, text, len(ids), ended, repeated, _look(text, report, repeated))
+def look_at(id: str, text: str, tokens: int, ended: bool, offered: Functions) -> Written:
+    """Judge the completion `text`, in ToolBench's form, of so many tokens, to a prompt that offers functions."""
+    report = judge_completion(text, offered)
+    return Written(id, text, tokens, ended, report.repetition, _look(report))
 
 
-def _look(text: str, report: FormatReport, repeated: float) -> Look:
-    if report.valid:
+def _look(report: CompletionReport) -> Look:
+    if report.form.valid:
         return "valid"
-    if report.parses:
-        return "bad_arguments" if report.names_offered_api else "unknown_api"
-    if RAW_JSON.match(text):
+    if report.form.parses:
+        return "bad_arguments" if report.form.names_offered_api else "unknown_api"
+    if report.is_raw_json:
         return "raw_json"
-    return "repetition" if repeated >= REPETITIVE else "no_step"
-
-
-def repetition(ids: Sequence[int], n: int = NGRAM) -> float:
-    """seq-rep-n of Welleck et al. 2019 (arXiv 1908.04319): the share of n-grams that came before; 0 where none fits."""
-    ngrams = [tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)]
-    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+    return "repetition" if report.repetition >= REPETITIVE else "no_step"
 
 
 def summarize(written: Sequence[Written]) -> dict[str, float]:
