@@ -5,21 +5,38 @@ import json
 from pathlib import Path
 
 from common.command_line import settings_of
+from eval.qualification.settings import QualifySettings
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
 
 
 def score(arguments: list[str]) -> int:
-    """Judge served models through the HTTP API, and print one table."""
-    about = "Loss, perplexity and form of what each served model writes, as one table."
+    """Judge served models through the HTTP API, and print tables."""
+    about = "Loss of recorded completions, and form and actions of written ones, of each served model, as tables."
     settings = settings_of(EvalSettings, "python -m eval score", about, arguments)
 
     from rich.console import Console
 
-    from eval.judging.score import score, table
+    from eval.judging.score import score
+    from eval.judging.tables import tables
 
-    Console(width=120).print(table(score(settings)))
+    Console(width=120).print(*tables(score(settings)))
     return 0
+
+
+def qualify(arguments: list[str]) -> int:
+    """Examine a teacher through the HTTP API, and print its figures beside their thresholds; 1 where one fails."""
+    about = "Whether a served teacher may teach: what it writes and scores on held-out rows, and what it must reach."
+    settings = settings_of(QualifySettings, "python -m eval qualify", about, arguments)
+
+    from rich.console import Console
+
+    from common.quality.qualification import is_qualified
+    from eval.qualification.qualify import qualify, table
+
+    figures = qualify(settings)
+    Console(width=120).print(table(settings, figures))
+    return 0 if is_qualified(figures, settings.thresholds) else 1
 
 
 def rollout(arguments: list[str]) -> int:
