@@ -28,7 +28,7 @@ from common.world.splits import SPLITS, TRAIN, draw_splits
 from common.world.tasks import Task
 from common.world.world import World
 from tests.benchmarks.report import finish
-from tests.rule_policies import (
+from common.world.rules import (
     Rule,
     demonstrated,
     descriptions,
