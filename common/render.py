@@ -23,6 +23,7 @@ from common.layouts.toolbench import ToolBenchLayout
 from common.layouts.tools import ToolsLayout
 from common.sequences import Sequence
 from common.tool_calls import ParsedTurn
+from common.toolbench.react import PARTS, Part
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
 
@@ -106,7 +107,8 @@ class Renderer:
         self.stop_token_ids = sorted({self.terminator, int(tokenizer.eos_token_id), *end_ids})
         """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
         self._tokenizer = tokenizer
-        self._encode = SegmentEncoder(tokenizer).ids
+        self._encoder = SegmentEncoder(tokenizer)
+        self._encode = self._encoder.ids
         self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
@@ -157,6 +159,19 @@ class Renderer:
             completion = self._completion_ids(row.turns, row.completion)
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
+
+    def parts(self, row: PromptRow) -> list[Part]:
+        """To which part of its step each of the T tokens of the row's recorded completion belongs.
+
+        A token belongs where its first character stands. Labels open their part, what stands before the Action is the
+        Thought, and the terminator closes the Action Input. Raises as `sequence` does.
+        """
+        sequence = self.sequence(row)
+        turn, end = self._layout.completion(kept_apart(row.turns, self._layout.openings), row.completion or "")
+        segments = [*turn, *end]
+        action, action_input = self._layout.part_starts("".join(segment.text for segment in segments))
+        starts = self._encoder.starts(segments)[: len(sequence.completion_ids) - 1]
+        return [*(PARTS[(start >= action) + (start >= action_input)] for start in starts), PARTS[-1]]
 
     def text(self, completion_ids: Iterable[int]) -> str:
         """The text of a completion without its terminator."""

@@ -10,15 +10,16 @@ from eval.settings import EvalSettings
 
 
 def score(arguments: list[str]) -> int:
-    """Judge served models through the HTTP API, and print one table."""
-    about = "Loss, perplexity and form of what each served model writes, as one table."
+    """Judge served models through the HTTP API, and print tables."""
+    about = "Loss of recorded completions, and form and actions of written ones, of each served model, as tables."
     settings = settings_of(EvalSettings, "python -m eval score", about, arguments)
 
     from rich.console import Console
 
-    from eval.judging.score import score, table
+    from eval.judging.score import score
+    from eval.judging.tables import tables
 
-    Console(width=120).print(table(score(settings)))
+    Console(width=120).print(*tables(score(settings)))
     return 0
 
 

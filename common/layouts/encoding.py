@@ -1,6 +1,8 @@
 """Segments as token ids."""
 
+import json
 from collections.abc import Iterable
+from functools import cached_property
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -20,6 +22,28 @@ class SegmentEncoder:
         for segment in segments:
             ids += _encode(self._trusted if segment.trusted else self._untrusted, segment.text)
         return ids
+
+    def starts(self, segments: Iterable[TextSegment]) -> list[int]:
+        """At which character of the joined text each of `ids` begins; each token of a character at that."""
+        starts: list[int] = []
+        length = 0
+        for segment in segments:
+            encoding = self._untrimmed[segment.trusted].encode(segment.text, add_special_tokens=False)
+            starts += [length + start for start, _ in encoding.offsets]
+            length += len(segment.text)
+        return starts
+
+    @cached_property
+    def _untrimmed(self) -> dict[bool, Tokenizer]:
+        return {True: _untrimmed(self._trusted), False: _untrimmed(self._untrusted)}
+
+
+def _untrimmed(backend: Tokenizer) -> Tokenizer:
+    """The tokenizer without its post-processor, which takes white space off the beginnings of tokens."""
+    settings = json.loads(backend.to_str()) | {"post_processor": None}
+    plain = Tokenizer.from_str(json.dumps(settings))
+    plain.encode_special_tokens = backend.encode_special_tokens
+    return plain
 
 
 def _encode(backend: Tokenizer, text: str) -> list[int]:

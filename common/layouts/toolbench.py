@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from common.layouts.segments import Completion, TextSegment
 from common.tool_calls import ParsedTurn, parse_react
+from common.toolbench.react import Span, part_starts
 from common.toolbench.rows import ROLES, Turn
 
 
@@ -32,3 +33,7 @@ class ToolBenchLayout:
     def react(self, text: str) -> str:
         """As `Layout.react`."""
         return text
+
+    def part_starts(self, text: str) -> Span:
+        """As `Layout.part_starts`."""
+        return part_starts(text)

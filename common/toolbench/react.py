@@ -6,7 +6,7 @@ Rendered as "\\nThought: …\\nAction: …\\nAction Input: …", with the leadin
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 THOUGHT, ACTION, ACTION_INPUT = "Thought: ", "\nAction: ", "\nAction Input: "
 REASONING = re.compile(r"\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
@@ -14,6 +14,8 @@ LABELS = tuple(re.compile(pattern) for pattern in ("Thought: ", r"\r?\nAction: "
 WINDOWS_LABEL = re.compile(r"\r\n(?=(?:Thought|Action|Action Input): )")
 
 
+Part = Literal["thought", "action", "action_input"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Span = tuple[int, int]
 """Characters of a text: the first one, and the first one behind."""
 
@@ -64,6 +66,15 @@ def find_labels(text: str) -> Labels:
     action_input = input_label.search(text, start)
     *_, action = None, *action_label.finditer(text, start, action_input.start() if action_input else len(text))
     return Labels(*(label.span() if label else None for label in (thought, action, action_input)))
+
+
+def part_starts(text: str) -> Span:
+    """Where in a turn its Action begins and where its Action Input does, each with its label; what stands before is the
+    Thought, and all of a turn that isn't a step."""
+    found = find_labels(text)
+    if found.thought is None or found.action is None or found.action_input is None:
+        return len(text), len(text)
+    return found.action[0], found.action_input[0]
 
 
 def parse_step(text: str) -> Step:

@@ -10,7 +10,7 @@ from common.run_folder import RunFolder
 from eval.compare.episodes import Episode, Rollout, read_rollout
 from eval.compare.manifest import MANIFEST, Cell, Manifest, read_manifest
 from eval.compare.runs import Run, read_run
-from eval.compare.scores import Score, of_model, read_scores
+from eval.compare.scores import Scores, read_scores, scored_models
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Result:
     title: str
     """What tables call it: its arm, its role or its name."""
     run: Run | None = None
-    scores: list[Score] = field(default_factory=list)
+    scores: Scores = field(default_factory=Scores)
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -56,8 +56,7 @@ class Experiment:
     def splits(self) -> list[str]:
         """All splits that anything was judged on, in the order in which they come."""
         found = (
-            [*(score.split for score in result.scores), *(episode.split for episode in result.episodes)]
-            for result in self.results
+            [*result.scores.judgements, *(episode.split for episode in result.episodes)] for result in self.results
         )
         return list(dict.fromkeys(split for splits in found for split in splits))
 
@@ -91,7 +90,7 @@ def _found(path: Path) -> list[tuple[str, dict[str, object]]]:
     if RunFolder(path).metrics.is_file() or RunFolder(path).config.is_file():
         return [(path.name, {"run": path})]
     if path.is_file():
-        return [(name, {"scores": path}) for name in dict.fromkeys(score.model for score in read_scores(path))]
+        return [(name, {"scores": path}) for name in scored_models(path)]
     raise UserError(
         f"{path} is neither an experiment ({MANIFEST}), a run (metrics.jsonl), a rollout ({EPISODES}) nor a file of "
         "scores; give one of these"
@@ -107,7 +106,8 @@ def _result(manifest: Manifest, root: Path, cell: Cell) -> Result:
     run = read_run(root / cell.run) if cell.run else None
     if run and cell.status == "done":
         problems += run.problems
-    scores = _scores(root / cell.scores, cell.name, problems) if cell.scores else []
+    scores = read_scores(root / cell.scores, cell.name) if cell.scores else Scores()
+    problems += scores.problems
     rollouts = {}
     for split, folder in cell.episodes.items():
         try:
@@ -115,14 +115,3 @@ def _result(manifest: Manifest, root: Path, cell: Cell) -> Result:
         except UserError as error:
             problems.append(f"episodes: {error}")
     return Result(cell, manifest.title_of(cell), run, scores, rollouts, problems)
-
-
-def _scores(file: Path, name: str, problems: list[str]) -> list[Score]:
-    try:
-        found = of_model(read_scores(file), name)
-    except UserError as error:
-        problems.append(str(error))
-        return []
-    if not found:
-        problems.append(f"{file.name} has no score of the model {name}")
-    return found

@@ -49,7 +49,13 @@ FLOORS = {
         "settings data",
         "student_settings",
     ],
-    "eval": ["__main__", "commands", "judging rollouts compare check_data", "metrics settings served visible_text"],
+    "eval": [
+        "__main__",
+        "commands",
+        "judging rollouts compare check_data",
+        "metrics settings served",
+        "results row_sources splits visible_text",
+    ],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from statistics import mean
 
 from eval.compare import figures
-from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, count_of, number, plain
 from eval.compare.episodes import Episode
 from eval.compare.inputs import Experiment
-from eval.compare.outcomes import outcomes
-from eval.metrics.bootstrap import SHARES, Interval, interval
+from eval.compare.outcomes import estimate
+from eval.metrics.bootstrap import Interval
 
 COLUMNS = (
     "model", "seeds", "tasks", "solved", "95 % interval", "steps", "tokens per solved task", "seconds per solved task",
@@ -22,8 +22,7 @@ def section(experiment: Experiment) -> Section:
     if not splits:
         return Section("Task success", [Paragraph("No cell has episodes.", "note")])
     estimates = {
-        split: {title: interval(outcomes(experiment, title, split), SHARES) for title in experiment.titles()}
-        for split in splits
+        split: {title: estimate(experiment, title, split) for title in experiment.titles()} for split in splits
     }
     blocks: list[Block] = [figures.bars("success", "Tasks solved, with 95 % intervals", estimates)]
     blocks += [_table(experiment, split, estimates[split]) for split in splits]
@@ -42,17 +41,13 @@ def _row(experiment: Experiment, title: str, split: str, found: Interval | None)
     results = experiment.of(title)
     per_seed = [[each for each in result.episodes if each.split == split] for result in results]
     episodes = [each for each in per_seed if each]
-    seeds = TableCell(
-        f"{len(episodes)} of {len(results)}", "plain" if len(episodes) == len(results) else "bad", number=True
-    )
+    seeds = count_of(len(episodes), len(results))
     if found is None:
         return [*plain(title), seeds, *[TableCell("not measured", "note", number=True)] * (len(COLUMNS) - 2)]
     ends = "–" if found.low is None else f"[{found.low:.0%}, {found.high:.0%}]"
     price = sum(rollout.prices.get(split, 0.0) for result in results for rollout in result.rollouts.values())
-    return [
-        *plain(title), seeds, number(found.tasks, "{:d}"), number(found.estimate, "{:.1%}"), TableCell(ends, number=True),
-        *_cost([each for seed in episodes for each in seed], price),
-    ]  # fmt: skip
+    figures = [number(found.tasks, "{:d}"), number(found.estimate, "{:.1%}"), TableCell(ends, number=True)]
+    return [*plain(title), seeds, *figures, *_cost([each for seed in episodes for each in seed], price)]
 
 
 def _cost(episodes: Sequence[Episode], price: float) -> list[TableCell]:
