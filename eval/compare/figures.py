@@ -29,9 +29,9 @@ def bars(name: str, caption: str, estimates: Estimates) -> Plot:
     return Plot(name, caption, partial(_draw_bars, estimates))
 
 
-def curves(name: str, caption: str, panels: Panels, unit: str) -> Plot:
-    """Lines over steps, a panel per metric; runs of one model share its colour."""
-    return Plot(name, caption, partial(_draw_curves, panels, unit))
+def curves(name: str, caption: str, panels: Panels, unit: str, titles: Sequence[str]) -> Plot:
+    """Lines over steps, a panel per metric; runs of one model share its colour, the same as in the bars of `titles`."""
+    return Plot(name, caption, partial(_draw_curves, panels, unit, _colours(titles)))
 
 
 def _draw_bars(estimates: Estimates) -> bytes:
@@ -43,22 +43,27 @@ def _draw_bars(estimates: Estimates) -> bytes:
             _bar(axes, group * (len(titles) + 1) + place, each, colours[title])
     middle = (len(titles) - 1) / 2
     axes.set_xticks([group * (len(titles) + 1) + middle for group in range(len(estimates))], map(_label, estimates))
+    axes.set_xlim(-0.75, len(estimates) * (len(titles) + 1) - 1.25)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share")
     return _png(canvas, colours)
 
 
-def _draw_curves(panels: Panels, unit: str) -> bytes:
+def _draw_curves(panels: Panels, unit: str, colours: Mapping[str, str]) -> bytes:
+    from matplotlib.ticker import MaxNLocator
+
     canvas, axes = _canvas(len(panels), width=5.0 * len(panels))
-    colours = _colours(list(dict.fromkeys(title for lines in panels.values() for title, _ in lines)))
+    shown = {title for lines in panels.values() for title, _ in lines}
     for panel, (metric, lines) in zip(axes, panels.items(), strict=True):
         for title, points in lines:
             mark = "o" if len(points) < 12 else ""
-            panel.plot(*zip(*points, strict=True), color=colours[title], linewidth=1.2, marker=mark, markersize=3)
+            look = {"color": colours[title], "linewidth": 1.2, "alpha": 0.8, "marker": mark, "markersize": 3}
+            panel.plot(*zip(*points, strict=True), **look)
         panel.set_title(metric, fontsize=10)
         panel.set_xlabel("step")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel(unit)
-    return _png(canvas, colours)
+    return _png(canvas, {title: colour for title, colour in colours.items() if title in shown})
 
 
 def _bar(axes: "Axes", x: float, found: Interval | None, colour: str) -> None:
@@ -77,7 +82,7 @@ def _canvas(panels: int, width: float) -> "tuple[Canvas, list[Axes]]":
 
     canvas = Canvas(figsize=(min(width, 14), 3.4), dpi=110, layout="constrained")
     FigureCanvasAgg(canvas)
-    axes = [canvas.add_subplot(1, panels, number + 1) for number in range(panels)]
+    axes = list(canvas.subplots(1, panels, sharey=True, squeeze=False)[0])
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
         each.grid(axis="y", linewidth=0.4, color="#cccccc")
