@@ -9,6 +9,7 @@ COMMANDS = {
         "loss of recorded completions, form and actions of written ones, as tables",
     ),
     "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
+    "episodes": ("eval.commands:episodes", "what rollouts came to, several models side by side"),
 }
 
 
