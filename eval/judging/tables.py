@@ -10,18 +10,19 @@ from eval.results import Evaluation, Figure, Judgement
 FORM = ("parses", "names_offered_api", "arguments_are_json", "required_present", "valid", "hallucinates", "is_raw_json")
 ACTIONS = ("same_action", "arguments_exact", "arguments_equal", "calls", "abstains", "finishes_early", "gives_up")
 MISSING = "–"
+Shown = Callable[[Judgement], str]
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
     """Loss of the recorded completions, form of the written ones, and what they call."""
     return [
         _table("Recorded completions: nats per token", evaluation, _LOSS),
-        _table("Written completions: form", evaluation, {MEASURES[name].heading: _share(name) for name in FORM}),
-        _table("Written completions: actions", evaluation, {MEASURES[name].heading: _share(name) for name in ACTIONS}),
+        _table("Written completions: form", evaluation, _shares(FORM) | {"tokens": _length}),
+        _table("Written completions: actions", evaluation, _shares(ACTIONS)),
     ]
 
 
-def _table(title: str, evaluation: Evaluation, columns: dict[str, Callable[[Judgement], str]]) -> Table:
+def _table(title: str, evaluation: Evaluation, columns: dict[str, Shown]) -> Table:
     view = Table(title=title)
     for heading in ("group", "model", *columns):
         view.add_column(heading, justify="left" if heading in ("group", "model") else "right")
@@ -32,7 +33,15 @@ def _table(title: str, evaluation: Evaluation, columns: dict[str, Callable[[Judg
     return view
 
 
-def _share(name: str) -> Callable[[Judgement], str]:
+def _shares(names: tuple[str, ...]) -> dict[str, Shown]:
+    return {MEASURES[name].heading: _share(name) for name in names}
+
+
+def _length(judgement: Judgement) -> str:
+    return f"{judgement.written_tokens:.0f}"
+
+
+def _share(name: str) -> Shown:
     def shown(judgement: Judgement) -> str:
         value = judgement.measures[name].value
         return MISSING if value is None else f"{value:.0%}"
@@ -40,7 +49,7 @@ def _share(name: str) -> Callable[[Judgement], str]:
     return shown
 
 
-def _part(name: str) -> Callable[[Judgement], str]:
+def _part(name: str) -> Shown:
     def shown(judgement: Judgement) -> str:
         found = {str(part): loss for part, loss in judgement.parts.items()}.get(name)
         return f"{found.loss:.3f}" if found else MISSING
@@ -56,7 +65,7 @@ def _interval(figure: Figure | None) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
-_LOSS: dict[str, Callable[[Judgement], str]] = {
+_LOSS: dict[str, Shown] = {
     "rows": lambda found: str(found.rows),
     "loss [95 %]": lambda found: _interval(found.measures["loss"]),
     "perplexity": lambda found: f"{found.perplexity:.2f}",
