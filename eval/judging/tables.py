@@ -16,16 +16,18 @@ Shown = Callable[[Judgement], str]
 def tables(evaluation: Evaluation) -> list[Table]:
     """Loss of the recorded completions, form of the written ones, and what they call."""
     return [
-        _table("Recorded completions: nats per token", evaluation, _LOSS),
-        _table("Written completions: form", evaluation, _shares(FORM) | {"tokens": _length}),
+        _table("Recorded completions: nats per token, and above the floor per row", evaluation, _LOSS),
+        _table("Written completions: form", evaluation, _shares(FORM) | _LENGTHS),
         _table("Written completions: actions", evaluation, _shares(ACTIONS)),
     ]
 
 
 def _table(title: str, evaluation: Evaluation, columns: dict[str, Shown]) -> Table:
     view = Table(title=title)
-    for heading in ("group", "model", *columns):
-        view.add_column(heading, justify="left" if heading in ("group", "model") else "right")
+    view.add_column("group", no_wrap=True)
+    view.add_column("model")
+    for heading in columns:
+        view.add_column(heading, justify="right", no_wrap="[" in heading)
     for group in dict.fromkeys(judgement.group for judgement in evaluation.judgements):
         for found in (judgement for judgement in evaluation.judgements if judgement.group == group):
             view.add_row(group, found.model, *(show(found) for show in columns.values()))
@@ -35,10 +37,6 @@ def _table(title: str, evaluation: Evaluation, columns: dict[str, Shown]) -> Tab
 
 def _shares(names: tuple[str, ...]) -> dict[str, Shown]:
     return {MEASURES[name].heading: _share(name) for name in names}
-
-
-def _length(judgement: Judgement) -> str:
-    return f"{judgement.written_tokens:.0f}"
 
 
 def _share(name: str) -> Shown:
@@ -57,20 +55,22 @@ def _part(name: str) -> Shown:
     return shown
 
 
-def _interval(figure: Figure | None) -> str:
+def _interval(figure: Figure | None, digits: int) -> str:
     if figure is None or figure.value is None:
         return MISSING
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    ends = "" if figure.low is None or figure.high is None else f" [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    return f"{figure.value:.{digits}f}{ends}"
 
 
 _LOSS: dict[str, Shown] = {
-    "rows": lambda found: str(found.rows),
-    "loss [95 %]": lambda found: _interval(found.measures["loss"]),
+    "loss [95 %]": lambda found: _interval(found.measures["loss"], 3),
     "perplexity": lambda found: f"{found.perplexity:.2f}",
     "Thought": _part("thought"),
     "Action": _part("action"),
     "Input": _part("action_input"),
-    "above floor, nats/row": lambda found: _interval(found.measures.get(EXCESS)),
+    "above floor [95 %]": lambda found: _interval(found.measures.get(EXCESS), 2),
+}
+_LENGTHS: dict[str, Shown] = {
+    "tokens": lambda found: f"{found.written_tokens:.0f}",
+    "rows": lambda found: str(found.rows),
 }

@@ -9,9 +9,10 @@ from eval.rollouts.summary import GroupSummary, Summaries
 
 MISSING = "–"
 LEFT = ("group", "model")
+NEEDED, STOPS = "steps needed", "finished, gave up, cut off"
 HEADINGS = (
-    *LEFT, "steps needed", "tasks", "solved [95 %]", "steps well", "finished", "gave up", "cut off", "steps",
-    "tokens/solved", "s/solved", "price/solved",
+    *LEFT, NEEDED, "tasks", "solved [95 %]", "steps well", STOPS, "steps", "tokens /solved",
+    "s /solved", "price /solved",
 )  # fmt: skip
 
 
@@ -24,15 +25,15 @@ def tables(summaries: Summaries) -> list[Table]:
 
 
 def _table(title: str, summaries: Sequence[GroupSummary], caption: str | None) -> Table:
-    by_steps = any(each.steps_needed is not None for each in summaries)
+    hidden = STOPS if any(each.steps_needed is not None for each in summaries) else NEEDED
     view = Table(title=title, caption=caption)
-    for heading in HEADINGS:
-        if by_steps or heading != "steps needed":
-            view.add_column(heading, justify="left" if heading in LEFT else "right")
+    shown = [heading for heading in HEADINGS if heading != hidden]
+    for heading in shown:
+        view.add_column(heading, justify="left" if heading in LEFT else "right", no_wrap="[" in heading)
     for group in dict.fromkeys(each.group for each in summaries):
         for each in (each for each in summaries if each.group == group):
-            needed = [str(each.steps_needed)] if by_steps else []
-            view.add_row(each.group, each.model, *needed, *_cells(each))
+            cells = dict(zip(HEADINGS, _cells(each), strict=True))
+            view.add_row(*(cells[heading] for heading in shown))
         view.add_section()
     return view
 
@@ -40,10 +41,13 @@ def _table(title: str, summaries: Sequence[GroupSummary], caption: str | None) -
 def _cells(each: GroupSummary) -> list[str]:
     ended = [each.stops.get("finished", 0), each.stops.get("gave_up", 0)]
     return [
+        each.group,
+        each.model,
+        str(each.steps_needed),
         str(each.tasks),
         _share(each.solved),
         MISSING if each.steps_well is None else f"{each.steps_well:.0%}",
-        *map(str, (*ended, each.episodes - sum(ended))),
+        ", ".join(map(str, (*ended, each.episodes - sum(ended)))),
         f"{each.steps:.1f}",
         _number(each.tokens_per_solved, 0),
         _number(each.seconds_per_solved, 1),
