@@ -7,10 +7,10 @@ from pathlib import Path
 from common.agents.trajectories import EPISODES
 from common.errors import UserError
 from common.run_folder import RunFolder
-from eval.compare.episodes import Episode, Rollout, read_rollout
 from eval.compare.manifest import MANIFEST, Cell, Manifest, read_manifest
 from eval.compare.runs import Run, read_run
 from eval.compare.scores import Scores, read_scores, scored_models
+from eval.rollouts.results import EpisodeResult, RolloutResults, read_results
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Result:
     """What tables call it: its arm, its role or its name."""
     run: Run | None = None
     scores: Scores = field(default_factory=Scores)
-    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    rollouts: list[RolloutResults] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
-    def episodes(self) -> list[Episode]:
-        return [episode for rollout in self.rollouts.values() for episode in rollout.episodes]
+    def episodes(self) -> list[EpisodeResult]:
+        return [episode for rollout in self.rollouts for episode in rollout.episodes]
 
     @property
     def state(self) -> str:
@@ -56,7 +56,7 @@ class Experiment:
     def splits(self) -> list[str]:
         """All splits that anything was judged on, in the order in which they come."""
         found = (
-            [*result.scores.judgements, *(episode.split for episode in result.episodes)] for result in self.results
+            [*result.scores.judgements, *(episode.group for episode in result.episodes)] for result in self.results
         )
         return list(dict.fromkeys(split for splits in found for split in splits))
 
@@ -108,10 +108,19 @@ def _result(manifest: Manifest, root: Path, cell: Cell) -> Result:
         problems += run.problems
     scores = read_scores(root / cell.scores, cell.name) if cell.scores else Scores()
     problems += scores.problems
-    rollouts = {}
-    for split, folder in cell.episodes.items():
-        try:
-            rollouts[split] = read_rollout(root / folder, split)
-        except UserError as error:
-            problems.append(f"episodes: {error}")
-    return Result(cell, manifest.title_of(cell), run, scores, rollouts, problems)
+    title = manifest.title_of(cell)
+    rollouts = [_rollout(root / folder, title, split, problems) for split, folder in cell.episodes.items()]
+    return Result(cell, title, run, scores, rollouts, problems)
+
+
+def _rollout(folder: Path, title: str, split: str, problems: list[str]) -> RolloutResults:
+    """The rollout in `folder`; its episodes are of their own group, or of `split` where they name none."""
+    try:
+        found = read_results(folder, title)
+    except UserError as error:
+        problems.append(f"episodes: {error}")
+        return RolloutResults([])
+    if not found.episodes:
+        problems.append(f"{folder.name} holds no episodes")
+    episodes = [each if each.group else each.model_copy(update={"group": split}) for each in found.episodes]
+    return RolloutResults(episodes, found.set_aside)

@@ -1,11 +1,11 @@
 """What is compared, task by task or row by row: the outcomes of cells on a split."""
 
-from collections.abc import Iterator
 from statistics import mean
 
 from eval.compare.inputs import Experiment, Result
 from eval.metrics.bootstrap import DIFFERENCES, SHARES, Bounds, Interval, Measured, interval
 from eval.metrics.measures import EXCESS, LOSS, MEASURES, sample
+from eval.rollouts.results import sample as episode_sample
 
 TASK_SUCCESS = "task_success"
 LESS_IS_BETTER = {LOSS, EXCESS, "hallucinates", "finishes_early", "gives_up", "is_raw_json", "repetition", "cut_off"}
@@ -56,7 +56,8 @@ def _rows(result: Result, split: str, measure: str) -> list[Measured]:
     return sample((row for row in result.scores.rows if row.group == split), measure)
 
 
-def _episodes(result: Result, split: str, measure: str) -> Iterator[Measured]:
-    for each in result.episodes if measure == TASK_SUCCESS else ():
-        if each.split == split and each.solved is not None:
-            yield Measured(each.task, each.tool, float(each.solved))
+def _episodes(result: Result, split: str, measure: str) -> list[Measured]:
+    if measure != TASK_SUCCESS:
+        return []
+    judged = (each for each in result.episodes if each.group == split and each.solved is not None)
+    return episode_sample(judged)

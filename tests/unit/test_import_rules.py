@@ -109,8 +109,16 @@ def test_settings_modules_load_none_either():
 
 
 COMMANDS = [*(dotted(path.parent) for folder in MAY_IMPORT for path in modules(folder) if path.stem == "__main__")]
-COMMANDS += ["cluster up", "cluster demo", "student_trainer train", "student_trainer pretrain", "eval score"]
-COMMANDS += ["eval compare", "eval check-data"]
+COMMANDS += [
+    "cluster up",
+    "cluster demo",
+    "student_trainer train",
+    "student_trainer pretrain",
+    "eval score",
+    "eval episodes",
+    "eval compare",
+    "eval check-data",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

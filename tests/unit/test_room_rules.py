@@ -52,7 +52,8 @@ FLOORS = {
     "eval": [
         "__main__",
         "commands",
-        "judging rollouts compare check_data",
+        "compare check_data",
+        "judging rollouts",
         "metrics settings served",
         "results row_sources splits visible_text",
     ],

@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from common.agents.episodes import SetAside
 from common.agents.trajectories import TrajectoryStore
 from common.agents.types import Action, Observation, Status, Step, Trajectory, WrittenTurn
 from common.toolbench.react import Part
@@ -14,8 +18,14 @@ from eval.judging.judge import Judged
 from eval.judging.judgement import judgement_of
 from eval.metrics.measures import MEASURES
 from eval.results import Evaluation, PartLoss, RowResult, write_evaluation
+from eval.rollouts.results import CONFIG, SET_ASIDE
 
 TASKS = 20
+ROLLOUT = {
+    "policy": {"kind": "endpoint", "url": "http://unused", "model": "m", "prompt_price": 10.0},
+    "environment": {"kind": "functions", "module": "unused.py", "tasks": "unused.jsonl"},
+    "output": "unused",
+}
 GOOD_THOUGHT = "\nThought: I look the price up"
 
 
@@ -54,12 +64,15 @@ def trajectory(
     return Trajectory(**(values | changes))
 
 
-def write_rollout(folder: Path, trajectories: Sequence[Trajectory], set_aside: int = 0) -> Path:
+def write_rollout(folder: Path, trajectories: Sequence[Trajectory], set_aside: int = 0, **settings: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "episodes.jsonl").touch()
     store = TrajectoryStore(folder)
     for each in trajectories:
         store.add(each)
-    (folder / "summary.json").write_text(json.dumps({"groups": [], "set_aside": set_aside}))
+    broken = [SetAside(f"broken {number}", "gone") for number in range(set_aside)]
+    (folder / SET_ASIDE).write_text("".join(json.dumps(asdict(each)) + "\n" for each in broken))
+    (folder / CONFIG).write_text(yaml.safe_dump(ROLLOUT | settings))
     return folder
 
 

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from common.agents.environments.tool_world import read_tasks
 from common.errors import UserError
+from common.world.build import build_world
+from common.world.settings import WorldSettings
 from eval.__main__ import main
 from eval.compare.document import Document, Table
 from eval.compare.inputs import read_experiment
@@ -73,7 +76,7 @@ def test_an_arm_that_is_better_on_unseen_tools(tmp_path: Path):
     text = report_of(write_experiment(tmp_path))
     assert "task_success on unseen_tool, D against A: D is better than A (+60.0 points" in text
     assert "The gate held: 1 of 1 checks passed." in text
-    assert "D | 2 of 2 | 40 | 90.0% | [" in text
+    assert "D | 2 of 2 | 40 of 40 | 90.0% | [" in text
     assert "A | FT on recorded traces | 2 of 2 | 2 | 0.300 [0.300, 0.300] | not measured | 90.0% [" in text
     assert "] | 1.35 | 0.480 | 0.100 | 0.150\n" in text
 
@@ -85,7 +88,7 @@ def test_runs_are_told_by_their_curves_and_their_cost(tmp_path: Path):
     assert "Form of completions that the student wrote for held-out prompts: no run measured it." in text
     assert "D-s1 | 2.500 | 0.500 | 1.250 | 0.250 | – | – | – | –" in text
     assert "4 of 4 cells say what they took: 400 s together." in text
-    assert "D-s1 | 100 | 60.0 | 30 | 480 | 3 | 167 | 25% | – | teacher-bound: trainers waited 25%" in text
+    assert "D-s1 | 100 | 60.0 | 30 | 480 | 3 | 167 | 25% | 0.0200 | teacher-bound: trainers waited 25%" in text
 
 
 def test_the_form_over_steps_is_what_the_watchdog_measured(tmp_path: Path):
@@ -203,7 +206,7 @@ def test_runs_rollouts_and_scores_without_a_manifest(tmp_path: Path):
     text = said(document)
     assert "ft | ft | 0 | done | \nkd | kd | 0 | done | \nbase | base | 0 | done | " in text
     assert "No comparison was written down before the runs" in text
-    assert "kd | 1 of 1 | 8 | 75.0% | " in text
+    assert "kd | 1 of 1 | 8 of 8 | 75.0% | " in text
     assert "base | the cell base | 1 of 1 | 1 | 0.500 [0.500, 0.500] | not measured | 80.0% [" in text
     assert "6 episodes that infrastructure broke count nowhere." in text
     assert [plot.name for plot in document.plots] == PLOTS
@@ -212,8 +215,26 @@ def test_runs_rollouts_and_scores_without_a_manifest(tmp_path: Path):
 def test_episodes_that_nobody_can_judge_count_in_no_share(tmp_path: Path):
     told = [trajectory(0, True), trajectory(1, None), trajectory(2, None, stop="max_steps"), trajectory(3, False)]
     text = said(document_of(read_experiment([write_rollout(tmp_path / "kd", told)])))
-    assert "kd | 1 of 1 | 3 | 33.3% | " in text
-    assert text.split("33.3% | ")[1].split("\n")[0].endswith(" | 1")
+    assert "kd | 1 of 1 | 3 of 4 | 33.3% | [" in text
+
+
+def test_what_a_solved_task_takes_counts_failures_too(tmp_path: Path):
+    told = [trajectory(task, task == 0) for task in range(4)]
+    text = said(document_of(read_experiment([write_rollout(tmp_path / "kd", told)])))
+    assert " | 100% | 4, 0, 0 | 1.0 | 80 | 8.0 | 0.0040\n" in text
+
+
+def test_success_is_told_by_how_many_steps_tasks_need(tmp_path: Path):
+    settings = WorldSettings(train_tasks=1, query_tasks=0, evaluation_tasks=4, corpus_documents=0)
+    build_world(settings, tmp_path / "world")
+    tasks = read_tasks(tmp_path / "world", "unseen_tool")
+    told = [trajectory(number, number == 0) for number in range(len(tasks))]
+    environment = {"kind": "world", "folder": str(tmp_path / "world")}
+    write_rollout(tmp_path / "kd", told, environment=environment)
+    text = said(document_of(read_experiment([tmp_path / "kd"])))
+    needed = len(tasks[0].data["solution"])
+    same = [task for task in tasks if len(task.data["solution"]) == needed]
+    assert f"unseen_tool | kd | {needed} | {len(same)} | {1 / len(same):.1%}" in text
 
 
 def test_differences_are_marked_on_the_side_that_has_them(tmp_path: Path):
