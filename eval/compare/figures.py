@@ -57,8 +57,8 @@ def _draw_curves(panels: Panels, unit: str, colours: Mapping[str, str]) -> bytes
     for panel, (metric, lines) in zip(axes, panels.items(), strict=True):
         for title, points in lines:
             mark = "o" if len(points) < 12 else ""
-            look = {"color": colours[title], "linewidth": 1.2, "alpha": 0.8, "marker": mark, "markersize": 3}
-            panel.plot(*zip(*points, strict=True), **look)
+            steps, values = zip(*points, strict=True)
+            panel.plot(steps, values, color=colours[title], linewidth=1.2, alpha=0.8, marker=mark, markersize=3)
         panel.set_title(metric, fontsize=10)
         panel.set_xlabel("step")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -4,7 +4,7 @@ What nobody said, such as a licence, is called not stated: it is never guessed.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,14 +111,14 @@ def _results(summary: dict[str, Any], splits: list[Split]) -> str:
     parts = []
     before, after = summary.get("validation_before"), summary.get("validation_after")
     if before and after:
-        rows = [(name, f"{before[name]:.4g}", f"{after[name]:.4g}") for name in after if name in before]
-        parts.append(_table(("held-out rows", "before", "after"), rows))
+        held_out = [(name, f"{before[name]:.4g}", f"{after[name]:.4g}") for name in after if name in before]
+        parts.append(_table(("held-out rows", "before", "after"), held_out))
     if splits:
-        rows = [
+        scored = [
             (split.name, str(split.rows), *(_figure(split.values.get(measure)) for measure in MEASURES))
             for split in splits
         ]
-        parts.append(_table(("split", "rows", *MEASURES.values()), rows))
+        parts.append(_table(("split", "rows", *MEASURES.values()), scored))
     return "\n\n".join(parts) or f"{NOT_STATED.capitalize()}: neither validated nor scored."
 
 
@@ -141,7 +141,7 @@ def _split(judgement: dict[str, Any]) -> Split:
     return Split(str(judgement["group"]), int(judgement["rows"]), found)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
