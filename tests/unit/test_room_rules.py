@@ -18,7 +18,7 @@ FLOORS = {
         "world",
         "teacher_client",
         "format_checks render",
-        "unusable_rows end_tokens",
+        "unusable_rows end_tokens fingerprints",
         "layouts",
         "tool_calls",
         "toolbench command_line",
