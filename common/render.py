@@ -6,6 +6,7 @@ between prompt and completion never merges, and only trusted segments may hold s
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,11 +17,13 @@ from common.end_tokens import end_token_ids
 from common.errors import UserError
 from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
 from common.layouts.chat import ChatLayout
+from common.layouts.offsets import TokenOffsets
 from common.layouts.segments import Layout, TemplateMisfit, TextSegment
 from common.layouts.toolbench import ToolBenchLayout, kept_apart
 from common.layouts.tools import ToolsLayout
 from common.sequences import Sequence
 from common.tool_calls import ParsedTurn
+from common.toolbench.react import PARTS, Part
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
 
@@ -87,7 +90,8 @@ class Renderer:
         self.stop_token_ids = sorted({self.terminator, int(tokenizer.eos_token_id), *end_ids})
         """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
         self._tokenizer = tokenizer
-        self._encode = _SegmentEncoder(tokenizer).ids
+        self._encoder = _SegmentEncoder(tokenizer)
+        self._encode = self._encoder.ids
         self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
@@ -139,6 +143,19 @@ class Renderer:
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
 
+    def parts(self, row: PromptRow) -> list[Part]:
+        """To which part of its step each of the T tokens of the row's recorded completion belongs.
+
+        A token belongs where its first character stands. Labels open their part, what stands before the Action is the
+        Thought, and the terminator closes the Action Input. Raises as `sequence` does.
+        """
+        sequence = self.sequence(row)
+        turn, end = self._layout.completion(kept_apart(row.turns, self._layout.openings), row.completion or "")
+        segments = [*turn, *end]
+        action, action_input = self._layout.part_starts("".join(segment.text for segment in segments))
+        starts = self._offsets.starts(segments)[: len(sequence.completion_ids) - 1]
+        return [*(PARTS[(start >= action) + (start >= action_input)] for start in starts), PARTS[-1]]
+
     def text(self, completion_ids: Iterable[int]) -> str:
         """The text of a completion without its terminator."""
         ids = list(completion_ids)
@@ -160,6 +177,10 @@ class Renderer:
         """
         return self._layout.react(text)
 
+    @cached_property
+    def _offsets(self) -> TokenOffsets:
+        return TokenOffsets(self._encoder.backends)
+
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         turn, end = self._layout.completion(kept_apart(turns, self._layout.openings), text)
         closing = [*self._encode(end), self.terminator]
@@ -177,13 +198,14 @@ class _SegmentEncoder:
     """Encodes each segment by itself; only trusted ones may hold special tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._trusted, self._untrusted = _backend(tokenizer, False), _backend(tokenizer, True)
+        self.backends = {trusted: _backend(tokenizer, not trusted) for trusted in (True, False)}
+        """The tokenizer for trusted segments, and that for others."""
 
     def ids(self, segments: Iterable[TextSegment]) -> list[int]:
         """The ids of the segments, one behind the other."""
         ids: list[int] = []
         for segment in segments:
-            ids += _encode(self._trusted if segment.trusted else self._untrusted, segment.text)
+            ids += _encode(self.backends[segment.trusted], segment.text)
         return ids
 
 

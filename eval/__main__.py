@@ -4,8 +4,12 @@ from common.command_line import dispatch
 from common.errors import run_command
 
 COMMANDS = {
-    "score": ("eval.commands:score", "loss, perplexity and form of what each model writes, as one table"),
+    "score": (
+        "eval.commands:score",
+        "loss of recorded completions, form and actions of written ones, as tables",
+    ),
     "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
+    "episodes": ("eval.commands:episodes", "what rollouts came to, several models side by side"),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.layouts.segments import Completion, TextSegment
 from common.tool_calls import ParsedTurn, parse_react
+from common.toolbench.react import Span, part_starts
 from common.toolbench.rows import ROLES, Turn
 
 
@@ -40,6 +41,10 @@ class ToolBenchLayout:
     def react(self, text: str) -> str:
         """As `Layout.react`."""
         return text
+
+    def part_starts(self, text: str) -> Span:
+        """As `Layout.part_starts`."""
+        return part_starts(text)
 
 
 def kept_apart(turns: Iterable[Turn], openings: Sequence[str]) -> tuple[Turn, ...]:

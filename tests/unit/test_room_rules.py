@@ -16,8 +16,9 @@ FLOORS = {
     "common": [
         "agents",
         "world",
+        "quality",
         "teacher_client",
-        "format_checks render",
+        "render",
         "unusable_rows end_tokens fingerprints",
         "layouts",
         "tool_calls",
@@ -48,7 +49,7 @@ FLOORS = {
         "settings data",
         "student_settings",
     ],
-    "eval": ["__main__", "commands", "judging rollouts", "metrics settings served"],
+    "eval": ["__main__", "commands", "judging rollouts", "metrics settings served", "results row_sources splits"],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""
