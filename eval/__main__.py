@@ -6,6 +6,7 @@ from common.errors import run_command
 COMMANDS = {
     "score": ("eval.commands:score", "loss, perplexity and form of what each model writes, as one table"),
     "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
+    "tooleval": ("eval.commands:tooleval", "pass rate, win rate, SoPR, SoWR and FAC of agents' answers, by a judge"),
 }
 
 

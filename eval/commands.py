@@ -5,6 +5,7 @@ import json
 from common.command_line import settings_of
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
+from eval.tooleval.settings import ToolEvalSettings
 
 
 def score(arguments: list[str]) -> int:
@@ -38,3 +39,17 @@ def rollout(arguments: list[str]) -> int:
     write_atomically(settings.output / "summary.json", json.dumps(as_values(summaries, set_aside), indent=1) + "\n")
     Console(width=120).print(table(summaries, set_aside))
     return 1 if set_aside else 0
+
+
+def tooleval(arguments: list[str]) -> int:
+    """Judge agents' answers as ToolEval does, write the report, and print one table; 1 where some were set aside."""
+    about = "Pass rate, win rate, SoPR, SoWR and FAC of agents' answers, by a judge behind OpenAI's API."
+    settings = settings_of(ToolEvalSettings, "python -m eval tooleval", about, arguments)
+
+    from rich.console import Console
+
+    from eval.tooleval.evaluation import evaluate
+
+    report = evaluate(settings)
+    Console(width=120).print(report.table())
+    return 1 if report.set_aside else 0
