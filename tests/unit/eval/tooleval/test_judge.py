@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from common.agents.policies.chat_endpoint import ChatEndpoint
 from common.errors import UserError
 from eval.endpoint import open_endpoint
 from eval.tooleval.judge import IN_A_ROW, Judge, Unjudged
@@ -14,6 +15,7 @@ from eval.tooleval.judgements import FILE, JudgementStore
 from eval.tooleval.prompts import load_prompts
 from eval.tooleval.settings import JudgeSettings
 from tests.unit.eval.tooleval.judges import JudgeServer, Reply, served_judge
+from tests.unit.teacher_server.openai.chat.scripted import ScriptedEngine, client_of
 
 ASKED = {"query": "How many?", "answer": "3"}
 
@@ -127,6 +129,24 @@ def test_what_was_judged_is_not_asked_again_and_what_changed_is(tmp_path: Path):
         ask(server, tmp_path, ["a"], seed=4)
         ask(server, tmp_path, ["c"])
         assert len(server.bodies) == 5
+
+
+@pytest.mark.parametrize("layout", [None, "toolbench", "chat", "tools"])
+def test_a_model_that_this_project_serves_judges_too(tmp_path: Path, layout: Any):
+    """Through the real service, in whatever form the model writes its calls: it is asked without functions."""
+    engine = ScriptedEngine("Because.\nAnswer Status: Unsolved", layout=layout)
+    settings = JudgeSettings(url="http://teacher/v1", model="teacher")
+
+    async def asked() -> tuple[str, Any]:
+        async with client_of(engine) as client:
+            endpoint, store = ChatEndpoint(client, settings.model), JudgementStore(tmp_path)
+            judge = Judge(endpoint, settings, load_prompts(None), store, asyncio.Semaphore(1), 0)
+            return await judge.label("answer_status", "a", **ASKED), judge.report()
+
+    label, report = asyncio.run(asked())
+    assert (label, report.revisions) == ("Unsolved", {"teacher@r0": 1})
+    [prompt] = engine.texts
+    assert load_prompts(None).answer_status.filled(**ASKED).strip() in prompt
 
 
 def test_a_torn_line_is_cut_off_and_a_damaged_one_is_named(tmp_path: Path):
