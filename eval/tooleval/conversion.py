@@ -9,6 +9,7 @@ can be compared:
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from random import Random
 from typing import Any
@@ -47,7 +48,7 @@ def of_trajectory(trajectory: Trajectory, method: str, seed: int) -> Answer:
     One that ended without Finish is what the source calls invalid.
     """
     if trajectory.tree is not None:
-        return of_tree(trajectory.tree, method, seed)
+        return replace(of_tree(trajectory.tree, method, seed), query=trajectory.query)
     ends = trajectory.stop in ("finished", "gave_up")
     nodes: list[Node] = []
     for step in trajectory.steps:
@@ -70,18 +71,19 @@ def _of_messages(generated: Record) -> Iterator[Node]:
     if not paths or not isinstance(paths[-1][1], list):
         raise BadRecord("no_target", "the field 'answer_generation.train_messages' has no path, though it is valid")
     place, messages = paths[-1]
-    for index, message in enumerate(messages):
-        if take(message, "role", str, f"{place}[{index}]") == "assistant":
+    roles = [take(message, "role", str, f"{place}[{index}]") for index, message in enumerate(messages)]
+    for index, (role, message) in enumerate(zip(roles, messages, strict=True)):
+        if role == "assistant":
             calls = calls_of(message, f"{place}[{index}]")
             if not calls:
-                yield Node("assistant", message.get("content") or "")
-            for call, response in _answered(calls, messages, index):
+                yield Node("assistant", str(message.get("content") or ""))
+            for call, response in _answered(calls, messages[index + 1 :]):
                 yield _call(call.name, call.arguments, response)
 
 
-def _answered(calls: Sequence[Call], messages: Sequence[Message], index: int) -> Iterator[tuple[Call, str]]:
-    """The calls of the message `index`, up to Finish, each with its response: by its id, else what stands behind it."""
-    behind = list(takewhile(lambda each: each.get("role") in ("function", "tool"), messages[index + 1 :]))
+def _answered(calls: Sequence[Call], following: Sequence[Message]) -> Iterator[tuple[Call, str]]:
+    """The calls of a message, up to Finish, each with its response: by its id, else the first of those `following`."""
+    behind = list(takewhile(lambda each: each["role"] in ("function", "tool"), following))
     for call in calls:
         answers = [each for each in behind if call.id is None or each.get("tool_call_id") == call.id]
         if call.name == finish.NAME:

@@ -29,7 +29,7 @@ def read_groups(agent: str, path: Path, seed: int) -> Groups:
     if not path.exists():
         raise UserError(f"the answers of {agent}: there is no {path}; give a rollout's folder, or ToolBench's answers")
     groups = _of_rollout(agent, path, seed) if (path / EPISODES).exists() else _of_files(path, seed)
-    if not groups:
+    if not any(groups.values()):
         expected = f"{EPISODES}, answer trees, or converted files"
         raise UserError(f"the answers of {agent}: {path} holds none; expected {expected}")
     return groups
@@ -56,8 +56,9 @@ def _of_files(path: Path, seed: int) -> Groups:
     files = {file: _load(file) for file in sorted(path.glob("*.json"))}
     if trees := {file: held for file, held in files.items() if "answer_generation" in held}:
         groups[path.name] = _of_trees(trees, seed)
-    for file in files.keys() - trees.keys():
-        groups[file.stem] = _converted(file, files[file])
+    for file, held in files.items():
+        if file not in trees:
+            groups[file.stem] = _converted(file, held)
     for folder in sorted(each for each in path.iterdir() if each.is_dir()):
         groups |= _of_files(folder, seed)
     return groups

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from common.toolbench.fields import BadRecord
 from eval.tooleval.answers import Answer, Node, read_answer
 from eval.tooleval.conversion import of_tree
-from tests.unit.eval.tooleval.made import finished
+from tests.unit.eval.tooleval.made import call, finished
 
 FUNCTIONS = [{"name": "f"}, {"name": "Finish"}]
 
@@ -113,6 +114,7 @@ def test_an_invalid_tree_is_walked_to_a_leaf():
     [
         ({}, "answer_generation' is missing"),
         (tree(generated={"valid_data": True}), "has no path"),
+        (tree(generated={"valid_data": True, "train_messages": [["text"]]}), r"train_messages\[0\]\[0\] is a string"),
         (tree(generated={"function": None}, trys=[]), "expected a list"),
         (tree(), "the field 'tree' is missing"),
         (tree(trys=[{"chain": [node("Action", "f")]}]), "'Action' stands alone"),
@@ -123,6 +125,15 @@ def test_an_invalid_tree_is_walked_to_a_leaf():
 def test_what_is_no_tree_is_named(made: dict[str, Any], said: str):
     with pytest.raises(BadRecord, match=said):
         of_tree(made, "DFS", 0)
+
+
+def test_only_a_last_call_of_finish_finishes():
+    """An agent that calls Finish badly and goes on has not finished."""
+    done = finished()
+    assert done.finishes
+    assert replace(done, path=(*done.path, Node("assistant", "said"))).finishes
+    assert not replace(done, path=(*done.path, call("look_up"))).finishes
+    assert not replace(done, path=()).finishes
 
 
 def test_published_files_with_messages_as_text_are_read():

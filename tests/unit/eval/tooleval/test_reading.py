@@ -100,6 +100,7 @@ def test_the_layouts_of_toolbench(tmp_path: Path):
     ("files", "said"),
     [
         ({}, "holds none; expected episodes.jsonl, answer trees, or converted files"),
+        ({"G1": "{}"}, "holds none; expected"),
         ({"588_CoT": TREE[:-9]}, r"588_CoT\.json is torn or no JSON"),
         ({"588_CoT": ""}, r"588_CoT\.json is torn or no JSON"),
         ({"588_CoT": "[1]"}, "holds no JSON object"),
