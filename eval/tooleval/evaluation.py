@@ -18,10 +18,18 @@ from eval.judging.judge import run_together
 from eval.output_folder import locked
 from eval.tooleval.judge import Judge, Unjudged
 from eval.tooleval.judgements import JudgementStore
-from eval.tooleval.procedure import Item, JudgedAnswer, Procedure, paired
+from eval.tooleval.procedure import (
+    ComparedPair,
+    FinalAnswer,
+    Item,
+    JudgedAnswer,
+    Procedure,
+    judge_final_answer,
+    paired,
+)
 from eval.tooleval.prompts import JudgePrompts, load_prompts
 from eval.tooleval.reading import Groups, check_same_queries, chosen, read_groups, read_query_ids
-from eval.tooleval.report import ComparedPair, FinalAnswer, Report, SetAside
+from eval.tooleval.report import Report, SetAside
 from eval.tooleval.settings import JudgeSettings, ToolEvalSettings
 
 T = TypeVar("T")
@@ -40,7 +48,7 @@ def evaluate(settings: ToolEvalSettings) -> Report:
         write_atomically(settings.output / CONFIG, config)
         _write_converted(settings, agents)
         (settings.output / SET_ASIDE).unlink(missing_ok=True)
-        report = asyncio.run(_Evaluation(settings, prompts).run(agents))
+        report = asyncio.run(_Evaluation(settings, prompts).run(_items(agents)))
         write_atomically(settings.output / REPORT, json.dumps(report.values(), ensure_ascii=False, indent=1) + "\n")
         return report
 
@@ -67,6 +75,15 @@ def _write_converted(settings: ToolEvalSettings, agents: dict[str, Groups]) -> N
             )
 
 
+def _items(agents: dict[str, Groups]) -> list[Item]:
+    return [
+        Item(agent, group, query, answer)
+        for agent, groups in agents.items()
+        for group, answers in groups.items()
+        for query, answer in answers.items()
+    ]
+
+
 class _Evaluation:
     """One run of an evaluation."""
 
@@ -78,44 +95,40 @@ class _Evaluation:
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
 
-    async def run(self, agents: dict[str, Groups]) -> Report:
+    async def run(self, items: list[Item]) -> Report:
         """Everything that is judged. Raises UserError."""
         settings = self._settings
-        items = [
-            Item(agent, group, query, answer)
-            for agent, groups in agents.items()
-            for group, answers in groups.items()
-            for query, answer in answers.items()
-        ]
-        with self._progress:
-            async with self._opened(settings.judge) as judge:
-                procedure = Procedure(judge, settings.rounds, settings.seed)
-                answers = await self._all("answers", {item.place: procedure.judge_answer(item) for item in items})
-                pairs = await self._compare(procedure, answers)
-            judges, final = [judge.report()], list[FinalAnswer]()
-            if settings.final_answer_judge:
-                async with self._opened(settings.final_answer_judge) as judge:
-                    asked = {item.place: judge_final_answer(judge, item) for item in items}
-                    final = await self._all("final answers", asked)
-                judges.append(judge.report())
-        return Report(
-            rounds=settings.rounds,
-            seed=settings.seed,
-            prompts=self._prompts,
-            judges=judges,
-            items=items,
-            answers=answers,
-            pairs=pairs,
-            final_answers=final,
-            set_aside=self._set_aside,
-        )
+        async with self._opened(settings.judge) as judge, self._opened(settings.final_answer_judge) as final_judge:
+            with self._progress:
+                answers, pairs = await self._judge(judge, items) if judge else ([], [])
+                final = await self._judge_final(final_judge, items) if final_judge else []
+            return Report(
+                rounds=settings.rounds,
+                seed=settings.seed,
+                prompts=self._prompts,
+                judges=[each.report() for each in (judge, final_judge) if each],
+                items=items,
+                answers=answers,
+                pairs=pairs,
+                final_answers=final,
+                set_aside=self._set_aside,
+            )
+
+    async def _judge(self, judge: Judge, items: list[Item]) -> tuple[list[JudgedAnswer], list[ComparedPair]]:
+        procedure = Procedure(judge, self._settings.rounds, self._settings.seed)
+        answers = await self._all("answers", {item.place: procedure.judge_answer(item) for item in items})
+        return answers, await self._compare(procedure, answers)
+
+    async def _judge_final(self, judge: Judge, items: list[Item]) -> list[FinalAnswer]:
+        work = {f"final answer {item.place}": judge_final_answer(judge, item) for item in items}
+        return await self._all("final answers", work)
 
     async def _compare(self, procedure: Procedure, answers: list[JudgedAnswer]) -> list[ComparedPair]:
         """Each agent with the reference, on the queries where both were judged."""
         reference = [each for each in answers if each.item.agent == self._settings.reference]
         others = [each for each in answers if each.item.agent != self._settings.reference]
         pairs = paired(reference, others)
-        work = {f"pair {agent.item.place}": _compared(procedure, of_reference, agent) for of_reference, agent in pairs}
+        work = {f"pair {agent.item.place}": procedure.compare(of_reference, agent) for of_reference, agent in pairs}
         return await self._all("pairs", work) if work else []
 
     async def _all(self, what: str, work: dict[str, Coroutine[Any, Any, T]]) -> list[T]:
@@ -136,24 +149,13 @@ class _Evaluation:
         return [each for judged in found for each in judged]
 
     @asynccontextmanager
-    async def _opened(self, settings: JudgeSettings) -> AsyncIterator[Judge]:
+    async def _opened(self, settings: JudgeSettings | None) -> AsyncIterator[Judge | None]:
+        if settings is None:
+            yield None
+            return
         async with open_endpoint(settings) as endpoint:
             judge = Judge(endpoint, settings, self._prompts, self._store, self._slots, self._settings.seed)
             try:
                 yield judge
             finally:
                 await judge.close()
-
-
-async def _compared(procedure: Procedure, reference: JudgedAnswer, agent: JudgedAnswer) -> ComparedPair:
-    by_pass, by_status = await procedure.by_pass(reference, agent), await procedure.by_status(reference, agent)
-    return ComparedPair(agent.item, by_pass, by_status)
-
-
-async def judge_final_answer(judge: Judge, item: Item) -> FinalAnswer:
-    """FAC's label of an answer: once, and of what the user is told alone. Raises Unjudged."""
-    if not item.answer.said:
-        return FinalAnswer(item, "Unsolved")
-    fields = {"query": item.answer.query, "answer": item.answer.said}
-    label = await judge.label("final_answer", item.place, **fields)
-    return FinalAnswer(item, "Solved" if label == "Solved" else "Unsolved")

@@ -1,7 +1,7 @@
 """A judge: any model behind OpenAI's API, asked for one label at a time.
 
 A reply without a label is asked for again, in bounds, and never taken for Unsure. What stays without one, or breaks, is
-set aside by name; a judge that does nothing else ends the evaluation.
+set aside by name; a judge that is gone, or never gives a label, ends the evaluation.
 """
 
 import asyncio
@@ -21,11 +21,16 @@ from eval.tooleval.prompts import LABELS, JudgePrompts, Kind, label_in
 from eval.tooleval.settings import JudgeSettings
 
 IN_A_ROW = 10
-"""Items set aside without one judged between them, behind which the judge is what is broken."""
+"""Items on which the judge may fail one after the other; then it is what is broken."""
 
 
 class Unjudged(Exception):
     """An item that has no label; the message says which and why."""
+
+    def __init__(self, message: str, by_judge: bool) -> None:
+        """`by_judge`: the judge may be at fault, and not the item."""
+        super().__init__(message)
+        self.by_judge = by_judge
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Judge:
         self._endpoint, self._settings, self._prompts = endpoint, settings, prompts
         self._store, self._slots, self._seed = store, slots, seed
         self._asked: dict[str, asyncio.Task[Judgement]] = {}
-        self._set_aside_in_a_row = 0
+        self._failed_in_a_row = 0
         self._used: dict[str, Judgement] = {}
         self._unparsable = 0
 
@@ -103,14 +108,14 @@ class Judge:
             async with self._slots:
                 judgement = await self._ask(kind, key, item, prompt)
         except Unjudged as failure:
-            self._set_aside_in_a_row += 1
-            if self._set_aside_in_a_row >= IN_A_ROW:
+            self._failed_in_a_row += failure.by_judge
+            if self._failed_in_a_row >= IN_A_ROW:
                 raise UserError(
                     f"the judge failed on {IN_A_ROW} items in a row, the last being {failure}; mend it and start "
                     "again: what was judged is kept"
                 ) from None
             raise
-        self._set_aside_in_a_row = 0
+        self._failed_in_a_row = 0
         self._store.add(judgement)
         return judgement
 
@@ -129,7 +134,8 @@ class Judge:
         self._unparsable += self._settings.attempts
         expected = " or ".join(f"{heading}: {label}" for label in labels)
         ending = "a reply that was cut" if cut else "a reply"
-        raise Unjudged(f"{item}: got {ending} that ends {reply[-80:]!r}, expected a line {expected!r}")
+        said = f"{item}: got {ending} that ends {reply[-80:]!r}, expected a line {expected!r}"
+        raise Unjudged(said, by_judge=not self._used)
 
     async def _reply(self, item: str, prompt: str, seed: int) -> ChatCompletion:
         settings = self._settings
@@ -137,9 +143,10 @@ class Judge:
         try:
             return await self._endpoint.complete([{"role": "user", "content": prompt}], sampling)
         except InfrastructureFailure as failure:
-            raise Unjudged(f"{item}: {failure}") from None
+            raise Unjudged(f"{item}: {failure}", by_judge=True) from None
         except BoundReached:
-            raise Unjudged(f"{item}: its prompt of {len(prompt)} characters is too long for the judge") from None
+            said = f"{item}: its prompt of {len(prompt)} characters is too long for the judge"
+            raise Unjudged(said, by_judge=False) from None
 
 
 def _text(answer: ChatCompletion) -> str:

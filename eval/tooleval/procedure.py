@@ -73,6 +73,23 @@ class JudgedAnswer:
 
 
 @dataclass(frozen=True)
+class ComparedPair:
+    """An agent's answer against the reference's: by pass labels, for the win rate, and by statuses, for SoWR."""
+
+    item: Item
+    by_pass: Comparison
+    by_status: Comparison
+
+
+@dataclass(frozen=True)
+class FinalAnswer:
+    """FAC's label of an answer."""
+
+    item: Item
+    label: AnswerStatus
+
+
+@dataclass(frozen=True)
 class Procedure:
     """Judges with `judge`, `rounds` times; coins and orders follow from `seed`."""
 
@@ -111,21 +128,20 @@ class Procedure:
     def _coin(self, item: Item, number: int) -> bool:
         return Random(seed_of(self.seed, "coin", item.place, number)).random() < 0.5
 
-    async def by_pass(self, reference: JudgedAnswer, agent: JudgedAnswer) -> Comparison:
-        """ToolBench's comparison, for the win rate: of different verdicts the one that passes wins, else the votes do.
+    async def compare(self, reference: JudgedAnswer, agent: JudgedAnswer) -> ComparedPair:
+        """Both comparisons, which share their votes. Raises Unjudged."""
+        by_pass, by_status = await self._by_pass(reference, agent), await self._by_status(reference, agent)
+        return ComparedPair(agent.item, by_pass, by_status)
 
-        Raises Unjudged.
-        """
+    async def _by_pass(self, reference: JudgedAnswer, agent: JudgedAnswer) -> Comparison:
+        """ToolBench's, for the win rate: of different verdicts the one that passes wins, else the votes decide."""
         passed = (reference.verdict.passed, agent.verdict.passed)
         if passed[0] != passed[1]:
             return Comparison("agent" if passed[1] else "reference")
         return await self._by_votes(reference, agent)
 
-    async def by_status(self, reference: JudgedAnswer, agent: JudgedAnswer) -> Comparison:
-        """StableToolBench's comparison, for SoWR: Solved beats Unsolved, by the most frequent status; else votes.
-
-        Raises Unjudged.
-        """
+    async def _by_status(self, reference: JudgedAnswer, agent: JudgedAnswer) -> Comparison:
+        """StableToolBench's, for SoWR: Solved beats Unsolved, by the most frequent status; else the votes decide."""
         statuses = most_frequent(reference.statuses), most_frequent(agent.statuses)
         if set(statuses) == {"Solved", "Unsolved"}:
             return Comparison("agent" if statuses[1] == "Solved" else "reference")
@@ -152,6 +168,14 @@ class Procedure:
         fields = {"answer_a": a.said, "path_a": shown_path(a), "answer_b": b.said, "path_b": shown_path(b)}
         label = await self.judge.label("better_answer", place, query=a.query, **fields)
         return side if label == "A" else other
+
+
+async def judge_final_answer(judge: Judge, item: Item) -> FinalAnswer:
+    """FAC's label of an answer: once, and of what the user is told alone. Raises Unjudged."""
+    if not item.answer.said:
+        return FinalAnswer(item, "Unsolved")
+    fields = {"query": item.answer.query, "answer": item.answer.said}
+    return FinalAnswer(item, cast(AnswerStatus, await judge.label("final_answer", item.place, **fields)))
 
 
 def shown_path(answer: Answer) -> str:

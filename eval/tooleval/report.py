@@ -8,11 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from eval.tooleval.judge import JudgeReport
-from eval.tooleval.labels import AnswerStatus
-from eval.tooleval.procedure import Item, JudgedAnswer
+from eval.tooleval.procedure import ComparedPair, FinalAnswer, Item, JudgedAnswer
 from eval.tooleval.prompts import JudgePrompts
 from eval.tooleval.rates import (
-    Comparison,
     PassRate,
     SolvablePassRate,
     WinRate,
@@ -21,23 +19,6 @@ from eval.tooleval.rates import (
     solvable_pass_rate,
     win_rate,
 )
-
-
-@dataclass(frozen=True)
-class ComparedPair:
-    """An agent's answer against the reference's: by pass labels, for the win rate, and by statuses, for SoWR."""
-
-    item: Item
-    by_pass: Comparison
-    by_status: Comparison
-
-
-@dataclass(frozen=True)
-class FinalAnswer:
-    """FAC's label of an answer."""
-
-    item: Item
-    label: AnswerStatus
 
 
 @dataclass(frozen=True)
@@ -56,6 +37,7 @@ class GroupFigures:
     group: str
     answers: int
     judged: int
+    """Answers that count; of final answers alone where nothing else is judged."""
     pass_rate: PassRate | None
     sopr: SolvablePassRate | None
     win_rate: WinRate | None
@@ -90,7 +72,7 @@ class Report:
             agent=agent,
             group=group,
             answers=sum(_group(item) == (agent, group) for item in self.items),
-            judged=len(answers),
+            judged=len(answers) or len(final),
             pass_rate=pass_rate([answer.verdict for answer in answers], flips),
             sopr=solvable_pass_rate([answer.statuses for answer in answers]),
             win_rate=win_rate([pair.by_pass for pair in pairs]),

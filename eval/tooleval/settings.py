@@ -29,8 +29,8 @@ class ToolEvalSettings(Settings):
     query_ids: UserPath | None = None
     """Folder of ToolBench's `<group>.json`, whose keys are the queries to judge; without it all are that have answers,
     and all agents must have answered the same."""
-    judge: JudgeSettings
-    """Who judges answers, tasks and pairs."""
+    judge: JudgeSettings | None = None
+    """Who judges answers, tasks and pairs; without it there is FAC alone."""
     final_answer_judge: JudgeSettings | None = None
     """Who judges final answers alone, for FAC, such as a model trained for it; without it there is no FAC."""
     prompts: UserPath | None = None
@@ -49,4 +49,10 @@ class ToolEvalSettings(Settings):
         if self.reference is not None and (self.reference not in self.answers or len(self.answers) < 2):
             names = ", ".join(self.answers)
             raise ValueError(f"got the reference {self.reference!r}, expected one of {names}, and another beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_judges(self) -> Self:
+        if not (self.judge or self.final_answer_judge):
+            raise ValueError("got no judge, expected `judge`, `final_answer_judge`, or both")
         return self

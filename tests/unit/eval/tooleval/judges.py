@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse, Response
 
 from tests.loopback import serving
 
-Reply = str | int
-"""What the judge says, or the status of its failure."""
+Reply = str | int | dict[str, str]
+"""What the judge says, or the status of its failure, or the error of a refusal."""
 
 
 @dataclass
@@ -41,6 +41,8 @@ class JudgeServer:
             said = self.reply(body["messages"][0]["content"])
             if isinstance(said, int):
                 return JSONResponse({"error": {"message": "broken"}}, said)
+            if isinstance(said, dict):
+                return JSONResponse({"error": said}, 400)
             message = {"role": "assistant", "content": said}
             choices = [{"index": 0, "message": message, "finish_reason": self.finish_reason}]
             usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

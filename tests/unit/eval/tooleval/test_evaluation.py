@@ -217,6 +217,27 @@ def test_a_reference_must_be_one_of_several_agents(answers: dict[str, Path], ref
         settings(JudgeServer(by_content, url="http://127.0.0.1:1"), alone, Path("out"), reference=reference)
 
 
+def test_fac_needs_no_other_judge_and_somebody_must_judge(answers: dict[str, Path], tmp_path: Path):
+    with served_judge(lambda prompt: "Answer Status\nSolved\nReason\nAll parts.") as server:
+        fac = {"url": server.url, "model": "fac"}
+        alone = {"judge": None, "reference": None}
+        report = evaluate(settings(server, answers, tmp_path / "out", final_answer_judge=fac, **alone))
+        with pytest.raises(UserError, match="got no judge, expected `judge`, `final_answer_judge`, or both"):
+            settings(server, answers, tmp_path / "out", **alone)
+    assert {kind_of(prompt) for prompt in server.prompts} == {"final_answer"}
+    for figures in report.figures():
+        assert figures.fac == QUERIES / (QUERIES + 1)
+        assert (figures.judged, figures.pass_rate, figures.sopr) == (QUERIES + 1, None, None)
+
+
+def test_a_missing_api_key_of_either_judge_is_said_before_anything_is_asked(answers: dict[str, Path], tmp_path: Path):
+    with served_judge(by_content) as server:
+        fac = {"url": server.url, "model": "fac", "token_file": str(tmp_path / "none")}
+        with pytest.raises(UserError, match="can't read the token file"):
+            evaluate(settings(server, answers, tmp_path / "out", final_answer_judge=fac))
+    assert server.bodies == []
+
+
 def test_fewer_than_four_rounds_are_refused(answers: dict[str, Path]):
     with pytest.raises(UserError, match="rounds: got 3"):
         settings(JudgeServer(by_content, url="http://127.0.0.1:1"), answers, Path("out"), rounds=3)

@@ -112,6 +112,16 @@ def test_failures_between_which_something_is_judged_do_not_end_it(tmp_path: Path
     assert labels[IN_A_ROW - 1] == "Solved"
 
 
+@pytest.mark.parametrize("reply", ["dunno", {"message": "too long", "code": "context_length_exceeded"}])
+def test_items_that_have_no_label_do_not_end_a_judge_that_gives_some(tmp_path: Path, reply: Reply):
+    """Also when all others were judged the time before: what is left is then all that is asked."""
+    places = [str(number) for number in range(2 * IN_A_ROW)]
+    with served_judge(replies("Answer Status: Solved", reply)) as server:
+        for _ in range(2):
+            labels, _ = ask(server, tmp_path, places, attempts=1)
+            assert [type(each) for each in labels] == [str] + [Unjudged] * (len(places) - 1)
+
+
 def test_a_refusal_that_stays_ends_it_at_once(tmp_path: Path):
     with served_judge(replies(401)) as server:
         [failure], _ = ask(server, tmp_path, ["a"])

@@ -6,7 +6,7 @@ import pytest
 
 from eval.tooleval.answers import Answer
 from eval.tooleval.labels import PASS_LABELS, Verdict
-from eval.tooleval.procedure import JudgedAnswer, Procedure, Round
+from eval.tooleval.procedure import JudgedAnswer, Procedure, Round, judge_final_answer
 from eval.tooleval.prompts import Kind
 from eval.tooleval.rates import Comparison
 from tests.unit.eval.tooleval.made import ScriptedJudge, by_kind, cut_off, finished, gave_up, item
@@ -102,10 +102,8 @@ def compare(
     agent = with_statuses(statuses[1], "kd", finished(answers[1]))
     procedure = Procedure(judge, len(statuses[0]), seed)
 
-    async def both() -> tuple[Comparison, Comparison]:
-        return await procedure.by_pass(reference, agent), await procedure.by_status(reference, agent)
-
-    return asyncio.run(both())
+    pair = asyncio.run(procedure.compare(reference, agent))
+    return pair.by_pass, pair.by_status
 
 
 @pytest.mark.parametrize(("statuses", "who"), [(("SSSS", "XXXX"), "reference"), (("XXXS", "SSSX"), "agent")])
@@ -162,10 +160,9 @@ def test_the_two_comparisons_differ_where_a_task_passes_unsolved():
     """Both pass, one by solving and one since the task can't be solved: ToolBench votes, StableToolBench doesn't."""
     reference = with_statuses("SSSS", "ft", finished("mine"))
     passing = JudgedAnswer(item(finished("yours")), (Round("Unsolved", "Unsolvable", True, False),) * ROUNDS)
-    procedure = Procedure(by_kind(), ROUNDS, 0)
-    by_pass = asyncio.run(procedure.by_pass(reference, passing))
-    assert by_pass == Comparison("reference", ("reference",) * ROUNDS)
-    assert asyncio.run(procedure.by_status(reference, passing)) == Comparison("reference")
+    pair = asyncio.run(Procedure(by_kind(), ROUNDS, 0).compare(reference, passing))
+    assert pair.by_pass == Comparison("reference", ("reference",) * ROUNDS)
+    assert pair.by_status == Comparison("reference")
 
 
 @pytest.mark.parametrize("first", "SXU")
@@ -176,3 +173,15 @@ def test_swapping_the_sides_swaps_the_winner(first: str, second: str):
     there = compare(judge, (first * 4, second * 4))
     back = compare(judge, (second * 4, first * 4), answers=("yours", "mine"))
     assert [each.winner for each in back] == [swapped[each.winner] for each in there]
+
+
+@pytest.mark.parametrize(
+    ("answer", "label", "asked"),
+    [(finished(), "Solved", 1), (finished(), "Unsolved", 1), (gave_up(), "Unsolved", 0), (cut_off(), "Unsolved", 0)],
+)
+def test_fac_asks_once_for_what_the_user_is_told(answer: Answer, label: str, asked: int):
+    fac = ScriptedJudge(lambda kind, number, fields: label)
+    assert asyncio.run(judge_final_answer(fac, item(answer))).label == label
+    assert [(kind, fields) for kind, _, fields in fac.asked] == [
+        ("final_answer", {"query": "How many?", "answer": "It is 3."})
+    ] * asked
