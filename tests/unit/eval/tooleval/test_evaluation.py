@@ -127,16 +127,14 @@ def test_killed_at_any_moment_it_goes_on_and_ends_alike(answers: dict[str, Path]
         config, output = tmp_path / "tooleval.yaml", tmp_path / "out"
         config.write_text(yaml.safe_dump(values(server, answers, output, in_flight=2)))
         command = [sys.executable, "-m", "eval", "tooleval", str(config)]
-        for wanted in (3, 20):
-            with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.DEVNULL) as process:
-                while process.poll() is None and lines(output / FILE) < wanted:
-                    time.sleep(0.005)
-                process.send_signal(signal.SIGKILL)
-        before = lines(output / FILE)
-        assert before >= 20
+        with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and lines(output / FILE) < 20:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        assert lines(output / FILE) >= 20
         assert not (output / REPORT).exists()
         report = evaluate(settings(server, answers, output, in_flight=2)).values()
-        assert undisturbed <= len(server.bodies) <= undisturbed + 2 * 2
+        assert undisturbed <= len(server.bodies) <= undisturbed + 2  # what was in flight
     assert report == expected
     assert json.loads((output / REPORT).read_text()) == json.loads(json.dumps(expected))
 
