@@ -10,6 +10,7 @@ COMMANDS = {
     ),
     "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
     "episodes": ("eval.commands:episodes", "what rollouts came to, several models side by side"),
+    "tooleval": ("eval.commands:tooleval", "pass rate, win rate, SoPR, SoWR and FAC of agents' answers, by a judge"),
 }
 
 

@@ -49,7 +49,14 @@ FLOORS = {
         "settings data",
         "student_settings",
     ],
-    "eval": ["__main__", "commands", "judging rollouts", "metrics settings served", "results row_sources splits"],
+    "eval": [
+        "__main__",
+        "commands",
+        "tooleval",
+        "judging rollouts",
+        "metrics settings served endpoint output_folder",
+        "results row_sources splits endpoint_settings",
+    ],
     "cluster": ["__main__", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""
