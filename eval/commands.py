@@ -8,6 +8,7 @@ from common.command_line import settings_of
 from common.errors import UserError
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
+from eval.tooleval.settings import ToolEvalSettings
 
 if TYPE_CHECKING:
     from eval.rollouts.results import RolloutResults
@@ -112,3 +113,17 @@ def check_data(arguments: list[str]) -> int:
     findings = check(options.path, max(options.examples, 0))
     print("\n".join(lines(findings)))
     return 1 if findings.wrong else 0
+
+
+def tooleval(arguments: list[str]) -> int:
+    """Judge agents' answers as ToolEval does, write the report, and print one table; 1 where some were set aside."""
+    about = "Pass rate, win rate, SoPR, SoWR and FAC of agents' answers, by a judge behind OpenAI's API."
+    settings = settings_of(ToolEvalSettings, "python -m eval tooleval", about, arguments)
+
+    from rich.console import Console
+
+    from eval.tooleval.evaluation import evaluate
+
+    report = evaluate(settings)
+    Console(width=120).print(report.table())
+    return 1 if report.set_aside else 0

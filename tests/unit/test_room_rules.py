@@ -19,7 +19,7 @@ FLOORS = {
         "quality",
         "teacher_client",
         "render",
-        "unusable_rows end_tokens",
+        "unusable_rows end_tokens fingerprints",
         "layouts",
         "tool_calls",
         "toolbench command_line",
@@ -52,10 +52,10 @@ FLOORS = {
     "eval": [
         "__main__",
         "commands",
-        "compare check_data",
+        "compare check_data tooleval",
         "judging rollouts",
-        "metrics settings served",
-        "results row_sources splits visible_text",
+        "metrics settings served endpoint output_folder",
+        "results row_sources splits endpoint_settings visible_text",
     ],
     "cluster": ["__main__", "demos", "local"],
 }

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
-from common.render import load_tokenizer, tokenizer_fingerprint
+from common.fingerprints import tokenizer_fingerprint
+from common.render import load_tokenizer
 from student_trainer.__main__ import main
 from student_trainer.learning.student import Student, load_student
 from student_trainer.persistence import run_folder
