@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import write_atomically
 from common.toolbench.react import Part
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Result(BaseModel):
