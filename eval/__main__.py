@@ -10,6 +10,7 @@ COMMANDS = {
     ),
     "qualify": ("eval.commands:qualify", "whether a teacher may teach: its figures on held-out rows, and thresholds"),
     "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
+    "episodes": ("eval.commands:episodes", "what rollouts came to, several models side by side"),
 }
 
 

@@ -1,11 +1,17 @@
 """The commands of evaluation: parse first, import heavy things after."""
 
-import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.command_line import settings_of
+from common.errors import UserError
 from eval.qualification.settings import QualifySettings
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
+
+if TYPE_CHECKING:
+    from eval.rollouts.results import RolloutResults
 
 
 def score(arguments: list[str]) -> int:
@@ -42,16 +48,46 @@ def rollout(arguments: list[str]) -> int:
     about = "Episodes of a policy in an environment: trajectories, and a table of what came of them."
     settings = settings_of(RolloutSettings, "python -m eval rollout", about, arguments)
 
+    from eval.rollouts.results import results_of
+    from eval.rollouts.rollout import roll_out
+
+    trajectories, set_aside = roll_out(settings)
+    found = results_of(settings.policy.model, trajectories, set_aside, settings)
+    _report(settings.output, [found])
+    return 1 if set_aside else 0
+
+
+def episodes(arguments: list[str]) -> int:
+    """Print what rollouts came to, several models side by side."""
+    parser = ArgumentParser("python -m eval episodes", allow_abbrev=False)
+    parser.description = "What rollouts came to, several models side by side: their folders are all that is read."
+    parser.add_argument("rollouts", nargs="+", metavar="[NAME=]FOLDER", help="folder of a rollout, and what to call it")
+    parser.add_argument("--output", type=Path, help="folder for summary.json and results.jsonl, as a rollout's")
+    options = parser.parse_args(arguments)
+
+    from eval.rollouts.results import read_results
+
+    named = [(name, folder) for name, _, folder in (each.rpartition("=") for each in options.rollouts)]
+    folders = {name or Path(folder).resolve().name: Path(folder) for name, folder in named}
+    if len(folders) < len(named):
+        raise UserError("two rollouts have one name; write NAME=FOLDER for each of them")
+    _report(options.output, [read_results(folder, name) for name, folder in folders.items()])
+    return 0
+
+
+def _report(output: Path | None, rollouts: "list[RolloutResults]") -> None:
+    """Print the tables of rollouts, and write what they are made of into the folder `output`."""
     from rich.console import Console
 
     from common.files import write_atomically
-    from eval.rollouts.rollout import roll_out
-    from eval.rollouts.summary import Prices, as_values, summarize, table
+    from eval.rollouts.results import RESULTS
+    from eval.rollouts.summary import summarize
+    from eval.rollouts.tables import tables
 
-    trajectories, set_aside = roll_out(settings)
-    policy = settings.policy
-    prices = Prices(policy.prompt_price, policy.completion_price) if policy.kind == "endpoint" else Prices()
-    summaries = summarize(trajectories, prices)
-    write_atomically(settings.output / "summary.json", json.dumps(as_values(summaries, set_aside), indent=1) + "\n")
-    Console(width=120).print(table(summaries, set_aside))
-    return 1 if set_aside else 0
+    summaries = summarize(rollouts)
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        lines = [each.model_dump_json() + "\n" for rollout in rollouts for each in rollout.episodes]
+        write_atomically(output / RESULTS, "".join(lines))
+        write_atomically(output / "summary.json", summaries.model_dump_json(indent=1) + "\n")
+    Console(width=120).print(*tables(summaries))

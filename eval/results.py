@@ -58,6 +58,8 @@ class Judgement(_Result):
     tokens: int
     """Of their recorded completions."""
     perplexity: float
+    written_tokens: float
+    """Mean length of the written completions."""
     measures: dict[str, Figure]
     """`loss`; `excess`, where the world of the rows is given; and the shares of written completions."""
     parts: dict[Part, Loss]

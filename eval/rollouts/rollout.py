@@ -21,12 +21,11 @@ from common.errors import UserError
 from common.files import write_atomically
 from eval.rollouts.environments import Environments, open_environments
 from eval.rollouts.policies import open_policy
+from eval.rollouts.results import CONFIG, SET_ASIDE
 from eval.rollouts.search_settings import EarlyExitSettings
 from eval.rollouts.searches import search_maker
 from eval.rollouts.settings import RolloutSettings
 
-CONFIG = "config.yaml"
-SET_ASIDE = "set_aside.jsonl"
 FREE = (
     "in_flight",
     "policy.url",

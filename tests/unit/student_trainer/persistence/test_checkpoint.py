@@ -162,7 +162,7 @@ def test_another_format_is_refused(tmp_path: Path, learner: Learner):
     path = tmp_path / "run" / "checkpoints" / "step-10"
     about = json.loads((path / "state.json").read_text()) | {"format_version": 99}
     (path / "state.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match="format version 99, this trainer knows 3"):
+    with pytest.raises(UserError, match="format version 99, this trainer knows 4"):
         checkpoint.load(path, learner)
 
 
