@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.command_line import settings_of
 from common.errors import UserError
+from eval.qualification.settings import QualifySettings
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
 from eval.tooleval.settings import ToolEvalSettings
@@ -26,6 +27,21 @@ def score(arguments: list[str]) -> int:
 
     Console(width=120).print(*tables(score(settings)))
     return 0
+
+
+def qualify(arguments: list[str]) -> int:
+    """Examine a teacher through the HTTP API, and print its figures beside their thresholds; 1 where one fails."""
+    about = "Whether a served teacher may teach: what it writes and scores on held-out rows, and what it must reach."
+    settings = settings_of(QualifySettings, "python -m eval qualify", about, arguments)
+
+    from rich.console import Console
+
+    from common.quality.qualification import is_qualified
+    from eval.qualification.qualify import qualify, table
+
+    figures = qualify(settings)
+    Console(width=120).print(table(settings, figures))
+    return 0 if is_qualified(figures, settings.thresholds) else 1
 
 
 def rollout(arguments: list[str]) -> int:

@@ -118,6 +118,7 @@ COMMANDS += [
     "eval episodes",
     "eval compare",
     "eval check-data",
+    "eval qualify",
 ]
 
 

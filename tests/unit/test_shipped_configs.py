@@ -9,6 +9,7 @@ from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchD
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
+from eval.qualification.settings import QualifySettings
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
 from eval.tooleval.settings import ToolEvalSettings
@@ -19,7 +20,7 @@ from teacher_server.settings import TeacherServerSettings
 ROOT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, tuple[type[Settings], ...]] = {
     "student_trainer": (TrainSettings, PretrainSettings),
-    "eval": (EvalSettings, RolloutSettings, ToolEvalSettings),
+    "eval": (EvalSettings, QualifySettings, RolloutSettings, ToolEvalSettings),
     "cluster": (ClusterSettings, DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings),
 }
 GIVEN_BY_THE_USER = {"demo-toolbench": ["--toolbench", "ToolBench"]}

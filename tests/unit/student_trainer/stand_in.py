@@ -56,6 +56,7 @@ def make_settings(tmp_path: Path, rows: list[PromptRow] | None = None, **changes
         "teacher": {"url": "http://stand-in", "model": "teacher", "top_k": TOP_K, "window": 4, "max_window": 4},
         "completion": {"max_new_tokens": 6},
         "batch_size": 4,
+        "allow_unqualified_teacher": True,
     }
     return TrainSettings.model_validate(values | changes)
 
