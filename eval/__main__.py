@@ -12,6 +12,8 @@ COMMANDS = {
     "rollout": ("eval.commands:rollout", "episodes of an agent in an environment, their trajectories and a table"),
     "check-data": ("eval.commands:check_data", "what is wrong with data, record by record, and how to mend it"),
     "compare": ("eval.commands:compare", "a report of an experiment, or of runs side by side, from their folders"),
+    "episodes": ("eval.commands:episodes", "what rollouts came to, several models side by side"),
+    "tooleval": ("eval.commands:tooleval", "pass rate, win rate, SoPR, SoWR and FAC of agents' answers, by a judge"),
 }
 
 

@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import write_atomically
 from common.toolbench.react import Part
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Result(BaseModel):
@@ -58,6 +58,8 @@ class Judgement(_Result):
     tokens: int
     """Of their recorded completions."""
     perplexity: float
+    written_tokens: float
+    """Mean length of the written completions."""
     measures: dict[str, Figure]
     """`loss`; `excess`, where the world of the rows is given; and the shares of written completions."""
     parts: dict[Part, Loss]

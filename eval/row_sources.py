@@ -15,10 +15,10 @@ from common.world.splits import SPLITS
 
 @dataclass(frozen=True)
 class RowSources:
-    """Categories by tool, as prompts name it; floors in nats by query and number of the step."""
+    """Categories by tool, as prompts name it; floors in nats by query and recorded completion, to the letter."""
 
     categories: dict[str, str] = field(default_factory=dict)
-    floors: dict[tuple[str, int], float] = field(default_factory=dict)
+    floors: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 def read_sources(world: Path | None, queries: Path | None) -> RowSources:
@@ -33,11 +33,11 @@ def read_sources(world: Path | None, queries: Path | None) -> RowSources:
     return RowSources(categories | known, dict(_floors(world)))
 
 
-def _floors(world: Path) -> Iterator[tuple[tuple[str, int], float]]:
+def _floors(world: Path) -> Iterator[tuple[tuple[str, str], float]]:
     for split in SPLITS:
         if tasks_file(world, split).exists():
             for record in read_task_records(world, split):
-                for step, nats in enumerate(record["floor_nats"], 1):
+                for step, nats in zip(record["solution"], record["floor_nats"], strict=True):
                     yield (record["query"], step), nats
 
 

@@ -1,9 +1,9 @@
 """Settings of an evaluation: which served models are judged on which groups of rows."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, model_validator
 
 from common.settings import FolderOrName, Settings, UserPath
 from eval.splits import Split
@@ -28,12 +28,10 @@ class GroupSettings(Settings):
     split: Split | None = None
     """Which split it is: a model that was trained on what that holds back is refused."""
 
-
-def _with_rows(group: object) -> object:
-    return {"rows": group} if isinstance(group, str | Path) else group
-
-
-Group = Annotated[GroupSettings, BeforeValidator(_with_rows)]
+    @model_validator(mode="before")
+    @classmethod
+    def _with_rows(cls, group: Any) -> Any:
+        return {"rows": group} if isinstance(group, str | Path) else group
 
 
 class EvalSettings(Settings):
@@ -41,7 +39,7 @@ class EvalSettings(Settings):
 
     models: dict[str, ServedModelSettings]
     """What the report calls each model: where it is served."""
-    groups: dict[str, Group]
+    groups: dict[str, GroupSettings]
     """What the report calls each group of rows: its folder of Parquet shards, with recorded completions, or that as
     `rows` beside its `split`."""
     world: UserPath | None = None

@@ -25,8 +25,9 @@ from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
 from eval.results import Judgement, read_evaluation
 from eval.settings import EvalSettings, GroupSettings, ServedModelSettings
+from eval.splits import Split
 
-GROUPS = ("seen", "unseen_tool", "unseen_category")
+GROUPS: tuple[Split, ...] = ("seen", "unseen_tool", "unseen_category")
 
 
 def run_demo(settings: DemoSettings) -> int:
@@ -86,9 +87,12 @@ def evaluation(settings: DemoSettings, run: DemoRun, url: str) -> EvalSettings:
     }
     return EvalSettings(
         models={
-            name: ServedModelSettings(url=f"{url}/{prefix}", model=model) for name, (prefix, model) in places.items()
+            name: ServedModelSettings(
+                url=f"{url}/{prefix}", model=model, trained_by=None if name == UNTRAINED else run.folder / model
+            )
+            for name, (prefix, model) in places.items()
         },
-        groups={group: GroupSettings(rows=run.folder / "data" / group) for group in GROUPS},
+        groups={group: GroupSettings(rows=run.folder / "data" / group, split=group) for group in GROUPS},
         world=run.folder / "world",
         tokenizer=str(base_model(settings.kd)),
         output=run.folder / "evaluation.json",

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from common.errors import UserError
 from common.layouts.call_form import ARGUMENTS, IDS, NAMES, CallForm, derive_call_form
 from common.layouts.chat_template import Chat, ChatTemplate, Message, Put, join_users, put_answer
-from common.layouts.openings import texts_kept_apart
 from common.layouts.segments import Completion, Marks, TemplateMisfit, TextSegment, joined, special_tokens
+from common.layouts.toolbench import texts_kept_apart
 from common.tool_calls import ParsedTurn, ToolCall
 from common.toolbench.fields import BadRecord
 from common.toolbench.finish import NAME, finish_with

@@ -1,7 +1,8 @@
 """A report as data, before it becomes HTML or Markdown: sections of paragraphs, tables, plots, texts side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Tone = Literal["plain", "good", "bad", "note"]
@@ -41,7 +42,12 @@ class Plot:
     name: str
     """Of its file, without suffix."""
     caption: str
-    png: bytes
+    draw: Callable[[], bytes]
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture, drawn when it is first asked for."""
+        return self.draw()
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from common.agents.trajectories import EPISODES
 from common.errors import UserError
 from common.run_folder import RunFolder
-from eval.compare.episodes import Episode, Rollout, read_rollout
 from eval.compare.manifest import MANIFEST, Cell, Manifest, read_manifest
 from eval.compare.runs import Run, read_run
-from eval.compare.scores import Score, of_model, read_scores
+from eval.compare.scores import Scores, read_scores, scored_models
+from eval.rollouts.results import EpisodeResult, RolloutResults, read_results
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Result:
     title: str
     """What tables call it: its arm, its role or its name."""
     run: Run | None = None
-    scores: list[Score] = field(default_factory=list)
-    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    scores: Scores = field(default_factory=Scores)
+    rollouts: list[RolloutResults] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
-    def episodes(self) -> list[Episode]:
-        return [episode for rollout in self.rollouts.values() for episode in rollout.episodes]
+    def episodes(self) -> list[EpisodeResult]:
+        return [episode for rollout in self.rollouts for episode in rollout.episodes]
 
     @property
     def state(self) -> str:
@@ -56,8 +56,7 @@ class Experiment:
     def splits(self) -> list[str]:
         """All splits that anything was judged on, in the order in which they come."""
         found = (
-            [*(score.split for score in result.scores), *(episode.split for episode in result.episodes)]
-            for result in self.results
+            [*result.scores.judgements, *(episode.group for episode in result.episodes)] for result in self.results
         )
         return list(dict.fromkeys(split for splits in found for split in splits))
 
@@ -91,7 +90,7 @@ def _found(path: Path) -> list[tuple[str, dict[str, object]]]:
     if RunFolder(path).metrics.is_file() or RunFolder(path).config.is_file():
         return [(path.name, {"run": path})]
     if path.is_file():
-        return [(name, {"scores": path}) for name in dict.fromkeys(score.model for score in read_scores(path))]
+        return [(name, {"scores": path}) for name in scored_models(path)]
     raise UserError(
         f"{path} is neither an experiment ({MANIFEST}), a run (metrics.jsonl), a rollout ({EPISODES}) nor a file of "
         "scores; give one of these"
@@ -107,22 +106,21 @@ def _result(manifest: Manifest, root: Path, cell: Cell) -> Result:
     run = read_run(root / cell.run) if cell.run else None
     if run and cell.status == "done":
         problems += run.problems
-    scores = _scores(root / cell.scores, cell.name, problems) if cell.scores else []
-    rollouts = {}
-    for split, folder in cell.episodes.items():
-        try:
-            rollouts[split] = read_rollout(root / folder, split)
-        except UserError as error:
-            problems.append(f"episodes: {error}")
-    return Result(cell, manifest.title_of(cell), run, scores, rollouts, problems)
+    scores = read_scores(root / cell.scores, cell.name) if cell.scores else Scores()
+    problems += scores.problems
+    title = manifest.title_of(cell)
+    rollouts = [_rollout(root / folder, title, split, problems) for split, folder in cell.episodes.items()]
+    return Result(cell, title, run, scores, rollouts, problems)
 
 
-def _scores(file: Path, name: str, problems: list[str]) -> list[Score]:
+def _rollout(folder: Path, title: str, split: str, problems: list[str]) -> RolloutResults:
+    """The rollout in `folder`; its episodes are of their own group, or of `split` where they name none."""
     try:
-        found = of_model(read_scores(file), name)
+        found = read_results(folder, title)
     except UserError as error:
-        problems.append(str(error))
-        return []
-    if not found:
-        problems.append(f"{file.name} has no score of the model {name}")
-    return found
+        problems.append(f"episodes: {error}")
+        return RolloutResults([])
+    if not found.episodes:
+        problems.append(f"{folder.name} holds no episodes")
+    episodes = [each if each.group else each.model_copy(update={"group": split}) for each in found.episodes]
+    return RolloutResults(episodes, found.set_aside)

@@ -23,13 +23,13 @@ class Comparison(Settings):
     """One arm against another."""
 
     measure: str
-    """What is compared, case by case: `task_success` of episodes, or a measure that scored rows have."""
+    """What is compared: `task_success` of episodes, or a measure of scored rows (`eval.metrics.measures`)."""
     split: str
     """On which tasks or rows."""
     arms: tuple[str, str]
     """The difference is the first's less the second's."""
     margin: float = Field(default=0.05, gt=0)
-    """Differences up to this size don't matter: "no difference" is an interval that lies within it."""
+    """Differences up to this size, a share or nats, don't matter: "no difference" is an interval within it."""
     question: str = ""
     """What the comparison is to tell."""
 

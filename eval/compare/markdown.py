@@ -53,9 +53,9 @@ def _line(cells: Iterable[str]) -> str:
 def _side_by_side(texts: SideBySide) -> str:
     """Both texts as one, with the lines of the first (-) that the second changes (+)."""
     first, second = texts.texts
-    lines = [visible(text.whole).split("\n") for text in (first, second)]
-    changes = list(unified_diff(*lines, visible(first.title), visible(second.title), n=10_000, lineterm=""))
-    text = "\n".join(changes or lines[0])
+    ours, theirs = (visible(text.whole).split("\n") for text in (first, second))
+    changes = list(unified_diff(ours, theirs, one_line(first.title), one_line(second.title), n=10_000, lineterm=""))
+    text = "\n".join(changes or ours)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     titles = f"{escaped(first.title)}; {escaped(second.title)}"
     return f"### {escaped(texts.title)}\n\n{titles}\n\n{fence}diff\n{text}\n{fence}"

@@ -1,47 +1,39 @@
-"""What `python -m eval score` wrote: figures of each model on each split."""
+"""What `python -m eval score` wrote of one model: its figures on each split, and the rows that they are of."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
+from eval.results import Judgement, RowResult, read_evaluation, read_row_results
 
 
 @dataclass(frozen=True)
-class Score:
-    """One model on one split."""
+class Scores:
+    """One model's figures and rows; without the rows, which stand in a file of their own, nothing can be compared."""
 
-    model: str
-    split: str
-    rows: int
-    measures: dict[str, float]
-    """loss in nats per token, perplexity, shares of the form's checks, …"""
-    left_out: int = 0
-    """Rows that could not be judged."""
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    """By split."""
+    rows: list[RowResult] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
-def read_scores(file: Path) -> list[Score]:
-    """All scores in `file`. Raises UserError where it holds something else."""
+def read_scores(file: Path, name: str) -> Scores:
+    """The scores in `file` of the model `name`; of the only one, where the file is about one model alone."""
     try:
-        records = json.loads(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"can't read the scores {file.name}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file.name} is no JSON ({error}); score again") from None
+        judgements = read_evaluation(file).judgements
+    except UserError as error:
+        return Scores(problems=[str(error)])
+    models = {judgement.model for judgement in judgements}
+    model = name if name in models or len(models) != 1 else next(iter(models))
+    own = {judgement.group: judgement for judgement in judgements if judgement.model == model}
+    if not own:
+        return Scores(problems=[f"{file.name} has no score of the model {name}"])
     try:
-        return [_score(record) for record in records]
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{file.name} holds no scores; expected what `python -m eval score` writes") from None
+        return Scores(own, [row for row in read_row_results(file) if row.model == model])
+    except UserError as error:
+        return Scores(own, problems=[str(error)])
 
 
-def of_model(scores: list[Score], name: str) -> list[Score]:
-    """Those of the model `name`; all, where the file is about one model alone."""
-    named = [score for score in scores if score.model == name]
-    return named or (scores if len({score.model for score in scores}) == 1 else [])
-
-
-def _score(record: dict[str, Any]) -> Score:
-    measures = {key: float(value) for key, value in record.items() if isinstance(value, int | float)}
-    rows = int(measures.pop("rows"))
-    return Score(record["model"], record["group"], rows, measures, len(record.get("left_out", ())))
+def scored_models(file: Path) -> list[str]:
+    """The models that `file` has scores of. Raises UserError where it holds something else."""
+    return list(dict.fromkeys(judgement.model for judgement in read_evaluation(file).judgements))

@@ -141,7 +141,7 @@ class Judge:
             category=self.sources.categories.get(tools[0]),
             tokens=sum(part.tokens for part in parts.values()),
             nats=sum(part.nats for part in parts.values()),
-            floor_nats=self.sources.floors.get((row.query, row.step)),
+            floor_nats=self.sources.floors.get((row.query, row.completion or "")),
             parts=parts,
             written_tokens=len(ids),
             measures=measures_of(row.completion or "", text, task.offered, written.finish_reason == "length"),

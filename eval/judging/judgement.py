@@ -1,5 +1,7 @@
 """From the rows of one model on one group to its figures."""
 
+from statistics import mean
+
 from eval.judging.judge import Judged
 from eval.metrics.loss import by_part, by_step, loss_of
 from eval.metrics.measures import EXCESS, LOSS, MEASURES, figure
@@ -18,6 +20,7 @@ def judgement_of(model: str, group: str, judged: Judged) -> Judgement:
         rows=len(rows),
         tokens=whole.tokens,
         perplexity=whole.perplexity,
+        written_tokens=mean(row.written_tokens for row in rows),
         measures={name: figure(rows, name) for name in (LOSS, *[EXCESS] * has_floor, *MEASURES)},
         parts=by_part(rows),
         steps=by_step(rows),

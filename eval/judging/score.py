@@ -36,13 +36,15 @@ def score(settings: EvalSettings) -> Evaluation:
 
 def _check_splits(settings: EvalSettings, groups: Groups, sources: RowSources) -> None:
     splits = {name: group.split for name, group in settings.groups.items() if group.split}
+    if not splits:
+        return
     runs = dict.fromkeys(model.trained_by for model in settings.models.values() if model.trained_by)
-    if splits and not runs:
+    if not runs:
         raise UserError(
             f"the group {next(iter(splits))!r} names a split, but no model says by which run it was trained; give "
             "trained_by, the run folder, to those that were, or leave the split out"
         )
-    for run in runs if splits else ():
+    for run in runs:
         trained = trained_on(run)
         for name, split in splits.items():
             check_split(name, split, groups[name], trained, sources.categories)

@@ -27,7 +27,7 @@ MEASURES = {
     "arguments_are_json": Measure("JSON", "the action input is a JSON object"),
     "required_present": Measure("required", "with all required parameters"),
     "valid": Measure("valid", "all four: a tool environment can run it"),
-    "hallucinates": Measure("made-up API", "of those that parse: the action isn't on offer"),
+    "hallucinates": Measure("made up", "of those that parse: the action isn't on offer"),
     "same_action": Measure("same action", "the recorded one"),
     "arguments_exact": Measure("exact", "of recorded calls: same action, same arguments to the letter"),
     "arguments_equal": Measure("equal", "of recorded calls: same action, arguments that mean the same"),

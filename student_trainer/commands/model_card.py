@@ -4,7 +4,7 @@ What nobody said, such as a licence, is called not stated: it is never guessed.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from student_trainer.pipeline.teacher_revision import recall
 from student_trainer.settings import TrainSettings
 
 NOT_STATED = "not stated"
-MEASURES = {"loss": "loss (nats)", "perplexity": "perplexity", "valid": "valid form", "action_match": "same action"}
-"""What an evaluation's JSON file may say of a split, with its headings here."""
+MEASURES = {"loss": "loss (nats)", "valid": "valid form", "same_action": "same action", "arguments_equal": "arguments"}
+"""What an evaluation's JSON file says of a split under `measures`, with its headings here."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class CardOptions:
     """Licence of the teacher, whose terms may bind what learnt from it."""
     scores: Path | None = None
     """What `python -m eval score` wrote of it."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """What an evaluation found on a split."""
+
+    name: str
+    rows: int
+    values: dict[str, float]
+    """Of MEASURES, those that it has."""
 
 
 def card(run: Path, settings: TrainSettings, whole: bool, options: CardOptions) -> str:
@@ -51,15 +61,14 @@ def card(run: Path, settings: TrainSettings, whole: bool, options: CardOptions) 
     return "\n\n".join(parts) + "\n"
 
 
-def _header(name: str, settings: TrainSettings, whole: bool, options: CardOptions, splits: list[dict[str, Any]]) -> str:
+def _header(name: str, settings: TrainSettings, whole: bool, options: CardOptions, splits: list[Split]) -> str:
     """The YAML header, as huggingface_hub writes it; a base in a local folder has no name on the hub."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
-        EvalResult("text-generation", "toolbench", str(split["group"]), measure, float(split[measure]))
+        EvalResult("text-generation", "toolbench", split.name, measure, split.values[measure])
         for split in splits
-        for measure in MEASURES
-        if measure in split
+        for measure in split.values
     ]
     base = settings.student.model
     header = ModelCardData(
@@ -98,36 +107,41 @@ def _training(settings: TrainSettings, summary: dict[str, Any]) -> Iterator[tupl
     yield "layout", f"{settings.data.template}, at most {settings.data.max_length} tokens"
 
 
-def _results(summary: dict[str, Any], splits: list[dict[str, Any]]) -> str:
+def _results(summary: dict[str, Any], splits: list[Split]) -> str:
     parts = []
     before, after = summary.get("validation_before"), summary.get("validation_after")
     if before and after:
-        rows = [(name, f"{before[name]:.4g}", f"{after[name]:.4g}") for name in after if name in before]
-        parts.append(_table(("held-out rows", "before", "after"), rows))
+        held_out = [(name, f"{before[name]:.4g}", f"{after[name]:.4g}") for name in after if name in before]
+        parts.append(_table(("held-out rows", "before", "after"), held_out))
     if splits:
-        rows = [
-            (str(split["group"]), str(split["rows"]), *(_figure(split.get(measure)) for measure in MEASURES))
+        scored = [
+            (split.name, str(split.rows), *(_figure(split.values.get(measure)) for measure in MEASURES))
             for split in splits
         ]
-        parts.append(_table(("split", "rows", *MEASURES.values()), rows))
+        parts.append(_table(("split", "rows", *MEASURES.values()), scored))
     return "\n\n".join(parts) or f"{NOT_STATED.capitalize()}: neither validated nor scored."
 
 
-def _splits(file: Path, name: str) -> list[dict[str, Any]]:
+def _splits(file: Path, name: str) -> list[Split]:
     """The scores of the model `name` in `file`, split by split; of the only one, where there is one."""
     try:
-        scores = json.loads(file.read_bytes())
-        models = {score["model"] for score in scores}
-        own = [score for score in scores if score["model"] == name or len(models) == 1]
-        rows = [score | {"group": score["group"], "rows": score["rows"]} for score in own]
-    except (OSError, ValueError, KeyError, TypeError):
+        judgements = json.loads(file.read_bytes())["judgements"]
+        models = {each["model"] for each in judgements}
+        splits = [_split(each) for each in judgements if each["model"] == name or len(models) == 1]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file} holds no scores; expected what `python -m eval score` writes") from None
-    if not rows:
+    if not splits:
         raise UserError(f"{file} scores {', '.join(sorted(models))}, none of them called {name}; call it so and score")
-    return rows
+    return splits
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _split(judgement: dict[str, Any]) -> Split:
+    values = {name: judgement["measures"].get(name, {}).get("value") for name in MEASURES}
+    found = {name: float(value) for name, value in values.items() if value is not None}
+    return Split(str(judgement["group"]), int(judgement["rows"]), found)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 

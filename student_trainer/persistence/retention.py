@@ -16,8 +16,9 @@ def prune(storage: Storage, newest: int, keep: int, keep_best: int) -> None:
     whole = [step for step in steps if step <= newest and storage.read(step, MANIFEST) is not None]
     losses = _measured(storage, whole, "validation_loss")
     best = sorted(losses, key=lambda step: (losses[step], -step))[:keep_best]
+    kept = {*whole[:keep], *best, *by_format(storage, whole)[:1]}
     for step in steps:
-        if step not in (*whole[:keep], *best, *by_format(storage, whole)[:1]):
+        if step not in kept:
             storage.remove(step)
 
 

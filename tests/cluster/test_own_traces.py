@@ -70,10 +70,11 @@ def run(cluster: ClusterInfo, words: list[str]) -> None:
 
 
 def test_the_student_is_judged_on_tools_that_no_trace_has(mine: Path):
-    scores = {score["model"]: score for score in json.loads((mine / "scores.json").read_bytes())}
+    judgements = json.loads((mine / "scores.json").read_bytes())["judgements"]
+    scores = {judgement["model"]: judgement for judgement in judgements}
     assert scores.keys() == {"base", "student"}
     assert scores["base"]["rows"] == scores["student"]["rows"] >= 2 * HELD_OUT
-    assert scores["student"]["loss"] < scores["base"]["loss"]
+    assert scores["student"]["measures"]["loss"]["value"] < scores["base"]["measures"]["loss"]["value"]
 
 
 def test_every_trace_became_rows_and_was_trained_on(mine: Path):
@@ -90,5 +91,5 @@ def test_the_adapter_has_its_card_and_the_report_shows_both_models(mine: Path):
     assert "converted from `traces.jsonl`" in card
     report = (mine / "report/report.md").read_text("utf-8")
     assert "**Split held\\_out**" in report
-    assert re.search(r"\| student \| the cell student \| 1 of 1 \| \d\.\d{3} \|", report)
+    assert re.search(r"\| student \| the cell student \| 1 of 1 \| 0 \| \d\.\d{3} ", report)
     assert (mine / "report/figures/loss.png").exists()

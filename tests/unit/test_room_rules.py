@@ -19,7 +19,7 @@ FLOORS = {
         "quality",
         "teacher_client",
         "render",
-        "unusable_rows end_tokens",
+        "unusable_rows end_tokens fingerprints",
         "layouts",
         "tool_calls",
         "toolbench command_line",
@@ -53,11 +53,12 @@ FLOORS = {
     "eval": [
         "__main__",
         "commands",
-        "judging rollouts qualification compare check_data",
-        "metrics settings served visible_text",
-        "results row_sources splits",
+        "compare check_data tooleval",
+        "judging rollouts qualification",
+        "metrics settings served endpoint output_folder",
+        "results row_sources splits endpoint_settings visible_text",
     ],
-    "cluster": ["__main__", "demos", "local"],
+    "cluster": ["__main__", "experiment", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""
 ALONE = {

@@ -5,7 +5,7 @@ from random import Random
 
 from common.world import phrasing
 from common.world.catalogue import Api, Tool
-from common.world.entities import ID, Fact
+from common.world.entities import ID, Fact, Value
 from common.world.named.facts import Facts
 from common.world.tasks import Call, Task
 
@@ -44,7 +44,7 @@ def _wanted_apis(rng: Random, tool: Tool) -> list[Api]:
 
 def _search(rng: Random, tool: Tool, api: Api, name: str, facts: Facts) -> Call:
     thought = phrasing.thought_on_search(rng, api.thing, name)
-    response = {"name": name, ID.name: facts.id_of(rng, tool.thing, name)}
+    response: dict[str, Value] = {"name": name, ID.name: facts.id_of(rng, tool.thing, name)}
     return Call(thought.text, api, {api.required[0].name: name}, response, nats=thought.nats)
 
 

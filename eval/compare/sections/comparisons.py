@@ -3,13 +3,13 @@
 from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
 from eval.compare.inputs import Experiment
 from eval.compare.manifest import Comparison
-from eval.compare.outcomes import outcomes
+from eval.compare.outcomes import LESS_IS_BETTER, difference_bounds, is_share, outcomes, outcomes_of
 from eval.compare.sections import gate
-from eval.metrics.bootstrap import DIFFERENCES, Difference, difference
+from eval.metrics.bootstrap import Difference, difference
 from eval.metrics.comparisons import holm, reading
 
 Compared = tuple[Comparison, Difference | None]
-COLUMNS = ("comparison", "measure", "split", "tasks", "difference (points)", "95 % interval", "p", "p (Holm)", "says")
+COLUMNS = ("comparison", "measure", "split", "judged", "difference", "95 % interval", "p", "p (Holm)", "says")
 
 
 def section(experiment: Experiment) -> Section:
@@ -23,33 +23,34 @@ def section(experiment: Experiment) -> Section:
     if secondary:
         blocks.append(_table(secondary))
     about = (
-        "Differences are paired by task and seed; intervals are of a bootstrap that draws seeds and their tools. "
-        "Failed and missing cells count in neither arm."
+        "Differences are paired by seed and task, or row; intervals are of a bootstrap that draws seeds and their "
+        "tools. Failed and missing cells count in neither arm."
     )
     return Section("The comparison", [*blocks, Paragraph(about, "note")])
 
 
 def compared(experiment: Experiment, comparison: Comparison) -> Difference | None:
-    """The first arm less the second on the tasks of both; None where they have none in common."""
-    first, second = (outcomes(experiment, arm, comparison.split, comparison.measure) for arm in comparison.arms)
-    return difference(first, second, DIFFERENCES)
+    """The first arm less the second on what both were judged on; None where that is nothing."""
+    split, measure = comparison.split, comparison.measure
+    first, second = (outcomes_of(experiment, arm, split, measure) for arm in comparison.arms)
+    return difference(first, second, difference_bounds(measure))
 
 
 def says(comparison: Comparison, found: Difference | None) -> TableCell:
     """What the interval says, whichever way it turned out."""
-    (first, second), points = comparison.arms, f"±{100 * comparison.margin:g} points"
+    first, second = comparison.arms
+    margin = f"±{100 * comparison.margin:g} points" if is_share(comparison.measure) else f"±{comparison.margin:g} nats"
     if found is None:
-        return TableCell("not measured: the two have no task in common", "bad")
+        return TableCell("not measured: the two have nothing in common that was judged", "bad")
     if found.p is None:
-        return TableCell("not known: all tasks are of one tool, which gives no interval", "bad")
-    match reading(found.interval, comparison.margin):
-        case "higher":
-            return TableCell(f"{first} is better than {second}", "good")
-        case "lower":
-            return TableCell(f"{first} is worse than {second}", "bad")
-        case "no difference":
-            return TableCell(f"no difference: the interval lies within {points}")
-    return TableCell(f"not decided: the interval holds 0 and more than {points}", "note")
+        return TableCell("not known: all is of one tool, which gives no interval", "bad")
+    read = reading(found.interval, comparison.margin)
+    if read == "no difference":
+        return TableCell(f"no difference: the interval lies within {margin}")
+    if read == "undecided":
+        return TableCell(f"not decided: the interval holds 0 and more than {margin}", "note")
+    is_better = (read == "higher") != (comparison.measure in LESS_IS_BETTER)
+    return TableCell(f"{first} is {'better' if is_better else 'worse'} than {second}", "good" if is_better else "bad")
 
 
 def _primary(experiment: Experiment, comparison: Comparison) -> list[Block]:
@@ -58,15 +59,17 @@ def _primary(experiment: Experiment, comparison: Comparison) -> list[Block]:
     first, second = comparison.arms
     text = f"{comparison.measure} on {comparison.split}, {first} against {second}: {verdict.text}"
     if found is not None:
-        text += f" ({_points(found)} points, 95 % interval {_interval(found)}, {found.interval.tasks} tasks)"
+        amount = _amount(found.interval.estimate, comparison.measure)
+        text += f" ({amount}, 95 % interval {_interval(found, comparison.measure)}, {found.interval.tasks} judged)"
     blocks: list[Block] = [Paragraph(comparison.question)] if comparison.question else []
     blocks.append(Paragraph(f"{text}.", verdict.tone))
     if any(not check.passed for check in experiment.manifest.gate):
         blocks.append(gate.verdict(experiment))
     for arm in comparison.arms:
-        if missing := [result for result in experiment.of(arm) if not result.episodes]:
-            states = "; ".join(f"{result.cell.name} {result.state}" for result in missing)
-            blocks.append(Paragraph(f"Without episodes of {arm}: {states}.", "bad"))
+        without = [each for each in experiment.of(arm) if not outcomes(each, comparison.split, comparison.measure)]
+        if without:
+            states = "; ".join(f"{result.cell.name} ({result.state})" for result in without)
+            blocks.append(Paragraph(f"Cells of {arm} that it lacks: {states}.", "bad"))
     return blocks
 
 
@@ -86,15 +89,17 @@ def _row(comparison: Comparison, found: Difference | None, corrected: float | No
         return [*named, number(0, "{:d}"), *[number(None)] * 4, verdict]
     if verdict.tone in ("good", "bad") and corrected is not None and corrected > 0.05:
         verdict = TableCell("not decided: not once corrected for how many comparisons there are", "note")
-    figures = [TableCell(_points(found), number=True), TableCell(_interval(found), number=True)]
+    amount = _amount(found.interval.estimate, comparison.measure)
+    figures = [TableCell(text, number=True) for text in (amount, _interval(found, comparison.measure))]
     ps = [number(p, "{:.4f}") for p in (found.p, corrected)]
     return [*named, number(found.interval.tasks, "{:d}"), *figures, *ps, verdict]
 
 
-def _points(found: Difference) -> str:
-    return f"{100 * found.interval.estimate:+.1f}"
+def _amount(value: float, measure: str) -> str:
+    """A difference in its unit."""
+    return f"{100 * value:+.1f} points" if is_share(measure) else f"{value:+.3f} nats"
 
 
-def _interval(found: Difference) -> str:
+def _interval(found: Difference, measure: str) -> str:
     low, high = found.interval.low, found.interval.high
-    return "–" if low is None or high is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+    return "–" if low is None or high is None else f"[{_amount(low, measure)}, {_amount(high, measure)}]"

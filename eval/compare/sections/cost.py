@@ -26,7 +26,7 @@ def section(experiment: Experiment) -> Section:
 def _row(result: Result) -> list[TableCell]:
     summary = result.run.summary if result.run else {}
     set_aside = _figure(summary, "quarantined"), _figure(summary, "dropped_by_length")
-    price = sum(sum(rollout.prices.values()) for rollout in result.rollouts.values())
+    price = sum(episode.price for episode in result.episodes)
     return [
         *plain(result.cell.name),
         number(result.cell.seconds, "{:,.0f}"),

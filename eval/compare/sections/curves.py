@@ -67,7 +67,7 @@ def _block(experiment: Experiment, drawn: Curves) -> Block:
         return Paragraph(f"{drawn.caption}: no run measured it.", "note")
     without = [heading for heading in panels if heading not in measured]
     caption = drawn.caption + (f" (not measured: {', '.join(without)})" if without else "")
-    return figures.curves(drawn.name, caption, measured, drawn.unit)
+    return figures.curves(drawn.name, caption, measured, drawn.unit, experiment.titles())
 
 
 def _held_out(experiment: Experiment) -> Table:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from common.agents.trajectories import TrajectoryStore
 from common.agents.types import Trajectory
 from common.errors import UserError
 from eval.compare.document import Block, Paragraph, Section, SideBySide, Text
-from eval.compare.episodes import read_trajectories
 from eval.compare.inputs import Experiment, Result
 from eval.visible_text import one_line
 
@@ -44,8 +44,8 @@ def _pair(experiment: Experiment) -> tuple[Result, Result, str] | None:
     for first in acted:
         for second in acted:
             if first.title != second.title and first.cell.seed == second.cell.seed:
-                tasks = {(each.split, each.task) for each in first.episodes}
-                shared = [each.split for each in second.episodes if (each.split, each.task) in tasks]
+                tasks = {(each.group, each.task) for each in first.episodes}
+                shared = [each.group for each in second.episodes if (each.group, each.task) in tasks]
                 if shared:
                     return first, second, primary.split if primary and primary.split in shared else shared[0]
     return None
@@ -55,7 +55,7 @@ def _trajectories(experiment: Experiment, result: Result, split: str) -> dict[st
     """One trajectory per task of the split, its first."""
     found: dict[str, Trajectory] = {}
     for key, folder in result.cell.episodes.items():
-        for trajectory in read_trajectories(experiment.root / folder):
+        for trajectory in TrajectoryStore(experiment.root / folder).read():
             if (trajectory.group or key) == split:
                 found.setdefault(trajectory.task, trajectory)
     return found

@@ -1,66 +1,80 @@
-"""Task success per split: bars with intervals, and what a solved task takes."""
-
-from collections.abc import Sequence
-from statistics import mean
+"""Task success per split: bars with intervals, what a solved task takes, and success by how many steps tasks need."""
 
 from eval.compare import figures
-from eval.compare.document import Block, Paragraph, Section, Table, TableCell, number, plain
-from eval.compare.episodes import Episode
+from eval.compare.document import Block, Paragraph, Section, Table, TableCell, count_of, number, plain
 from eval.compare.inputs import Experiment
-from eval.compare.outcomes import outcomes
-from eval.metrics.bootstrap import SHARES, Interval, interval
+from eval.compare.outcomes import estimate
+from eval.metrics.bootstrap import Interval
+from eval.rollouts.summary import GroupSummary, Summaries, summarize
 
 COLUMNS = (
-    "model", "seeds", "tasks", "solved", "95 % interval", "steps", "tokens per solved task", "seconds per solved task",
-    "price per solved task", "not judged",
+    "model", "seeds", "episodes judged", "solved", "95 % interval", "steps well", "finished, gave up, cut off", "steps",
+    "tokens per solved task", "seconds per solved task", "price per solved task",
 )  # fmt: skip
 
 
 def section(experiment: Experiment) -> Section:
-    """Bars of all splits, and a table each."""
-    splits = list(dict.fromkeys(episode.split for result in experiment.results for episode in result.episodes))
+    """Bars of all splits, a table each, and what tasks of each length came to."""
+    summaries = summarize(rollout for result in experiment.results for rollout in result.rollouts)
+    splits = list(dict.fromkeys(each.group for each in summaries.groups))
     if not splits:
         return Section("Task success", [Paragraph("No cell has episodes.", "note")])
-    estimates = {
-        split: {title: interval(outcomes(experiment, title, split), SHARES) for title in experiment.titles()}
-        for split in splits
-    }
-    blocks: list[Block] = [figures.bars("success", "Tasks solved, with 95 % intervals", estimates)]
-    blocks += [_table(experiment, split, estimates[split]) for split in splits]
-    aside = sum(rollout.set_aside for result in experiment.results for rollout in result.rollouts.values())
-    if aside:
-        blocks.append(Paragraph(f"{aside} episodes that infrastructure broke count nowhere.", "note"))
+    titles = experiment.titles()
+    found = {split: {title: estimate(experiment, title, split) for title in titles} for split in splits}
+    blocks: list[Block] = [figures.bars("success", "Tasks solved, with 95 % intervals", found)]
+    blocks += [_table(experiment, split, found[split], summaries) for split in splits]
+    if summaries.by_steps:
+        blocks.append(_by_steps(summaries))
+    if summaries.set_aside:
+        blocks.append(Paragraph(f"{summaries.set_aside} episodes that infrastructure broke count nowhere.", "note"))
     return Section("Task success", blocks)
 
 
-def _table(experiment: Experiment, split: str, estimates: dict[str, Interval | None]) -> Table:
-    rows = [_row(experiment, title, split, found) for title, found in estimates.items()]
+def _table(experiment: Experiment, split: str, found: dict[str, Interval | None], summaries: Summaries) -> Table:
+    groups = {each.model: each for each in summaries.groups if each.group == split}
+    rows = [_row(experiment, title, split, each, groups.get(title)) for title, each in found.items()]
     return Table(COLUMNS, rows, f"Split {split or 'without a name'}")
 
 
-def _row(experiment: Experiment, title: str, split: str, found: Interval | None) -> list[TableCell]:
+def _row(
+    experiment: Experiment, title: str, split: str, found: Interval | None, summary: GroupSummary | None
+) -> list[TableCell]:
     results = experiment.of(title)
-    per_seed = [[each for each in result.episodes if each.split == split] for result in results]
-    episodes = [each for each in per_seed if each]
-    seeds = TableCell(
-        f"{len(episodes)} of {len(results)}", "plain" if len(episodes) == len(results) else "bad", number=True
-    )
+    acted = sum(any(each.group == split for each in result.episodes) for result in results)
+    cells = [*plain(title), count_of(acted, len(results))]
+    if summary is None:
+        return [*cells, *[TableCell("not measured", "note", number=True)] * (len(COLUMNS) - len(cells))]
+    judged = count_of(summary.solved.rows, summary.episodes)
+    return [*cells, judged, *_solved(found), *_means(summary)]
+
+
+def _solved(found: Interval | None) -> list[TableCell]:
     if found is None:
-        return [*plain(title), seeds, *[TableCell("not measured", "note", number=True)] * (len(COLUMNS) - 2)]
+        return [TableCell("not judged", "note", number=True)] * 2
     ends = "–" if found.low is None else f"[{found.low:.0%}, {found.high:.0%}]"
-    price = sum(rollout.prices.get(split, 0.0) for result in results for rollout in result.rollouts.values())
-    return [
-        *plain(title), seeds, number(found.tasks, "{:d}"), number(found.estimate, "{:.1%}"), TableCell(ends, number=True),
-        *_cost([each for seed in episodes for each in seed], price),
-    ]  # fmt: skip
+    return [number(found.estimate, "{:.1%}"), TableCell(ends, number=True)]
 
 
-def _cost(episodes: Sequence[Episode], price: float) -> list[TableCell]:
-    solved = sum(bool(each.solved) for each in episodes)
+def _means(summary: GroupSummary) -> list[TableCell]:
+    ended = [summary.stops.get("finished", 0), summary.stops.get("gave_up", 0)]
     return [
-        number(mean(each.steps for each in episodes), "{:.1f}"),
-        number(sum(each.tokens for each in episodes) / solved if solved else None, "{:.0f}"),
-        number(sum(each.seconds for each in episodes) / solved if solved else None, "{:.1f}"),
-        number(price / solved if solved and price else None, "{:.4f}"),
-        number(sum(each.solved is None for each in episodes), "{:d}"),
+        number(summary.steps_well, "{:.0%}"),
+        TableCell(", ".join(map(str, (*ended, summary.episodes - sum(ended)))), number=True),
+        number(summary.steps, "{:.1f}"),
+        number(summary.tokens_per_solved, "{:.0f}"),
+        number(summary.seconds_per_solved, "{:.1f}"),
+        number(summary.price_per_solved, "{:.4f}"),
     ]
+
+
+def _by_steps(summaries: Summaries) -> Table:
+    rows = [
+        [
+            *plain(each.group, each.model), number(each.steps_needed, "{:d}"), number(each.episodes, "{:d}"),
+            number(each.solved.value, "{:.1%}"),
+        ]
+        for each in summaries.by_steps
+    ]  # fmt: skip
+    return Table(
+        ("split", "model", "steps needed", "episodes", "solved"), rows, "By the number of steps that tasks need"
+    )

@@ -38,6 +38,7 @@ JUDGEMENT = Judgement(
     rows=1,
     tokens=10,
     perplexity=1.6,
+    written_tokens=7.0,
     measures={"loss": Figure(value=0.5, low=0.4, high=0.6, rows=1), "abstains": Figure(value=None)},
     parts={"thought": Loss(rows=1, tokens=10, loss=0.5, perplexity=1.6)},
     steps={1: Loss(rows=1, tokens=10, loss=0.5, perplexity=1.6)},

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from common.toolbench.rows import PromptRow, Turn, write_rows
+from common.toolbench.convert import convert
+from common.toolbench.rows import PromptRow, Turn, read_rows, write_rows
 from common.toolbench.system_prompt import build_system_prompt
+from eval.row_sources import read_sources
 from eval.splits import SPLITS, Split, TrainedOn, check_split, rules_of, trained_on
 
 CATEGORIES = {"jam": "Food", "ham": "Food", "sun": "Sky", "moon": "Sky"}
@@ -118,3 +120,32 @@ def test_a_run_that_does_not_say_is_refused(tmp_path: Path, config: str | None, 
         (tmp_path / "config.yaml").write_text(config)
     with pytest.raises(UserError, match=says):
         trained_on(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "trained_on_split", "leak"),
+    [
+        ("G1_category", "G1_tool", None),
+        ("G1_category", "G1_instruction", "27 of its 153 rows.*Video_Images"),
+        ("G1_tool", "G1_instruction", None),
+        ("G1_tool", "G2_instruction", "19 of its 158 rows.*comfyfood"),
+        ("G2_instruction", "G1_tool", None),
+        ("G3_instruction", "G3_instruction", "61 of its 61 rows"),
+    ],
+)
+def test_real_splits_of_toolbench(
+    shared_data: Path, tmp_path: Path, split: Split, trained_on_split: str, leak: str | None
+):
+    """As if a model had been trained on the queries of another split's test."""
+    folder = shared_data / "StableToolBench/solvable_queries/test_instruction"
+    for name in {split, trained_on_split}:
+        convert(folder / f"{name}.json", tmp_path / name, skip_bad=True)
+    trained, categories = TrainedOn("it"), read_sources(None, folder).categories
+    for each in read_rows(tmp_path / trained_on_split):
+        trained.add(each)
+    rows = list(read_rows(tmp_path / split))
+    if leak is None:
+        check_split(split, split, rows, trained, categories)
+    else:
+        with pytest.raises(UserError, match=leak):
+            check_split(split, split, rows, trained, categories)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
-from common.render import tokenizer_fingerprint
+from common.fingerprints import tokenizer_fingerprint
 from common.teacher_client.failures import TeacherRefused
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows

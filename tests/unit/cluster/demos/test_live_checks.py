@@ -35,6 +35,7 @@ def judged(figures: dict[tuple[str, str], tuple[float, float]]) -> list[Judgemen
             rows=10,
             tokens=100,
             perplexity=1.0,
+            written_tokens=10.0,
             measures={"loss": Figure(value=loss), "valid": Figure(value=valid)},
             parts={},
             steps={},

@@ -2,15 +2,30 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from common.agents.episodes import SetAside
 from common.agents.trajectories import TrajectoryStore
 from common.agents.types import Action, Observation, Status, Step, Trajectory, WrittenTurn
+from common.toolbench.react import Part
 from common.toolbench.rows import Turn
 from common.toolbench.system_prompt import offer_functions
+from eval.judging.judge import Judged
+from eval.judging.judgement import judgement_of
+from eval.metrics.measures import MEASURES
+from eval.results import Evaluation, PartLoss, RowResult, write_evaluation
+from eval.rollouts.results import CONFIG, SET_ASIDE
 
 TASKS = 20
+ROLLOUT = {
+    "policy": {"kind": "endpoint", "url": "http://unused", "model": "m", "prompt_price": 10.0},
+    "environment": {"kind": "functions", "module": "unused.py", "tasks": "unused.jsonl"},
+    "output": "unused",
+}
 GOOD_THOUGHT = "\nThought: I look the price up"
 
 
@@ -49,12 +64,15 @@ def trajectory(
     return Trajectory(**(values | changes))
 
 
-def write_rollout(folder: Path, trajectories: Sequence[Trajectory], set_aside: int = 0) -> Path:
+def write_rollout(folder: Path, trajectories: Sequence[Trajectory], set_aside: int = 0, **settings: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "episodes.jsonl").touch()
     store = TrajectoryStore(folder)
     for each in trajectories:
         store.add(each)
-    (folder / "summary.json").write_text(json.dumps({"groups": [], "set_aside": set_aside}))
+    broken = [SetAside(f"broken {number}", "gone") for number in range(set_aside)]
+    (folder / SET_ASIDE).write_text("".join(json.dumps(asdict(each)) + "\n" for each in broken))
+    (folder / CONFIG).write_text(yaml.safe_dump(ROLLOUT | settings))
     return folder
 
 
@@ -74,24 +92,48 @@ def write_run(folder: Path, steps: int = 30, teacher: bool = True) -> Path:
     summary = {
         "steps": steps, "used": 16 * steps, "quarantined": 1, "dropped_by_length": 2, "tokens": 9999, "seconds": 60.0,
         "tokens_per_s": 166.6, "waited_fraction": 0.25, "verdict": "teacher-bound: trainers waited 25%",
-        "validation_before": {"step": 0, "ce": 2.5, "kl": 1.25}, "validation_after": {"step": 30, "ce": 0.5, "kl": 0.25},
+        "validation_before": {"step": 0, "ce": 2.5, "kl": 1.25},
+        "validation_after": {"step": 30, "ce": 0.5, "kl": 0.25},
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
 
-def score(model: str, split: str, loss: float, valid: float) -> dict[str, Any]:
-    return {
-        "model": model, "group": split, "rows": 50, "tokens": 900, "loss": loss, "perplexity": 2.0, "parses": 1.0,
-        "valid": valid, "action_match": 0.5, "left_out": {"x": "too long"},
-    }  # fmt: skip
+def row(model: str, split: str, number: int, loss: float, valid: bool) -> RowResult:
+    """A scored row of one of four tools, of ten tokens."""
+    tool = f"tool_{number % 4}"
+    parts: dict[Part, PartLoss] = {
+        "thought": PartLoss(tokens=5, nats=8 * loss),
+        "action": PartLoss(tokens=3, nats=loss),
+        "action_input": PartLoss(tokens=2, nats=loss),
+    }
+    measures = dict.fromkeys(MEASURES, 0.5) | {"valid": float(valid)}
+    return RowResult(
+        model=model, group=split, row=f"{split}-{number}", trace=f"t{number}", step=1, tool=tool, tools=[tool],
+        tokens=10, nats=10 * loss, parts=parts, written_tokens=9, measures=measures,
+    )  # fmt: skip
+
+
+def write_scores(file: Path, rows: Sequence[RowResult]) -> Path:
+    """What `eval score` writes of such rows."""
+    groups = dict.fromkeys((each.model, each.group) for each in rows)
+    judged = [
+        (model, group, Judged([each for each in rows if (each.model, each.group) == (model, group)], {"x": "too long"}))
+        for model, group in groups
+    ]
+    write_evaluation(file, Evaluation(judgements=[judgement_of(*each) for each in judged]), rows)
+    return file
+
+
+def scored(model: str, split: str, loss: float, valid: int) -> list[RowResult]:
+    """20 rows, so many of them valid."""
+    return [row(model, split, number, loss, number < valid) for number in range(TASKS)]
 
 
 def write_cell(root: Path, name: str, solved: Sequence[bool | None], loss: float, tools: int = 4) -> dict[str, Any]:
     """A cell that is done, with a run, scores and episodes of the first tasks of the unseen tools."""
     write_run(root / "runs" / name, teacher=not name.startswith("A"))
-    (root / "scores").mkdir(exist_ok=True)
-    (root / f"scores/{name}.json").write_text(json.dumps([score(name, "unseen_tool", loss, 0.9)]))
+    write_scores(root / f"scores/{name}.json", scored(name, "unseen_tool", loss, 18))
     trajectories = [trajectory(task, each, tools=tools) for task, each in enumerate(solved)]
     write_rollout(root / "episodes" / name / "unseen_tool", trajectories)
     return {

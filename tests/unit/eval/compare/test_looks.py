@@ -10,7 +10,7 @@ from eval.compare.report import compare
 from tests.browser import Page, browser
 from tests.unit.eval.compare.experiments import hostile_experiment
 
-FITS = "document.documentElement.scrollWidth <= innerWidth"
+FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 COLOURS = "[getComputedStyle({0}).color, getComputedStyle({0}).backgroundColor].join(' ')"
 
 
@@ -54,7 +54,8 @@ def test_the_page_never_scrolls_sideways_and_tables_do(page: Page, report: Path,
 
 
 def test_the_instrument_sees_a_page_that_scrolls_sideways(page: Page, tmp_path: Path):
-    (tmp_path / "wide.html").write_text("<!DOCTYPE html><div style='width: 900px'>wide</div>")
+    viewport = '<meta name="viewport" content="width=device-width">'
+    (tmp_path / "wide.html").write_text(f"<!DOCTYPE html>{viewport}<div style='width: 900px'>wide</div>")
     page.open(tmp_path / "wide.html", width=360)
     assert not page.evaluate(FITS)
 

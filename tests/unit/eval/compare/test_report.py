@@ -1,34 +1,32 @@
-"""The report says what the folders hold, whichever way it turned out, and nothing in it is more than text."""
+"""The report says what the folders hold, whichever way it turned out."""
 
-import json
-import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
+from common.agents.environments.tool_world import read_tasks
 from common.errors import UserError
+from common.world.build import build_world
+from common.world.settings import WorldSettings
 from eval.__main__ import main
 from eval.compare.document import Document, Table
 from eval.compare.inputs import read_experiment
-from eval.compare.report import compare, document_of
-from eval.compare.sections.samples import marked
+from eval.compare.report import document_of
 from tests.unit.eval.compare.experiments import (
-    EVIL,
     TASKS,
-    hostile_experiment,
-    score,
+    row,
+    scored,
     trajectory,
     write_cell,
     write_experiment,
     write_manifest,
     write_rollout,
     write_run,
+    write_scores,
 )
+
+PLOTS = ["form_by_split", "success", "loss", "kl", "mass", "entropy", "waiting"]
 
 
 def said(document: Document) -> str:
@@ -48,40 +46,23 @@ def report_of(root: Path) -> str:
     return said(document_of(read_experiment([root])))
 
 
-class Page(HTMLParser):
-    """What a parser makes of the file: tags, attributes, text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_an_arm_that_is_better_on_unseen_tools(tmp_path: Path):
     text = report_of(write_experiment(tmp_path))
     assert "task_success on unseen_tool, D against A: D is better than A (+60.0 points" in text
     assert "The gate held: 1 of 1 checks passed." in text
-    assert "D | 2 of 2 | 40 | 90.0% | [" in text
-    assert "A | FT on recorded traces | 2 of 2 | 0.300 (0.300–0.300) | 1.35 (1.35–1.35) | 90% (90%–90%)" in text
+    assert "D | 2 of 2 | 40 of 40 | 90.0% | [" in text
+    assert "A | FT on recorded traces | 2 of 2 | 2 | 0.300 [0.300, 0.300] | not measured | 90.0% [" in text
+    assert "] | 1.35 | 0.480 | 0.100 | 0.150\n" in text
 
 
 def test_runs_are_told_by_their_curves_and_their_cost(tmp_path: Path):
     document = document_of(read_experiment([write_experiment(tmp_path)]))
     text = said(document)
-    assert [plot.name for plot in document.plots] == ["success", "loss", "kl", "mass", "entropy", "waiting"]
+    assert [plot.name for plot in document.plots] == PLOTS
     assert "Form of completions that the student wrote for held-out prompts: no run measured it." in text
     assert "D-s1 | 2.500 | 0.500 | 1.250 | 0.250 | – | – | – | –" in text
     assert "4 of 4 cells say what they took: 400 s together." in text
-    assert "D-s1 | 100 | 60.0 | 30 | 480 | 3 | 167 | 25% | – | teacher-bound: trainers waited 25%" in text
+    assert "D-s1 | 100 | 60.0 | 30 | 480 | 3 | 167 | 25% | 0.0200 | teacher-bound: trainers waited 25%" in text
 
 
 def test_the_form_over_steps_is_what_the_watchdog_measured(tmp_path: Path):
@@ -111,9 +92,7 @@ def test_few_tools_on_which_nothing_differs_are_no_null_result(tmp_path: Path):
 def test_a_single_tool_gives_no_interval(tmp_path: Path):
     cells = [write_cell(tmp_path, name, [True, False], 0.3, tools=1) for name in ("A-s1", "D-s1")]
     text = report_of(write_manifest(tmp_path, cells))
-    assert (
-        "not known: all tasks are of one tool, which gives no interval (+0.0 points, 95 % interval –, 2 tasks)" in text
-    )
+    assert "not known: all is of one tool, which gives no interval (+0.0 points, 95 % interval –, 2 judged)" in text
 
 
 def test_what_the_interval_leaves_open_is_not_decided(tmp_path: Path):
@@ -139,15 +118,16 @@ def test_failed_and_missing_cells_are_named_wherever_they_are_missing(tmp_path: 
     text = report_of(write_manifest(tmp_path, cells))
     assert "2 of 3 cells are missing from all that follows: D-s1, D-s2." in text
     assert "D-s1 | D | 1 | failed: the loss was not finite | " in text
-    assert "D against A: not measured: the two have no task in common." in text
-    assert "Without episodes of D: D-s1 failed: the loss was not finite; D-s2 not run: D-s1 failed." in text
+    assert "D against A: not measured: the two have nothing in common that was judged." in text
+    assert "Cells of D that it lacks: D-s1 (failed: the loss was not finite); D-s2 (not run: D-s1 failed)." in text
     assert "D | KD on written ones | 0 of 2 | not measured" in text
 
 
 def test_what_a_cell_that_is_done_lacks_is_said(tmp_path: Path):
     write_experiment(tmp_path)
     (tmp_path / "scores/A-s1.json").write_text("{")
-    (tmp_path / "scores/A-s2.json").write_text(json.dumps([score("x", "s", 1, 1), score("y", "s", 1, 1)]))
+    write_scores(tmp_path / "scores/A-s2.json", [*scored("x", "s", 1, 1), *scored("y", "s", 1, 1)])
+    (tmp_path / "scores/D-s2.rows.jsonl").unlink()
     shutil.rmtree(tmp_path / "runs/D-s1")
     (tmp_path / "runs/D-s2/summary.json").unlink()
     with (tmp_path / "runs/D-s2/metrics.jsonl").open("a") as file:
@@ -155,18 +135,37 @@ def test_what_a_cell_that_is_done_lacks_is_said(tmp_path: Path):
     with (tmp_path / "episodes/D-s1/unseen_tool/episodes.jsonl").open("a") as file:
         file.write('{"episode": 1}\n')
     text = report_of(tmp_path)
-    assert "A-s1 | A | 1 | done | A-s1.json is no JSON" in text
+    assert "/scores/A-s1.json is no evaluation of this version" in text
     assert "A-s2 | A | 2 | done | A-s2.json has no score of the model A-s2" in text
     assert "D-s1 | D | 1 | done | there is no run folder D-s1; episodes: line 21 of " in text
-    assert "D-s2 | D | 2 | done | 1 lines of its metrics can't be read; it has no summary: it isn't finished" in text
+    assert "D-s2 | D | 2 | done | 1 lines of its metrics can't be read; it has no summary: it isn't finished; " in text
+    assert "/scores/D-s2.rows.jsonl, which `python -m eval score` writes beside D-s2.json; score again" in text
 
 
 def test_secondary_comparisons_are_corrected_together(tmp_path: Path):
     wide = {"measure": "task_success", "split": "unseen_tool", "arms": ["D", "A"]}
     text = report_of(write_experiment(tmp_path, secondary=[wide, wide | {"split": "seen"}, wide | {"measure": "x"}]))
-    assert "D − A | task_success | unseen_tool | 40 | +60.0 | " in text
+    assert "D − A | task_success | unseen_tool | 40 | +60.0 points | [" in text
     assert "D − A | task_success | seen | 0 | – | – | – | – | not measured" in text
     assert "D − A | x | unseen_tool | 0 | – | – | – | – | not measured" in text
+
+
+def test_scored_rows_are_compared_too_and_less_loss_is_better(tmp_path: Path):
+    cells = [write_cell(tmp_path, "A-s1", [True], 0.3), write_cell(tmp_path, "D-s1", [True], 0.3)]
+    write_scores(tmp_path / "scores/D-s1.json", [row("D-s1", "unseen_tool", n, 0.2 + n / 1e3, True) for n in range(20)])
+    loss = {"measure": "loss", "split": "unseen_tool", "arms": ["D", "A"], "margin": 0.01}
+    text = report_of(write_manifest(tmp_path, cells, primary=loss, secondary=[loss | {"measure": "valid"}]))
+    assert "loss on unseen_tool, D against A: D is better than A (-0.090 nats, 95 % interval [-0.09" in text
+    assert "D − A | valid | unseen_tool | 20 | +10.0 points | [" in text
+
+
+def test_scores_without_their_rows_are_shown_and_not_compared(tmp_path: Path):
+    write_experiment(tmp_path, primary={"measure": "valid", "split": "unseen_tool", "arms": ["D", "A"]})
+    for file in (tmp_path / "scores").glob("D-*.rows.jsonl"):
+        file.unlink()
+    text = report_of(tmp_path)
+    assert "valid on unseen_tool, D against A: not measured" in text
+    assert "D | KD on written ones | 2 of 2 | 2 | 0.300 | not measured | 90.0% | 1.35" in text
 
 
 def test_runs_rollouts_and_scores_without_a_manifest(tmp_path: Path):
@@ -175,82 +174,41 @@ def test_runs_rollouts_and_scores_without_a_manifest(tmp_path: Path):
         write_rollout(tmp_path / "episodes" / name, [trajectory(task, task < solves) for task in range(8)], set_aside=3)
         for name, solves in (("ft", 2), ("kd", 6))
     ]
-    (tmp_path / "scores.json").write_text(json.dumps([score(name, "seen", 0.5, 0.8) for name in ("ft", "kd", "base")]))
+    names = ("ft", "kd", "base")
+    write_scores(tmp_path / "scores.json", [each for name in names for each in scored(name, "seen", 0.5, 16)])
     document = document_of(read_experiment([*runs, *rollouts, tmp_path / "scores.json"]))
     text = said(document)
     assert "ft | ft | 0 | done | \nkd | kd | 0 | done | \nbase | base | 0 | done | " in text
     assert "No comparison was written down before the runs" in text
-    assert "kd | 1 of 1 | 8 | 75.0% | " in text
-    assert "base | the cell base | 1 of 1 | 0.500 | 1.65 | 80%" in text
+    assert "kd | 1 of 1 | 8 of 8 | 75.0% | " in text
+    assert "base | the cell base | 1 of 1 | 1 | 0.500 [0.500, 0.500] | not measured | 80.0% [" in text
     assert "6 episodes that infrastructure broke count nowhere." in text
-    assert [plot.name for plot in document.plots] == ["success", "loss", "kl", "mass", "entropy", "waiting"]
+    assert [plot.name for plot in document.plots] == PLOTS
 
 
 def test_episodes_that_nobody_can_judge_count_in_no_share(tmp_path: Path):
     told = [trajectory(0, True), trajectory(1, None), trajectory(2, None, stop="max_steps"), trajectory(3, False)]
     text = said(document_of(read_experiment([write_rollout(tmp_path / "kd", told)])))
-    assert "kd | 1 of 1 | 3 | 33.3% | " in text
-    assert text.split("33.3% | ")[1].split("\n")[0].endswith(" | 1")
+    assert "kd | 1 of 1 | 3 of 4 | 33.3% | [" in text
 
 
-def test_differences_are_marked_on_the_side_that_has_them(tmp_path: Path):
-    ours, theirs = marked("call price of it, done", "call weight of it, done, really")
-    assert ours == [("call ", False), ("price ", True), ("of it, ", False), ("done", True)]
-    assert theirs == [("call ", False), ("weight ", True), ("of it, ", False), ("done, really", True)]
-    page = compare([hostile_experiment(tmp_path)], tmp_path).read_text("utf-8")
-    assert "Thought: <mark>I look the price up of thing " in page
-    assert "<mark>Thought: " not in page
+def test_what_a_solved_task_takes_counts_failures_too(tmp_path: Path):
+    told = [trajectory(task, task == 0) for task in range(4)]
+    text = said(document_of(read_experiment([write_rollout(tmp_path / "kd", told)])))
+    assert " | 100% | 4, 0, 0 | 1.0 | 80 | 8.0 | 0.0040\n" in text
 
 
-@given(st.text("ab \n", max_size=80), st.text("ab \n", max_size=80))
-def test_pieces_join_to_the_texts_and_the_unmarked_ones_are_common(first: str, second: str):
-    pieces = marked(first, second)
-    assert ["".join(text for text, _ in each) for each in pieces] == [first, second]
-    common = ["".join(text for text, differs in each if not differs) for each in pieces]
-    assert common[0] == common[1]
-
-
-@pytest.mark.timeout(20)
-def test_a_collapsed_text_is_compared_in_a_moment():
-    assert marked("the " * 1000, "the " * 1000)[0] == [("the " * 1000, False)]
-    ours, theirs = marked("the " * 100_000, "the that " * 100_000)
-    assert len("".join(text for text, _ in ours)) == 400_000
-    assert len("".join(text for text, _ in theirs)) == 900_000
-
-
-def test_what_models_wrote_stays_text_in_html(tmp_path: Path):
-    page = Page(compare([hostile_experiment(tmp_path)], tmp_path).read_text("utf-8"))
-    assert not page.tags & {"script", "iframe", "object", "embed", "form", "link", "base", "svg"}
-    assert all(not name.startswith("on") and name != "style" for name, _ in page.attributes)
-    links = [value or "" for name, value in page.attributes if name in ("href", "src", "action", "srcset")]
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
-    assert '<script>document.title = "pwned"</script>' in page.text
-    assert "⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+0000⟩⟨U+001B⟩[31m" in page.text
-    assert not set(page.text) & set("\u202e\u202c\x00\x1b")
-    policies = [value or "" for name, value in page.attributes if name == "content" and "default-src" in (value or "")]
-    assert re.fullmatch(r"default-src 'none'; style-src 'sha256-\S+'; img-src data:; [\w' ;-]+", policies[0])
-
-
-def test_what_models_wrote_stays_text_in_markdown(tmp_path: Path):
-    compare([hostile_experiment(tmp_path)], tmp_path)
-    text = (tmp_path / "report.md").read_text("utf-8")
-    page = Page(MarkdownIt("commonmark", {"html": True}).enable("table").render(text))
-    assert page.tags <= {
-        "h1", "h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "pre", "code", "img", "em",
-    }  # fmt: skip
-    assert {value for name, value in page.attributes if name == "src"} >= {"figures/success.png"}
-    assert all(name in ("src", "alt", "class", "style") for name, _ in page.attributes)
-    assert "<script>document.title" in page.text
-
-
-def test_a_completion_of_ten_megabytes_is_cut_with_a_note(tmp_path: Path):
-    cells = [write_cell(tmp_path, "A-s1", [], 0.4), write_cell(tmp_path, "D-s1", [True] * 3, 0.3)]
-    long = "\nThought: " + EVIL[:20] + "x" * 10_000_000
-    write_rollout(tmp_path / "episodes/A-s1/unseen_tool", [trajectory(0, False, text=long)])
-    file = compare([write_manifest(tmp_path, cells)], tmp_path)
-    assert "[cut: 10,000,029 characters in all]" in file.read_text("utf-8")
-    assert file.stat().st_size < 1_000_000
-    assert (tmp_path / "report.md").stat().st_size < 100_000
+def test_success_is_told_by_how_many_steps_tasks_need(tmp_path: Path):
+    settings = WorldSettings(train_tasks=1, query_tasks=0, evaluation_tasks=4, corpus_documents=0)
+    build_world(settings, tmp_path / "world")
+    tasks = read_tasks(tmp_path / "world", "unseen_tool")
+    told = [trajectory(number, number == 0) for number in range(len(tasks))]
+    environment = {"kind": "world", "folder": str(tmp_path / "world")}
+    write_rollout(tmp_path / "kd", told, environment=environment)
+    text = said(document_of(read_experiment([tmp_path / "kd"])))
+    needed = len(tasks[0].data["solution"])
+    same = [task for task in tasks if len(task.data["solution"]) == needed]
+    assert f"unseen_tool | kd | {needed} | {len(same)} | {1 / len(same):.1%}" in text
 
 
 def test_the_command_writes_html_markdown_and_figures_and_prints_where(
@@ -260,7 +218,7 @@ def test_the_command_writes_html_markdown_and_figures_and_prints_where(
     assert main(["compare", str(root)]) == 0
     assert capsys.readouterr().out == f"{root}/report.html\n"
     names = {path.name for path in (root / "figures").iterdir()}
-    assert names == {f"{name}.png" for name in ("success", "loss", "kl", "mass", "entropy", "waiting")}
+    assert names == {f"{name}.png" for name in PLOTS}
     assert all((root / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in names)
     assert main(["compare", str(root), "--output", str(tmp_path / "elsewhere")]) == 0
     assert (tmp_path / "elsewhere/report.md").read_text() == (root / "report.md").read_text()
@@ -273,7 +231,7 @@ def test_what_is_nothing_to_report_is_refused_by_name(tmp_path: Path):
         read_experiment([tmp_path])
     write_run(tmp_path / "a" / "kd")
     write_run(tmp_path / "b" / "kd")
-    with pytest.raises(UserError, match="got run of kd twice, by .*b/kd too"):
+    with pytest.raises(UserError, match=r"got run of kd twice, by .*b/kd too"):
         read_experiment([tmp_path / "a/kd", tmp_path / "b/kd"])
     write_manifest(tmp_path, [])
     with pytest.raises(UserError, match="holds an experiment; compare it by itself"):

@@ -172,7 +172,7 @@ def test_a_query_without_completion_is_refused_by_name(renderer: Renderer) -> No
 
 
 def test_rows_say_their_tool_parts_and_step(renderer: Renderer) -> None:
-    sources = RowSources({"weather": "Sky"}, {("Weather in Paris?", 1): 2.0, ("another", 1): 9.0})
+    sources = RowSources({"weather": "Sky"}, {("Weather in Paris?", GOOD): 2.0, ("Weather in Paris?", "another"): 9.0})
     found, [row] = judge(renderer, [make_row("good")], logprob=-0.25, sources=sources)
     assert (row.model, row.group, row.row, row.trace, row.step) == ("ft", "seen", "good", "good", 1)
     assert (row.tool, row.tools, row.category) == ("weather", ["weather"], "Sky")

@@ -99,7 +99,7 @@ def test_figures_rows_and_tables(folder: Path, tmp_path: Path) -> None:
     out = StringIO()
     Console(file=out, width=120).print(*tables(evaluation))
     assert "above floor" in out.getvalue()
-    assert "made-up API" in out.getvalue()
+    assert "made up" in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 120
 
 

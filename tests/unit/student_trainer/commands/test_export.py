@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
-from common.render import load_tokenizer, tokenizer_fingerprint
+from common.fingerprints import tokenizer_fingerprint
+from common.render import load_tokenizer
 from student_trainer.__main__ import main
 from student_trainer.learning.student import Student, load_student
 from student_trainer.persistence import run_folder
@@ -126,23 +127,28 @@ def test_the_card_says_what_the_student_is_made_of(tmp_path: Path):
     write_summary(run)
     (run / "used.jsonl").write_text("{}\n")
     remember(run, "abc123")
-    scores = [
-        {"model": name, "group": "unseen_tool", "rows": 50, "loss": loss, "perplexity": 2.0, "valid": 0.9}
+    judgements = [
+        {
+            "model": name,
+            "group": "unseen_tool",
+            "rows": 50,
+            "measures": {"loss": {"value": loss}, "calls": {"value": 1}},
+        }
         for name, loss in ((run.name, 0.5), ("other", 0.7))
     ]
-    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    (tmp_path / "scores.json").write_text(json.dumps({"judgements": judgements}))
     said = ["--license", "apache-2.0", "--teacher-license", "llama3.1", "--scores", str(tmp_path / "scores.json")]
     main(["export", str(run), str(tmp_path / "out"), *said])
     card = ModelCard.load(tmp_path / "out/README.md")
     assert (card.data.license, card.data.library_name, card.data.tags[-1]) == ("apache-2.0", "peft", "distillation")
     measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert measured == {"loss": 0.5, "perplexity": 2.0, "valid": 0.9}
+    assert measured == {"loss": 0.5}
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in card.text.splitlines() if "|" in line}
     assert rows["base"] == "student"
     assert rows["teacher"] == "teacher, revision abc123"
     assert rows["teacher's licence"] == "llama3.1"
     assert "| kl | 1.5 | 0.25 |" in card.text
-    assert "| unseen_tool | 50 | 0.500 | 2.000 | 0.900 | – |" in card.text
+    assert "| unseen_tool | 50 | 0.500 | – | – | – |" in card.text
     assert str(tmp_path) not in card.content
 
 
@@ -158,11 +164,11 @@ def test_a_card_states_what_nobody_said_as_not_stated(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("scores", "said"),
-    [([{"model": name, "group": "seen", "rows": 1} for name in "ab"], "scores a, b, none of them called"), ({}, "")],
+    [({"judgements": [{"model": name} for name in "ab"]}, "scores a, b, none of them called"), ({"judgements": 1}, "")],
 )
 def test_scores_of_others_are_refused_before_anything_is_written(tmp_path: Path, scores: Any, said: str):
     run, _ = finished_run(tmp_path)
-    (tmp_path / "scores.json").write_text(json.dumps(scores) if said else "{")
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
     with pytest.raises(UserError, match=said or "holds no scores"):
         main(["export", str(run), str(tmp_path / "out"), "--scores", str(tmp_path / "scores.json")])
     assert not (tmp_path / "out").exists()
