@@ -10,10 +10,9 @@ from common.world.make import make_world
 from common.world.rules import Rule, demonstrated, functions_of, names, play
 from common.world.settings import WorldSettings
 from common.world.splits import TRAIN, draw_splits
-from eval.compare.episodes import Episode, read_rollout
 from eval.compare.manifest import GateCheck
-from eval.metrics.bootstrap import Interval, Measured, difference
 from eval.results import read_evaluation
+from eval.rollouts.results import EpisodeResult, compare_episodes, read_results
 
 SHUFFLED = "expert-shuffled"
 """The expert's episodes with descriptions shuffled."""
@@ -22,30 +21,27 @@ SHUFFLED = "expert-shuffled"
 def gate(workspace: Workspace) -> list[GateCheck]:
     """All checks, from what is in the experiment's folder."""
     settings = workspace.settings
-    expert = read_rollout(workspace.episodes(EXPERT)).episodes
-    shuffled = read_rollout(workspace.episodes(SHUFFLED)).episodes
-    checks = [*_world_checks(settings.world, settings.gate, settings.evaluation.tasks)]
+    expert, shuffled = _episodes(workspace, EXPERT), _episodes(workspace, SHUFFLED)
     cost = success(expert, UNSEEN) - success(shuffled, UNSEEN)
-    checks.append(
-        _least("the expert loses by shuffled descriptions", settings.world.seed, cost, settings.gate.shuffled)
-    )
     valid = read_evaluation(workspace.scores("student")).judgements[0].measures["valid"].value
-    checks.append(_most("valid calls of the untuned student", settings.world.seed, valid, settings.gate.base))
+    world = settings.world.seed
+    checks = [
+        *_world_checks(settings.world, settings.gate, settings.evaluation.tasks),
+        _least("the expert loses by shuffled descriptions", world, cost, settings.gate.shuffled),
+        _most("valid calls of the untuned student", world, valid, settings.gate.base),
+    ]
     for seed in settings.seeds:
-        baseline = read_rollout(workspace.episodes(student_name("A", seed))).episodes
-        checks += _baseline_checks(settings.gate, seed, baseline, expert)
+        checks += _baseline_checks(settings.gate, seed, _episodes(workspace, student_name("A", seed)), expert)
     return checks
 
 
-def success(episodes: Iterable[Episode], split: str) -> float:
+def success(episodes: Iterable[EpisodeResult], split: str) -> float:
     """The share of a split's tasks that were solved."""
-    return mean(bool(each.solved) for each in episodes if each.split == split)
+    return mean(bool(each.solved) for each in episodes if each.group == split)
 
 
-def lead(first: Iterable[Episode], second: Iterable[Episode], split: str) -> Interval | None:
-    """By how much more the first solves than the second, paired by task and clustered by tool."""
-    found = difference(*([_measured(each) for each in side if each.split == split] for side in (first, second)))
-    return found.interval if found else None
+def _episodes(workspace: Workspace, name: str) -> list[EpisodeResult]:
+    return read_results(workspace.episodes(name), name).episodes
 
 
 def rule_success(settings: WorldSettings, tasks: int) -> dict[str, float]:
@@ -66,11 +62,10 @@ def _world_checks(world: WorldSettings, gate: GateSettings, tasks: int) -> list[
     ]
 
 
-def _baseline_checks(gate: GateSettings, seed: int, baseline: list[Episode], expert: list[Episode]) -> list[GateCheck]:
+def _baseline_checks(
+    gate: GateSettings, seed: int, baseline: list[EpisodeResult], expert: list[EpisodeResult]
+) -> list[GateCheck]:
     seen, (least, most) = success(baseline, SEEN), gate.seen
-    ahead = lead(expert, baseline, UNSEEN)
-    sure = ahead is not None and ahead.low is not None and ahead.low > 0
-    estimate = ahead.estimate if ahead else None
     return [
         GateCheck(
             check="A solves with seen tools",
@@ -80,14 +75,22 @@ def _baseline_checks(gate: GateSettings, seed: int, baseline: list[Episode], exp
             passed=least <= seen <= most,
         ),
         _least("A solves fewer with unseen tools, by", seed, seen - success(baseline, UNSEEN), gate.gap),
-        GateCheck(
-            check="the expert leads A with unseen tools, by",
-            seed=seed,
-            value=estimate,
-            expected=f">= {gate.lead:g}, its interval above 0",
-            passed=sure and estimate is not None and estimate >= gate.lead,
-        ),
+        _lead(gate, seed, baseline, expert),
     ]
+
+
+def _lead(gate: GateSettings, seed: int, baseline: list[EpisodeResult], expert: list[EpisodeResult]) -> GateCheck:
+    """Paired by task, clustered by tool."""
+    ahead = compare_episodes(*([each for each in side if each.group == UNSEEN] for side in (expert, baseline)))
+    interval = ahead.interval if ahead else None
+    sure = interval is not None and interval.low is not None and interval.low > 0
+    return GateCheck(
+        check="the expert leads A with unseen tools, by",
+        seed=seed,
+        value=interval.estimate if interval else None,
+        expected=f">= {gate.lead:g}, its interval above 0",
+        passed=sure and interval is not None and interval.estimate >= gate.lead,
+    )
 
 
 def _most(check: str, seed: int, value: float | None, bound: float) -> GateCheck:
@@ -98,7 +101,3 @@ def _most(check: str, seed: int, value: float | None, bound: float) -> GateCheck
 
 def _least(check: str, seed: int, value: float, bound: float) -> GateCheck:
     return GateCheck(check=check, seed=seed, value=value, expected=f">= {bound:g}", passed=value >= bound)
-
-
-def _measured(episode: Episode) -> Measured:
-    return Measured(episode.task, episode.tool, float(bool(episode.solved)))
