@@ -40,7 +40,10 @@ def test_each_arm_learns_from_what_its_title_says(tmp_path: Path):
     found = trainings(tmp_path, "--seeds", "[1]")
     a, b, c, d, e = (found[f"{arm}-s1"] for arm in "ABCDE")
     assert (a.mode, a.teacher, a.completion.writer) == ("sft", None, {"dataset": 1.0})
-    assert b.teacher and d.teacher and c.teacher and e.teacher
+    assert b.teacher
+    assert d.teacher
+    assert c.teacher
+    assert e.teacher
     assert (b.teacher.source, b.loss.alpha, b.completion.writer) == ("record", 0.0, {"teacher": 1.0})
     assert b.teacher.record_folder == d.run_folder / "record"
     assert (c.teacher.model, c.teacher.source, c.completion.writer) == ("expert", "live", {"dataset": 1.0})
@@ -79,7 +82,8 @@ def test_a_setting_that_no_training_takes_is_named_with_its_cell(tmp_path: Path)
 
 def test_comparisons_are_written_down_before_anything_runs(tmp_path: Path):
     manifest = new_manifest(settings(tmp_path, "--arms", "[A, C, D]"))
-    assert manifest.primary and (manifest.primary.arms, manifest.primary.split) == (("D", "A"), "unseen_tool")
+    assert manifest.primary
+    assert (manifest.primary.arms, manifest.primary.split) == (("D", "A"), "unseen_tool")
     assert [each.arms for each in manifest.secondary] == [("C", "A")]
     assert {cell.status for cell in manifest.cells} == {"not_run"}
     assert set().union(*SECONDARY) <= set(ARMS)
@@ -95,4 +99,5 @@ def test_the_cost_counts_trainings_rows_and_episodes(tmp_path: Path):
 def test_the_url_of_the_teacher_is_the_clusters(tmp_path: Path):
     found = settings(tmp_path)
     made = student_settings(Workspace(found, new_manifest(found)), "D", 0, "http://127.0.0.1:9999/teacher")
-    assert made.teacher and made.teacher.url == "http://127.0.0.1:9999/teacher"
+    assert made.teacher
+    assert made.teacher.url == "http://127.0.0.1:9999/teacher"
