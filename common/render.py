@@ -4,25 +4,26 @@ Legend: P = prompt length, T = completion length, in tokens. Every segment is to
 between prompt and completion never merges, and only trusted segments may hold special tokens.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from common.end_tokens import end_token_ids
 from common.errors import UserError
+from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
 from common.layouts.chat import ChatLayout
-from common.layouts.encoding import SegmentEncoder
-from common.layouts.openings import kept_apart
+from common.layouts.offsets import TokenOffsets
 from common.layouts.segments import Layout, TemplateMisfit, TextSegment
-from common.layouts.toolbench import ToolBenchLayout
+from common.layouts.toolbench import ToolBenchLayout, kept_apart
 from common.layouts.tools import ToolsLayout
 from common.sequences import Sequence
 from common.tool_calls import ParsedTurn
+from common.toolbench.react import PARTS, Part
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit, DoesNotRender
 
@@ -46,23 +47,6 @@ def load_renderer(path: str, template: Template, max_length: int | None) -> "Ren
     return Renderer(load_tokenizer(path), template, max_length, end_token_ids(path))
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256, in hex, of all that decides which ids a text becomes and which text ids become.
-
-    That is the backend's own JSON: vocabulary, merges, added tokens, normalization and pre-tokenization. Left out are
-    padding and truncation, which callers set as they need, and the post-processor, which puts tokens around a text.
-    """
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for part in ("padding", "truncation", "post_processor"):
-        backend.pop(part, None)
-    return _fingerprint(backend)
-
-
-def chat_template_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str | None:
-    """SHA-256, in hex, of the chat template; None where there is none."""
-    return _fingerprint(tokenizer.chat_template) if tokenizer.chat_template else None
-
-
 def terminator(tokenizer: PreTrainedTokenizerFast, template: Template) -> int:
     """The id that ends an assistant turn under `template`.
 
@@ -73,7 +57,7 @@ def terminator(tokenizer: PreTrainedTokenizerFast, template: Template) -> int:
         raise UserError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
     end = _layout(tokenizer, template).completion((Turn("user", "question"),), "answer").end
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
-    written = SegmentEncoder(tokenizer).ids([TextSegment("".join(segment.text for segment in end), True)])
+    written = _SegmentEncoder(tokenizer).ids([TextSegment("".join(segment.text for segment in end), True)])
     return next((id for id in written if id in special), int(tokenizer.eos_token_id))
 
 
@@ -106,7 +90,8 @@ class Renderer:
         self.stop_token_ids = sorted({self.terminator, int(tokenizer.eos_token_id), *end_ids})
         """Ids that end a completion: the template's end of turn, and the tokenizer's and model's ends of sequence."""
         self._tokenizer = tokenizer
-        self._encode = SegmentEncoder(tokenizer).ids
+        self._encoder = _SegmentEncoder(tokenizer)
+        self._encode = self._encoder.ids
         self._layout = _layout(tokenizer, template)
         self._max_length = max_length
         starts_with_bos = template == "toolbench" and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
@@ -158,6 +143,19 @@ class Renderer:
         self._check_fit(row, len(prompt), len(completion))
         return Sequence(row.id, tuple(prompt), tuple(completion), "dataset", "stop")
 
+    def parts(self, row: PromptRow) -> list[Part]:
+        """To which part of its step each of the T tokens of the row's recorded completion belongs.
+
+        A token belongs where its first character stands. Labels open their part, what stands before the Action is the
+        Thought, and the terminator closes the Action Input. Raises as `sequence` does.
+        """
+        sequence = self.sequence(row)
+        turn, end = self._layout.completion(kept_apart(row.turns, self._layout.openings), row.completion or "")
+        segments = [*turn, *end]
+        action, action_input = self._layout.part_starts("".join(segment.text for segment in segments))
+        starts = self._offsets.starts(segments)[: len(sequence.completion_ids) - 1]
+        return [*(PARTS[(start >= action) + (start >= action_input)] for start in starts), PARTS[-1]]
+
     def text(self, completion_ids: Iterable[int]) -> str:
         """The text of a completion without its terminator."""
         ids = list(completion_ids)
@@ -179,6 +177,10 @@ class Renderer:
         """
         return self._layout.react(text)
 
+    @cached_property
+    def _offsets(self) -> TokenOffsets:
+        return TokenOffsets(self._encoder.backends)
+
     def _completion_ids(self, turns: tuple[Turn, ...], text: str) -> list[int]:
         turn, end = self._layout.completion(kept_apart(turns, self._layout.openings), text)
         closing = [*self._encode(end), self.terminator]
@@ -192,14 +194,40 @@ class Renderer:
             )
 
 
+class _SegmentEncoder:
+    """Encodes each segment by itself; only trusted ones may hold special tokens."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.backends = {trusted: _backend(tokenizer, not trusted) for trusted in (True, False)}
+        """The tokenizer for trusted segments, and that for others."""
+
+    def ids(self, segments: Iterable[TextSegment]) -> list[int]:
+        """The ids of the segments, one behind the other."""
+        ids: list[int] = []
+        for segment in segments:
+            ids += _encode(self.backends[segment.trusted], segment.text)
+        return ids
+
+
+def _encode(backend: Tokenizer, text: str) -> list[int]:
+    """A batch of one is encoded without holding Python's lock, so that other threads go on; a single text isn't."""
+    (encoding,) = backend.encode_batch_fast([text], add_special_tokens=False)
+    return list(encoding.ids)
+
+
+def _backend(tokenizer: PreTrainedTokenizerFast, ignore_special_tokens: bool) -> Tokenizer:
+    """A copy of the tokenizer's backend, so that its settings are ours alone."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = ignore_special_tokens
+    return backend
+
+
 def _layout(tokenizer: PreTrainedTokenizerFast, template: Template) -> Layout:
     if template == "toolbench":
         return ToolBenchLayout()
     return ToolsLayout(tokenizer) if template == "tools" else ChatLayout(tokenizer)
-
-
-def _fingerprint(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @contextmanager

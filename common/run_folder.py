@@ -51,6 +51,16 @@ class RunFolder:
         return self.path / "teacher.json"
 
     @property
+    def qualification(self) -> Path:
+        """What the teacher of that revision came to, before the first step."""
+        return self.path / "qualification.json"
+
+    @property
+    def watchdog(self) -> Path:
+        """One line per check of what the student writes, every completion in it; cut back like the metrics."""
+        return self.path / "watchdog.jsonl"
+
+    @property
     def record(self) -> Path:
         """Folder of every answer that the teacher gave."""
         return self.path / "record"

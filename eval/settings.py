@@ -1,10 +1,12 @@
 """Settings of an evaluation: which served models are judged on which groups of rows."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.settings import FolderOrName, Settings, UserPath
+from eval.splits import Split
 
 
 class ServedModelSettings(Settings):
@@ -14,6 +16,22 @@ class ServedModelSettings(Settings):
     """Base address of its application, e.g. http://127.0.0.1:8000/teacher."""
     model: str
     """Name of the served model or adapter."""
+    trained_by: UserPath | None = None
+    """Its run folder, which says what it was trained on: groups with a `split` are checked against that."""
+
+
+class GroupSettings(Settings):
+    """A group of rows."""
+
+    rows: UserPath
+    """Its folder of Parquet shards, with recorded completions."""
+    split: Split | None = None
+    """Which split it is: a model that was trained on what that holds back is refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_rows(cls, group: Any) -> Any:
+        return {"rows": group} if isinstance(group, str | Path) else group
 
 
 class EvalSettings(Settings):
@@ -21,8 +39,14 @@ class EvalSettings(Settings):
 
     models: dict[str, ServedModelSettings]
     """What the report calls each model: where it is served."""
-    groups: dict[str, UserPath]
-    """What the report calls each group of rows: its folder of Parquet shards, with recorded completions."""
+    groups: dict[str, GroupSettings]
+    """What the report calls each group of rows: its folder of Parquet shards, with recorded completions, or that as
+    `rows` beside its `split`."""
+    world: UserPath | None = None
+    """Folder of the generated world that the rows are of: it knows how surprising its wording has to be, and the
+    categories of its tools."""
+    queries: UserPath | None = None
+    """ToolBench's query records, a file or a folder of them, which name the categories of tools."""
     tokenizer: FolderOrName
     """Folder of the models' common tokenizer."""
     output: UserPath

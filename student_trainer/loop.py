@@ -1,16 +1,17 @@
 """The training of one worker, from an empty or interrupted run folder to a finished student.
 
 1. Load the renderer, the prompts and the student; take over the newest intact checkpoint, if there is one.
-2. Open the source of examples: the live teacher, its record, or the dataset alone.
+2. Open the source of examples: the live teacher, once it is qualified, its record, or the dataset alone.
 3. Measure the student on the held-out slice.
 4. For each step: take this worker's share of it, once all workers have theirs, update the student, write down what was
-   measured and used; now and then measure again and begin to write a checkpoint.
+   measured and used; now and then measure again, let it write, and begin to write a checkpoint.
 5. Write the finished student and the run's summary.
 
 Every worker runs this; they meet in `run_together`, in the sums of the process group and in DDP's or FSDP's passes, and
 rank 0 writes the files. Where one worker can't go on, or a stop is asked for, all write a checkpoint of the last whole
 step and end. They write none where the teacher left too many prompts without an answer, so that these are asked again,
-nor where a step is not finite: the update before it may be what broke the student.
+nor where a step is not finite: the update before it may be what broke the student. Where the format of what the student
+writes collapses, the run ends with its best checkpoint.
 """
 
 import logging
@@ -46,6 +47,8 @@ from student_trainer.pipeline.build import open_source
 from student_trainer.pipeline.example_source import ExampleSource
 from student_trainer.pipeline.quarantine import QuarantineLimit
 from student_trainer.settings import TrainSettings
+from student_trainer.watchdog.restoration import Collapsed, restore_best
+from student_trainer.watchdog.watchdog import Check, open_watchdog
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +126,11 @@ def _train_on(run: Run, done: State, connect: Connect) -> None:
     with ExitStack() as stack:
         monitors = run_together(world, lambda: stack.enter_context(open_monitors(settings, done.step, world.leads)))
         source = run_together(world, lambda: stack.enter_context(opening))
-        with Saver(settings, run.storage, world, done.step) as saver:
-            _run_steps(run, source, done, saver, monitors)
+        try:
+            with Saver(settings, run.storage, world, done.step) as saver:
+                _run_steps(run, source, done, saver, monitors)
+        except Collapsed as collapsed:
+            raise restore_best(settings, run.storage, world, collapsed) from None
 
 
 def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monitors: Monitors) -> None:
@@ -132,16 +138,18 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monit
 
     1. takes this worker's examples, once all workers have theirs;
     2. updates the student, and shows the source what was measured, by which it sizes its window;
-    3. validates, where that is due;
-    4. copies what a checkpoint holds, where one is due;
+    3. validates, and lets the student write, where that is due;
+    4. copies what a checkpoint holds, where one is due, or the student's format was never so good;
     5. writes down metrics and what became of each prompt, and ends the run where too many gave no example;
-    6. begins to write that checkpoint, behind the metrics and the ledger that belong to it.
+    6. begins to write that checkpoint, behind the metrics and the ledger that belong to it;
+    7. ends the run where the format of what the student wrote collapsed.
     """
     settings, world, learner = run.settings, run.world, run.learner
     limit, watch = QuarantineLimit(settings), Watch()
     held_out = _answer_held_out(run, source)
     if done.step == 0 and (measured := validate(learner.student, held_out, settings, world)):
         _log(run, {"progress/step": 0} | measured, monitors)
+    watchdog = open_watchdog(settings, learner.student, run.renderer, world)
     steps = source.steps(run.plans(done.step))
     while done.step < run.last_step:
         examples, prompts = _next_examples(run, steps, saver, done)
@@ -151,13 +159,17 @@ def _run_steps(run: Run, source: ExampleSource, done: State, saver: Saver, monit
         step = examples.plan.step
         is_due = run.is_due(step, settings.validate_every)
         measured = validate(learner.student, held_out, settings, world) if is_due else {}
-        done = replace(run.state(step), validation_loss=measured.get("validation/loss"))
-        is_due = run.is_due(step, settings.checkpoint_every)
+        check = watchdog.check(step, metrics["time/step_s"])
+        done = replace(run.state(step), validation_loss=measured.get("validation/loss"), format_score=check.score)
+        is_due = run.is_due(step, settings.checkpoint_every) or check.is_best
         taken, seconds = saver.take(learner, done) if is_due else (None, 0.0)
-        _write_down(run, metrics | measured | {"time/checkpoint_s": seconds}, prompts, watch, monitors)
+        metrics |= measured | check.metrics | {"time/checkpoint_s": seconds}
+        _write_down(run, metrics, prompts, check, watch, monitors)
         limit.judge(examples, metrics, step == run.last_step, world.joined)
         if taken:
             saver.start(taken)
+        if check.collapse:
+            raise Collapsed(check.collapse)
 
 
 def _next_examples(
@@ -203,9 +215,12 @@ def _resume(run: Run) -> State:
     return done
 
 
-def _write_down(run: Run, metrics: Metrics, prompts: list[Entry], watch: Watch, monitors: Monitors) -> None:
-    """What a step measured, and what became of its prompts."""
+def _write_down(
+    run: Run, metrics: Metrics, prompts: list[Entry], check: Check, watch: Watch, monitors: Monitors
+) -> None:
+    """What a step measured, what became of its prompts, and what the student wrote after it."""
     if run.world.leads:
+        check.write_down(run.settings)
         ledger.append(run.settings.run_folder, metrics["progress/step"], prompts)
         watch.see(metrics)
     _log(run, metrics, monitors)

@@ -8,6 +8,7 @@ from common.api import MAX_TEMPERATURE
 from common.run_folder import RunFolder
 from common.settings import FolderOrName, Settings, UserPath
 from common.teacher_client.settings import TeacherClientSettings
+from student_trainer.guard_settings import QualificationSettings, WatchdogSettings
 from student_trainer.student_settings import LossSettings, OptimizerSettings, StudentSettings
 
 MonitorName = Literal["tensorboard", "wandb", "mlflow"]
@@ -123,6 +124,10 @@ class TrainSettings(Settings):
     """The model that learns."""
     teacher: LiveTeacherSettings | None = None
     """The live teacher; for mode kd alone."""
+    qualification: QualificationSettings = QualificationSettings()
+    """What a live teacher must show on rows of `data.validation` before the first step."""
+    allow_unqualified_teacher: bool = False
+    """Learn from it all the same, with a warning: for experiments on what such a teacher does."""
     completion: CompletionSettings = CompletionSettings()
     """Who writes the completion."""
     loss: LossSettings = LossSettings()
@@ -149,6 +154,8 @@ class TrainSettings(Settings):
     """Seed of the global order of prompts."""
     seed: int = 0
     """Seed of adapter initialisation, dropout and sampling."""
+    watchdog: WatchdogSettings | None = WatchdogSettings()
+    """What the student writes is watched, and a collapse of its format ends the run. null: it isn't."""
     set_aside_limit: float = Field(default=0.5, ge=0, le=1)
     """Largest share of prompts that may be set aside, whatever the reason, before the run stops: too long, refused, cut
     by length. Judged from the 50th prompt on; from a tenth on the log warns."""

@@ -11,7 +11,6 @@
 9. Let them act: the world executes their calls, and a task is solved or not.
 """
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,10 +23,11 @@ from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings
 from cluster.demos.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, findings
 from cluster.local.local_cluster import local_cluster
 from cluster.local.settings import ClusterSettings
-from eval.judging.judge import Judgement
-from eval.settings import EvalSettings, ServedModelSettings
+from eval.results import Judgement, read_evaluation
+from eval.settings import EvalSettings, GroupSettings, ServedModelSettings
+from eval.splits import Split
 
-GROUPS = ("seen", "unseen_tool", "unseen_category")
+GROUPS: tuple[Split, ...] = ("seen", "unseen_tool", "unseen_category")
 
 
 def run_demo(settings: DemoSettings) -> int:
@@ -87,9 +87,13 @@ def evaluation(settings: DemoSettings, run: DemoRun, url: str) -> EvalSettings:
     }
     return EvalSettings(
         models={
-            name: ServedModelSettings(url=f"{url}/{prefix}", model=model) for name, (prefix, model) in places.items()
+            name: ServedModelSettings(
+                url=f"{url}/{prefix}", model=model, trained_by=None if name == UNTRAINED else run.folder / model
+            )
+            for name, (prefix, model) in places.items()
         },
-        groups={group: run.folder / "data" / group for group in GROUPS},
+        groups={group: GroupSettings(rows=run.folder / "data" / group, split=group) for group in GROUPS},
+        world=run.folder / "world",
         tokenizer=str(base_model(settings.kd)),
         output=run.folder / "evaluation.json",
         token_file=run.token_file,
@@ -104,4 +108,4 @@ def judge(run: DemoRun, settings: EvalSettings) -> list[Judgement]:
     file = run.folder / "eval.yaml"
     file.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
     run.command("eval", "score", file)
-    return [Judgement(**figures) for figures in json.loads(settings.output.read_text())]
+    return read_evaluation(settings.output).judgements

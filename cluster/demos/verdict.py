@@ -2,7 +2,7 @@
 
 from cluster.demos.findings import Finding
 from common.agents.types import Trajectory
-from eval.judging.judge import Judgement
+from eval.results import Judgement
 
 UNTRAINED, FINE_TUNED, DISTILLED, TEACHER = "untrained student", "FT student", "KD student", "teacher"
 SEEN, UNSEEN_TOOL = "seen", "unseen_tool"

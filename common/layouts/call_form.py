@@ -10,7 +10,7 @@ from re import Pattern
 from typing import Any
 
 from common.tool_calls import ParsedTurn, ToolCall
-from common.toolbench.react import split_reasoning
+from common.toolbench.react import Span, split_reasoning
 
 NAMES = ("probe_first", "probe_second")
 ARGUMENTS = {"probe_key": 'it\'s "so"\n'}
@@ -40,6 +40,12 @@ class CallForm:
             return ParsedTurn(reasoning, rest, (), bool(rest.strip()))
         calls = self._calls(rest, start.end())
         return ParsedTurn(reasoning, rest[: start.start()].strip() if calls else rest, calls, bool(calls))
+
+    def starts(self, text: str, position: int) -> Span | None:
+        """Where the first call from `position` on begins, and where what leads from its name to its arguments does."""
+        before = self.before.search(text, position)
+        between = self.between.search(text, before.end()) if before else None
+        return (before.start(), between.start()) if before and between else None
 
     def _calls(self, text: str, position: int) -> tuple[ToolCall, ...]:
         """The calls from the first one's name on; none where they or what follows them have another form."""

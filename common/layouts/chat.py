@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from common.layouts.chat_template import Chat, ChatTemplate, Put, join_users, put_answer
 from common.layouts.segments import Completion, TemplateMisfit, TextSegment
 from common.tool_calls import ParsedTurn, parse_react
+from common.toolbench.react import Span, part_starts
 from common.toolbench.rows import Role, Turn
 
 
@@ -47,6 +48,10 @@ class ChatLayout:
     def react(self, text: str) -> str:
         """As `Layout.react`."""
         return text
+
+    def part_starts(self, text: str) -> Span:
+        """As `Layout.part_starts`."""
+        return part_starts(text)
 
     def _renders(self, role: str) -> bool:
         messages = [

@@ -1,5 +1,6 @@
 """A tokenizer's chat template: rendered, and told apart into its own words and what the messages say."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -9,7 +10,6 @@ import jinja2
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
-from common.layouts.openings import openings_of
 from common.layouts.segments import Marks, TemplateMisfit, TextSegment, behind, special_tokens
 from common.toolbench.react import split_reasoning, with_reasoning
 
@@ -54,7 +54,7 @@ class ChatTemplate:
         special, found = special_tokens(self._tokenizer), set[str]()
         for roles in PROBED_ROLES:
             with suppress(TemplateMisfit):
-                found |= openings_of(self.segments(partial(_chat_of, roles), open_turn=True), special)
+                found |= _openings_of(self.segments(partial(_chat_of, roles), open_turn=True), special)
         return tuple(sorted(found))
 
     def written(self, text: str) -> str:
@@ -129,3 +129,13 @@ def put_answer(put: Put, text: str) -> str:
 
 def _plainly(text: str, role: str, optional: bool = False) -> str:
     return text
+
+
+def _openings_of(segments: Sequence[TextSegment], special: re.Pattern[str]) -> set[str]:
+    """The last line of each of the layout's own segments, without white space, where it is of plain words.
+
+    Words that stand within a line, behind what was said, are not among them.
+    """
+    lines = [segment.text.rstrip().rpartition("\n") for segment in segments if segment.trusted]
+    begun = {line.strip() for number, (_, newline, line) in enumerate(lines) if newline or number == 0}
+    return {line for line in begun if re.search(r"\w", line) and not special.search(line)}

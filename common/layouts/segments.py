@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
 from common.tool_calls import ParsedTurn
+from common.toolbench.react import Span
 from common.toolbench.rows import Turn
 
 
@@ -52,6 +53,9 @@ class Layout(Protocol):
 
     def react(self, text: str) -> str:
         """What a model wrote, without its terminator, in ToolBench's form: as it is where it has no form."""
+
+    def part_starts(self, text: str) -> Span:
+        """Where in a completion's text the call begins, and where its input does; as `react.part_starts`."""
 
 
 class Said(NamedTuple):

@@ -10,13 +10,13 @@ from transformers import PreTrainedTokenizerFast
 from common.errors import UserError
 from common.layouts.call_form import ARGUMENTS, IDS, NAMES, CallForm, derive_call_form
 from common.layouts.chat_template import Chat, ChatTemplate, Message, Put, join_users, put_answer
-from common.layouts.openings import texts_kept_apart
 from common.layouts.segments import Completion, Marks, TemplateMisfit, TextSegment, joined, special_tokens
+from common.layouts.toolbench import texts_kept_apart
 from common.tool_calls import ParsedTurn, ToolCall
 from common.toolbench.fields import BadRecord
 from common.toolbench.finish import NAME, finish_with
 from common.toolbench.openai_messages import to_openai
-from common.toolbench.react import Step, read_object, render_step, split_reasoning, with_reasoning
+from common.toolbench.react import Span, Step, read_object, render_step, split_reasoning, with_reasoning
 from common.toolbench.rows import Turn
 
 PROBE = {"description": "probe", "parameters": {"type": "object", "properties": {}, "required": []}}
@@ -80,6 +80,11 @@ class ToolsLayout:
         if not parsed.calls:
             return render_step(finish_with(parsed.content))
         return render_step(Step(parsed.content, parsed.calls[0].name, parsed.calls[0].arguments))
+
+    def part_starts(self, text: str) -> Span:
+        """As `Layout.part_starts`; an answer without a call is input of Finish, but for its reasoning."""
+        start = len(text) - len(split_reasoning(self._template.written(text))[1])
+        return self._form.starts(text, start) or (start, start)
 
     def _chat(self, turns: Sequence[Turn], put: Put) -> Chat:
         """The turns as the template takes them. What stands beside a call it may drop, as it does when generating."""

@@ -67,7 +67,7 @@ def convert(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and isn't an empty folder; give another output folder or remove it")
-    reader = _reader(str(source), split_name, give_up, episodes, dataset)
+    reader = open_source(str(source), split_name, give_up, episodes, dataset)
     change = augmentation.rows if augmentation else iter
     with folder_in_place(out) as folder:
         summary = _write(lambda quarantine: change(reader(quarantine)), folder, skip_bad)
@@ -77,10 +77,14 @@ def convert(
     return summary
 
 
-def _reader(
-    source: str, group: str | None, give_up: GiveUp, episodes: Episodes, dataset: DatasetOptions | None
+def open_source(
+    source: str,
+    group: str | None = None,
+    give_up: GiveUp = "leave-out",
+    episodes: Episodes = "solved",
+    dataset: DatasetOptions | None = None,
 ) -> Reader:
-    """What reads `source`, which is looked at now, so that a mistake in its name is told at once."""
+    """What reads `source`, which is looked at now, so that a mistake in its name is told at once, by a UserError."""
     if source.startswith(PREFIX):
         kind, split = open_dataset(source, dataset or DatasetOptions(), group)
         return partial(RECORD_READERS[kind], split)

@@ -23,7 +23,7 @@ class Quarantine:
 
     def leave_out(self, reason: str, place: str) -> None:
         """Note that what stands at `place` gives no row, by rule."""
-        self._write(reason, {"place": place})
+        self.keep(reason, {"place": place})
 
     def refuse(self, error: BadRecord, place: str, record: Any = None) -> None:
         """Set `record` aside for its error.
@@ -32,9 +32,10 @@ class Quarantine:
         """
         if not self._skip_bad:
             raise UserError(f"{place}: {error}; mend it, or leave such records out with --skip-bad") from None
-        self._write(error.reason, {"place": place, "error": str(error), "record": record})
+        self.keep(error.reason, {"place": place, "error": str(error), "record": record})
 
-    def _write(self, reason: str, details: dict[str, Any]) -> None:
+    def keep(self, reason: str, details: dict[str, Any]) -> None:
+        """Count one, and write its `place`, and of a record in error `error` and `record`, to the file."""
         self.counts[reason] += 1
         with self._file.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps({"reason": reason} | details, ensure_ascii=False, default=str) + "\n")

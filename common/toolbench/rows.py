@@ -103,7 +103,21 @@ def read_rows(path: str | Path) -> Iterator[PromptRow]:
 
     Raises UserError, when called, if `path` is missing or empty; while reading, if a file isn't one of ours.
     """
-    return _read_shards(shards(path))
+    shards(path)
+    return (row_from_dict(values) for _, values in read_values(path))
+
+
+def read_values(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of `path` as plain values, each with where it stands, as "FILE, row 3"; raises as `read_rows`.
+
+    `row_from_dict` makes a row of one, or says what is wrong with it.
+    """
+    for file in shards(path):
+        number = 0
+        for index in range(_row_groups(file)):
+            for values in read_row_group(file, index).to_pylist():
+                number += 1
+                yield f"{file}, row {number}", values
 
 
 def read_row_group(file: Path, index: int) -> pa.Table:
@@ -143,12 +157,6 @@ def _write_shard(path: Path, first: PromptRow, others: Iterator[PromptRow], row_
             written += len(group)
             group = [row_to_dict(row) for row in islice(others, 1)]
     return written
-
-
-def _read_shards(files: list[Path]) -> Iterator[PromptRow]:
-    for file in files:
-        for index in range(_row_groups(file)):
-            yield from map(row_from_dict, read_row_group(file, index).to_pylist())
 
 
 def _row_groups(file: Path) -> int:

@@ -141,7 +141,7 @@ def is_finish(function: Record) -> bool:
 
 
 def offered_functions(system_prompt: str) -> list[Record]:
-    """The functions that a system prompt offers, read back from its list and fit for `format_checks`.
+    """The functions that a system prompt offers, read back from its list and fit for `quality.completions`.
 
     Raises BadRecord ("unreadable_apis") when there is no readable list: a prompt without its APIs is never used unseen.
     """

@@ -1,7 +1,9 @@
 """The world's sentences. Paraphrases have unequal weights, so that the teacher's distribution is worth learning."""
 
 from collections.abc import Mapping
+from math import log
 from random import Random
+from typing import NamedTuple
 
 _WEIGHTS = (4, 3, 2, 1)
 
@@ -43,35 +45,44 @@ _ANSWERS = (
 )
 
 
+class Wording(NamedTuple):
+    """A sentence as it was drawn."""
+
+    text: str
+    nats: float
+    """How surprising the draw was: the negative natural logarithm of its probability."""
+
+
 def ask(rng: Random, facts: list[str], thing: str, subject: str) -> str:
     """Word a user's query."""
-    return draw(rng, _QUERIES).format(facts=" and the ".join(facts), thing=thing, subject=subject)
+    return draw(rng, _QUERIES, facts=" and the ".join(facts), thing=thing, subject=subject).text
 
 
 def ask_about(rng: Random, facts: list[str], whole: str) -> str:
     """Word a user's query about `whole`, such as `the beach of the hotel Kun`."""
-    return draw(rng, _WHOLE_QUERIES).format(facts=" and the ".join(facts), whole=whole)
+    return draw(rng, _WHOLE_QUERIES, facts=" and the ".join(facts), whole=whole).text
 
 
-def thought_on_search(rng: Random, thing: str, subject: str) -> str:
-    return draw(rng, _SEARCHING).format(thing=thing, subject=subject)
+def thought_on_search(rng: Random, thing: str, subject: str) -> Wording:
+    return draw(rng, _SEARCHING, thing=thing, subject=subject)
 
 
-def thought_on_fact(rng: Random, fact: str, subject: str) -> str:
-    return draw(rng, _ASKING).format(fact=fact, subject=subject)
+def thought_on_fact(rng: Random, fact: str, subject: str) -> Wording:
+    return draw(rng, _ASKING, fact=fact, subject=subject)
 
 
-def closing_thought(rng: Random) -> str:
+def closing_thought(rng: Random) -> Wording:
     return draw(rng, _CLOSING)
 
 
-def answer(rng: Random, subject: str, found: Mapping[str, str | int]) -> str:
+def answer(rng: Random, subject: str, found: Mapping[str, str | int]) -> Wording:
     """Word the final answer: every fact asked for with the value that was found."""
     (fact, value), *others = found.items()
     more = "".join(f" and the {other} is {its_value}" for other, its_value in others)
-    return draw(rng, _ANSWERS).format(fact=fact, subject=subject, value=value, more=more)
+    return draw(rng, _ANSWERS, fact=fact, subject=subject, value=str(value), more=more)
 
 
-def draw(rng: Random, sentences: tuple[str, ...]) -> str:
-    """Draw one of four paraphrases, an earlier one more often."""
-    return rng.choices(sentences, _WEIGHTS)[0]
+def draw(rng: Random, sentences: tuple[str, ...], **words: str) -> Wording:
+    """Draw one of four paraphrases, an earlier one more often, and put in `words`."""
+    ((sentence, weight),) = rng.choices(list(zip(sentences, _WEIGHTS, strict=True)), _WEIGHTS)
+    return Wording(sentence.format(**words), log(sum(_WEIGHTS) / weight))

@@ -11,12 +11,12 @@ from common.world.make import make_world
 from common.world.settings import WorldSettings
 from common.world.splits import SPLITS
 from common.world.tasks import Task
-from common.world.traces import solution
+from common.world.traces import floors, solution
 from common.world.world import World
 
 SETTINGS = "world.json"
 Record = dict[str, Any]
-_KEYS = {"id", "query", "functions", "asked", "solution"}
+_KEYS = {"id", "query", "functions", "asked", "solution", "floor_nats"}
 
 
 def save_settings(folder: Path, settings: WorldSettings) -> None:
@@ -37,13 +37,14 @@ def tasks_file(folder: Path, split: str) -> Path:
 
 
 def task_record(task: Task, id: str) -> Record:
-    """Return the task as JSON: the functions on offer, the facts asked for, and the turns that solve it."""
+    """Return the task as JSON: the functions on offer, the facts asked for, the turns that solve it, their floors."""
     return {
         "id": id,
         "query": task.query,
         "functions": [api.function for api in task.apis],
         "asked": [list(fact) for fact in task.asked],
         "solution": [render_step(step) for step in solution(task)],
+        "floor_nats": floors(task),
     }
 
 

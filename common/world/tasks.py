@@ -16,6 +16,8 @@ class Call:
     response: dict[str, Value]
     said: str = ""
     """In which words the query asks for what it tells, where it does."""
+    nats: float = 0.0
+    """How surprising the wording of the thought is to whoever knows the world's odds."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,5 @@ class Task:
     calls: tuple[Call, ...]
     closing_thought: str
     answer: str
+    closing_nats: float = 0.0
+    """How surprising the wording of the two is to whoever knows the world's odds."""

@@ -58,5 +58,15 @@ def solution(task: Task) -> list[Step]:
     return [*steps, Step(task.closing_thought, "Finish", json.dumps(finish))]
 
 
+def floors(task: Task) -> list[float]:
+    """Return, for each step of `solution`, how surprising it is to whoever knows the world's odds, in nats.
+
+    That is the negative log-probability of the wording that was drawn; its mean over rows estimates the entropy, and
+    what a model's loss has above it the model's own distance. Everything else in a step follows from its prompt, but
+    for one thing: where a call fails (difficulty `full`), which of two APIs that tell the same fails isn't told before.
+    """
+    return [*(call.nats for call in task.calls), task.closing_nats]
+
+
 def _turn(role: str, value: str) -> dict[str, str]:
     return {"from": role, "value": value}

@@ -6,15 +6,13 @@ itself; one that can't be judged is left out by name.
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 from common.api import DistillRequest, GenerateOptions
 from common.errors import UserError
-from common.format_checks import check_completion
 from common.render import Renderer
 from common.sequences import Sequence
 from common.teacher_client.failures import PromptFailed
@@ -23,10 +21,13 @@ from common.teacher_client.requests import to_score, to_write
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow
 from common.toolbench.system_prompt import offered_functions
+from common.toolbench.tools import tools_of
 from common.unusable_rows import UnusableRow
 from common.wire import TeacherAnswer
-from eval.metrics.form import CHECKS, same_action, share
-from eval.metrics.loss import mean_loss
+from eval.metrics.loss import part_losses
+from eval.metrics.measures import measures_of
+from eval.results import RowResult
+from eval.row_sources import RowSources
 
 T = TypeVar("T")
 
@@ -34,25 +35,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What one model is worth on one group. Shares are of `rows`; loss is in nats per completion token."""
+class Judged:
+    """What came of a group's rows: results of those that could be judged, and why the others, by id, could not."""
 
-    model: str
-    group: str
-    rows: int
-    tokens: int
-    loss: float
-    perplexity: float
-    parses: float
-    names_offered_api: float
-    arguments_are_json: float
-    required_present: float
-    valid: float
-    """Share of completions that pass all four checks of their form."""
-    action_match: float
-    """Share whose Action is the recorded one."""
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Rows of the group that could not be judged, by id, and why; `rows` doesn't count them."""
+    rows: list[RowResult]
+    left_out: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -65,20 +52,11 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """The two answers about a row."""
-
-    task: _Task
-    scored: TeacherAnswer
-    written: TeacherAnswer
-
-
-@dataclass(frozen=True)
 class Judge:
     """Asks `teacher`, as `asked` says, about its model, which the report calls `name`.
 
     `max_length`, the renderer's too, bounds prompt and completion together. `progress` is told of each row that is
-    settled.
+    settled. `sources` says what is known about rows beyond themselves.
     """
 
     teacher: Teacher
@@ -89,8 +67,9 @@ class Judge:
     max_new_tokens: int
     concurrency: int
     progress: Callable[[], None]
+    sources: RowSources
 
-    async def judge(self, group: str, rows: list[PromptRow]) -> Judgement:
+    async def judge(self, group: str, rows: list[PromptRow]) -> Judged:
         """Score and rewrite the completions of `rows`; those that can't be judged are left out, and logged by name.
 
         Raises UserError when none can be judged, a row has no recorded completion, or the teacher can't go on.
@@ -98,10 +77,10 @@ class Judge:
         left_out: dict[str, str] = {}
         places = asyncio.Semaphore(self.concurrency)
 
-        async def judge_row(row: PromptRow) -> _Judged | None:
+        async def judge_row(row: PromptRow) -> RowResult | None:
             try:
                 async with places:
-                    return await self._judge_row(row)
+                    return await self._judge_row(group, row)
             except (UnusableRow, PromptFailed, _Unjudgeable) as error:
                 log.warning("%s on %s leaves out %s: %s", self.name, group, row.id, error)
                 left_out[row.id] = str(error)
@@ -113,14 +92,14 @@ class Judge:
         judged = [outcome for outcome in outcomes if outcome is not None]
         if not judged:
             raise UserError(f"no row of the group {group!r} can be judged; the first: {next(iter(left_out.items()))}")
-        return self._judgement(group, judged, left_out)
+        return Judged(judged, left_out)
 
-    async def _judge_row(self, row: PromptRow) -> _Judged:
+    async def _judge_row(self, group: str, row: PromptRow) -> RowResult:
         task = self._task(row)
         id, prompt, completion = row.id, task.sequence.prompt_ids, task.sequence.completion_ids
         scored = await self._ask(to_score(self.asked, id, prompt, completion))
         written = await self._ask(to_write(self.asked, id, prompt, self._writing(task.sequence)))
-        return _Judged(task, scored, written)
+        return self._result(group, task, scored, written)
 
     def _task(self, row: PromptRow) -> _Task:
         if row.completion is None:
@@ -146,21 +125,26 @@ class Judge:
             raise _Unjudgeable(f"{self.asked.model} refused it: {answer.error}")
         return answer
 
-    def _judgement(self, group: str, judged: list[_Judged], left_out: dict[str, str]) -> Judgement:
-        loss, tokens = mean_loss(each.scored for each in judged)
-        texts = [self.renderer.react(self.renderer.text(_without_end(each.written))) for each in judged]
-        pairs = [(each.task, text) for each, text in zip(judged, texts, strict=True)]
-        reports = [check_completion(text, task.offered) for task, text in pairs]
-        return Judgement(
+    def _result(self, group: str, task: _Task, scored: TeacherAnswer, written: TeacherAnswer) -> RowResult:
+        row, parts = task.row, part_losses(scored, self.renderer.parts(task.row))
+        ids = _without_end(written)
+        text = self.renderer.react(self.renderer.text(ids))
+        tools = tools_of(task.offered) or [""]
+        return RowResult(
             model=self.name,
             group=group,
-            rows=len(judged),
-            tokens=tokens,
-            loss=loss,
-            perplexity=math.exp(loss),
-            **{check: share(getattr(report, check) for report in reports) for check in CHECKS},
-            action_match=share(same_action(task.row.completion or "", text) for task, text in pairs),
-            left_out=left_out,
+            row=row.id,
+            trace=row.trace,
+            step=row.step,
+            tool=tools[0],
+            tools=tools,
+            category=self.sources.categories.get(tools[0]),
+            tokens=sum(part.tokens for part in parts.values()),
+            nats=sum(part.nats for part in parts.values()),
+            floor_nats=self.sources.floors.get((row.query, row.completion or "")),
+            parts=parts,
+            written_tokens=len(ids),
+            measures=measures_of(row.completion or "", text, task.offered, written.finish_reason == "length"),
         )
 
 

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
 
-from openai import AsyncOpenAI
-
 from common.agents.environment import InfrastructureFailure
 from common.agents.policies.endpoint import EndpointPolicy
 from common.agents.policies.served import ServedPolicy
@@ -14,7 +12,8 @@ from common.agents.types import Task
 from common.errors import UserError
 from common.render import Renderer, load_renderer
 from common.teacher_client.alignment_probe import PROBE_PROMPTS
-from common.teacher_client.settings import TeacherClientSettings, read_token
+from common.teacher_client.settings import TeacherClientSettings
+from eval.endpoint import open_endpoint
 from eval.rollouts.environments import Environments
 from eval.rollouts.policy_settings import EndpointPolicySettings, PolicySettings, ServedPolicySettings
 from eval.served import met
@@ -31,11 +30,8 @@ async def open_policy(
     Raises UserError.
     """
     if isinstance(settings, EndpointPolicySettings):
-        token = read_token(settings.token_file)
-        async with AsyncOpenAI(
-            api_key=token, base_url=settings.url, timeout=settings.timeout_s, max_retries=settings.retries
-        ) as client:
-            yield EndpointPolicy(client, settings.model, settings.provenance)
+        async with open_endpoint(settings) as endpoint:
+            yield EndpointPolicy(endpoint, settings.provenance)
         return
     renderer = load_renderer(settings.tokenizer, settings.template, settings.max_length)
     asked = _asked(settings)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.settings import FolderOrName, Settings, UserPath
+from eval.endpoint_settings import EndpointSettings
 
 
 class ServedPolicySettings(Settings):
@@ -32,23 +33,13 @@ class ServedPolicySettings(Settings):
     """How long is waited while the service doesn't answer."""
 
 
-class EndpointPolicySettings(Settings):
+class EndpointPolicySettings(EndpointSettings):
     """Any endpoint of OpenAI's API that takes tools, such as another vendor's model as a black-box teacher."""
 
     kind: Literal["endpoint"]
     """What it is."""
-    url: str
-    """Base address, its version included, e.g. https://api.example.com/v1."""
-    model: str
-    """Name of the model there."""
     provenance: Literal["teacher", "student"] = "teacher"
     """Whose turns they are."""
-    token_file: UserPath | None = None
-    """File with the API key; without it the variable TOOLAGENT_KD_TOKEN is read."""
-    timeout_s: float = Field(default=120, gt=0)
-    """Longest wait for one answer."""
-    retries: int = Field(default=5, ge=0)
-    """Further tries of a request that an overloaded or unreachable endpoint didn't answer."""
     prompt_price: float = Field(default=0, ge=0)
     """Price of a million tokens of prompts, in any currency."""
     completion_price: float = Field(default=0, ge=0)

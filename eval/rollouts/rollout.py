@@ -1,14 +1,13 @@
 """A rollout: every task's episodes are run and written, and one that was cut off goes on where it stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -19,14 +18,14 @@ from common.agents.trajectories import TrajectoryStore, check_ids
 from common.agents.types import Task, Trajectory
 from common.errors import UserError
 from common.files import write_atomically
+from eval.output_folder import locked
 from eval.rollouts.environments import Environments, open_environments
 from eval.rollouts.policies import open_policy
+from eval.rollouts.results import CONFIG, SET_ASIDE
 from eval.rollouts.search_settings import EarlyExitSettings
 from eval.rollouts.searches import search_maker
 from eval.rollouts.settings import RolloutSettings
 
-CONFIG = "config.yaml"
-SET_ASIDE = "set_aside.jsonl"
 FREE = (
     "in_flight",
     "policy.url",
@@ -45,7 +44,7 @@ def roll_out(settings: RolloutSettings) -> tuple[list[Trajectory], list[SetAside
 
     Raises UserError: the output folder holds another rollout or is in use, or nothing can go on.
     """
-    with _locked(settings.output):
+    with locked(settings.output, "rollout"):
         store = TrajectoryStore(settings.output)
         done = store.read()
         _write_config(settings, begun=bool(done))
@@ -138,22 +137,6 @@ def _check_same_tasks(tasks: Sequence[Task], done: Sequence[Trajectory]) -> None
                 f"the task {each.task} asks {asked[each.task][0]!r}, but asked {each.query!r} when its episode "
                 f"{each.episode} was run; restore the tasks, or give another output folder"
             )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another rollout writes to {folder}; wait for it, or give another output folder") from None
-    except OSError as error:
-        raise UserError(f"can't write to {folder}: {error.strerror}; give another output folder") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write_config(settings: RolloutSettings, begun: bool) -> None:

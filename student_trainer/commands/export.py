@@ -1,4 +1,5 @@
-"""`python -m student_trainer export RUN OUT [--merge]`: a finished student as files that a teacher server serves.
+"""`python -m student_trainer export RUN OUT [--merge]`: a finished student as files that a teacher server serves, and
+its model card.
 
 Without --merge OUT holds the adapter, in PEFT's format, to be served on its base. With it, or where every weight
 learnt, OUT holds a whole model and its tokenizer, in the type that the student was trained in. A student that was
@@ -14,6 +15,7 @@ from common.errors import UserError
 from common.files import folder_in_place
 from common.run_folder import RunFolder
 from common.settings import load
+from student_trainer.commands.model_card import CardOptions, card
 from student_trainer.persistence.summary import is_finished
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings
@@ -25,30 +27,37 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     parser.add_argument("--merge", action="store_true", help="write a whole model, not the adapter alone")
+    parser.add_argument("--license", metavar="ID", help="the student's licence, for its card, as apache-2.0")
+    parser.add_argument("--teacher-license", metavar="ID", help="the teacher's, for the card")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="what `python -m eval score` wrote, for the card")
     options = parser.parse_args(arguments)
-    print(export(options.run, options.out, options.merge))
+    said = CardOptions(options.license, options.teacher_license, options.scores)
+    print(export(options.run, options.out, options.merge, said))
     return 0
 
 
-def export(run: Path, out: Path, merge: bool) -> str:
-    """Write the student of `run` to `out`, which appears once it is whole; returns how it is served.
+def export(run: Path, out: Path, merge: bool, said: CardOptions) -> str:
+    """Write the student of `run` to `out`, which appears once it is whole, with its card; returns how it is served.
 
-    Raises UserError when the run isn't finished, `out` is there already, the base can't be read, or nobody could serve
-    it so.
+    Raises UserError when the run isn't finished, `out` is there already, the base can't be read, nobody could serve it
+    so, or the scores for the card aren't its own.
     """
     files = RunFolder(run)
-    student = load(TrainSettings, files.config).student
+    settings = load(TrainSettings, files.config)
+    student = settings.student
     if not is_finished(run, student):
         raise UserError(f"the run in {run} isn't finished; start its configuration again to resume it, then export")
     if out.exists():
         raise UserError(f"{out} is there already; choose another folder, or remove it")
     if student.lora and student.lora.use_dora and not merge:
         raise UserError("a DoRA adapter is not served by vLLM; export it with --merge")
+    about = card(run, settings, merge or student.is_whole, said)
     with folder_in_place(out) as folder:
         if merge and not student.is_whole:
             _write_merged(student, files.adapter, folder)
         else:
             shutil.copytree(files.student(student.is_whole), folder, dirs_exist_ok=True)
+        (folder / "README.md").write_text(about, encoding="utf-8")
     return _how_to_serve(student, run.resolve().name, out.resolve(), merge or student.is_whole)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -47,6 +47,7 @@ def shard(student: nn.Module, dtype: torch.dtype, world: ProcessGroup) -> None:
         fully_shard(layer, mesh=mesh, mp_policy=replace(as_it_is, param_dtype=dtype))
     _spread(student, world)
     fully_shard(student, mesh=mesh, mp_policy=as_it_is)
+    register_fsdp_forward_method(student, "write")
 
 
 def _spread(module: nn.Module, world: ProcessGroup) -> None:

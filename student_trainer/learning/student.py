@@ -17,7 +17,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from common.errors import UserError
 from student_trainer.batching.batch import Batch
@@ -69,6 +69,19 @@ class Student(nn.Module):
         with self._autocast(ids.device):
             out = decoder(input_ids=ids, attention_mask=mask, use_cache=False, **batch.attention_kwargs)
         return out.last_hidden_state.flatten(0, 1)[batch.hidden_indices]
+
+    @torch.no_grad()
+    def write(self, ids: Tensor, mask: Tensor, options: GenerationConfig, together: bool) -> Tensor:
+        """What it writes behind prompts [B, P], padded on the left where `mask` is 0, as `options` say: ids [B, T].
+
+        `together`: no worker ends before the last one does, as a sharded student needs; all of them must call it then.
+        FSDP gathers for it as for `forward` (`sharding.shard`).
+        """
+        with self._autocast(ids.device):
+            written = self.base.generate(
+                input_ids=ids, attention_mask=mask, generation_config=options, synced_gpus=together
+            )
+        return written[:, ids.shape[1] :]
 
     def head(self) -> Head:
         """The output layer: frozen beside adapters, which are refused on it; learning where everything learns."""

@@ -1,6 +1,5 @@
 """Writes checkpoints while training goes on, one at a time, and keeps the newest and the best of them."""
 
-import json
 import logging
 import shutil
 import tempfile
@@ -16,7 +15,8 @@ from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import Learner
 from student_trainer.persistence import ledger
 from student_trainer.persistence.checkpoint import Snapshot, State, snapshot
-from student_trainer.persistence.storage import MANIFEST, Storage
+from student_trainer.persistence.retention import prune
+from student_trainer.persistence.storage import Storage
 from student_trainer.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Saver:
         try:
             ledger.flush(self._settings.run_folder)
             files.flush(self._settings.files.metrics)
+            files.flush(self._settings.files.watchdog)
             self._storage.add(taken.state.step, taken.write)
         except OSError as error:
             raise UserError(self._what_failed(taken, error)) from None
@@ -86,25 +87,3 @@ class Saver:
             f"{taken.nbytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free in {drafts}; those before it are as they "
             "were: free space and resume"
         )
-
-
-def prune(storage: Storage, newest: int, keep: int, keep_best: int) -> None:
-    """Remove all checkpoints but the last `keep` up to `newest`, and the `keep_best` of least validation loss.
-
-    Later ones were passed over as damaged when the run was resumed; those without a manifest never became whole.
-    """
-    steps = storage.steps()
-    whole = [step for step in steps if step <= newest and storage.read(step, MANIFEST) is not None]
-    losses = {step: loss for step in whole if (loss := _validation_loss(storage, step)) is not None}
-    best = sorted(losses, key=lambda step: (losses[step], -step))[:keep_best]
-    for step in steps:
-        if step not in (*whole[:keep], *best):
-            storage.remove(step)
-
-
-def _validation_loss(storage: Storage, step: int) -> float | None:
-    try:
-        loss: float | None = json.loads(storage.read(step, "state.json") or "{}").get("validation_loss")
-    except ValueError:  # damaged: the next to resume from it will say so
-        return None
-    return loss

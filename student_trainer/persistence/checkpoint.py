@@ -9,7 +9,7 @@ float32 12 bytes each. To load, each worker maps the files and copies its part.
                                                         its weights in model.safetensors, in float32
       optimizer.pt                                      optimizer and schedule, tensors and numbers only
       state.json                                        step, epoch, next index, rows of data.train, validation loss,
-                                                        versions
+                                                        format score, versions
       manifest.json                                     sha256 of each file above
 
 Random states are not stored: those of a step follow from (seed, step, rank), see `process_group.seed_step`. Nor is the
@@ -36,7 +36,7 @@ from student_trainer.learning.step import Learner
 from student_trainer.learning.student import Student
 from student_trainer.persistence.storage import MANIFEST
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
@@ -50,6 +50,8 @@ class State:
     rows: int
     validation_loss: float | None = field(default=None, compare=False)
     """Measured after `step`, if it was."""
+    format_score: float | None = field(default=None, compare=False)
+    """Of what the student wrote after `step`, if the watchdog looked (`watchdog/rules.py`)."""
 
 
 @dataclass(frozen=True)

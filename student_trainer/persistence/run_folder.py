@@ -21,7 +21,7 @@ FREE = (
     "teacher.token_file", "teacher.source", "teacher.record_folder", "teacher.window", "teacher.max_window",
     "teacher.timeout_s",
     "teacher.attempts", "teacher.patience_s", "teacher.on_new_revision", "teacher.quarantine_limit",
-    "keep_best", "set_aside_limit", "monitors",
+    "keep_best", "set_aside_limit", "monitors", "qualification", "allow_unqualified_teacher", "watchdog",
 )  # fmt: skip
 """Settings that may change when a run is resumed: they move where and how fast, not what is learnt."""
 
@@ -81,8 +81,9 @@ def newest_step(run_folder: Path) -> int:
 
 
 def cut_metrics(run_folder: Path, step: int) -> None:
-    """Drop the metrics of steps after `step`: they will be made again."""
-    step_lines.cut_back(RunFolder(run_folder).metrics, STEP, step)
+    """Drop the metrics of steps after `step`, and what the watchdog saw then: they will be made again."""
+    for file in (RunFolder(run_folder).metrics, RunFolder(run_folder).watchdog):
+        step_lines.cut_back(file, STEP, step)
 
 
 def _as_written(settings: TrainSettings) -> Metrics:

@@ -63,7 +63,7 @@ def summarise(metrics: list[Metrics]) -> Metrics:
     """The run in a few numbers, from the lines of its metrics file."""
     steps = [line for line in metrics if "progress/used" in line]
     checks = [_validation(line) for line in metrics if "validation/loss" in line]
-    parts = ("step", "waited", "outage", "stream", "compute", "optimizer", "checkpoint")
+    parts = ("step", "waited", "outage", "stream", "compute", "optimizer", "checkpoint", "watchdog")
     times = {part: sum(line.get(f"time/{part}_s", 0.0) for line in steps) for part in parts}
     seconds = times["step"]
     names = ("used", "quarantined", "dropped_by_length", "tokens", "positions")

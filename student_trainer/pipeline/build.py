@@ -18,6 +18,7 @@ from student_trainer.pipeline.example_builders import Builder, DatasetBuilder, D
 from student_trainer.pipeline.example_source import ExampleSource
 from student_trainer.pipeline.prefetch_limits import PrefetchLimits
 from student_trainer.pipeline.recorded_teacher import RecordedTeacher
+from student_trainer.pipeline.teacher_qualification import check_qualification
 from student_trainer.pipeline.teacher_revision import recall, remember
 from student_trainer.record.store import RecordReader, RecordWriter
 from student_trainer.settings import LiveTeacherSettings, TrainSettings
@@ -33,7 +34,8 @@ def open_source(
     workers: int,
     connect: Connect = connect_http,
 ) -> Iterator[ExampleSource]:
-    """Open the source that `settings` choose; a live teacher must first pass the handshake.
+    """Open the source that `settings` choose; a live teacher must first pass the handshake and, on
+    rank 0, its qualification.
 
     `vocabulary_size` is the student's, `rank` this worker's, of `workers`.
     Raises UserError: HandshakeError, TeacherUnavailable, a record that is missing.
@@ -53,6 +55,8 @@ def open_source(
                 prompts = probe_prompts((stream.row(0, index) for index in range(len(stream))), renderer)
                 handshake = Handshake(teacher, renderer, settings.data.max_length, prompts, revisions)
                 pool = _meet(settings, teacher, handshake, connect, portal, stack)
+                if rank == 0:
+                    check_qualification(settings, teacher, pool, renderer, revisions.newest, portal)
                 if rank == 0 and revisions.first is not None:
                     remember(settings.run_folder, revisions.first)
             record, writer = _open_record(settings, teacher, revisions.newest if pool else None, rank, stack)

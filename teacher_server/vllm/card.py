@@ -8,7 +8,8 @@ from vllm.config import ModelConfig
 
 from common import VERSION, wire
 from common.api import TeacherCard
-from common.render import chat_template_fingerprint, terminator, terminators, tokenizer_fingerprint
+from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
+from common.render import terminator, terminators
 from teacher_server.settings import TeacherServerSettings
 
 

@@ -24,7 +24,8 @@ from transformers import PreTrainedTokenizerFast
 
 from common import wire
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
-from common.render import chat_template_fingerprint, terminators, tokenizer_fingerprint
+from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
+from common.render import terminators
 from teacher_server.settings import LimitSettings
 from tests.benchmarks.workload import ROW
 

@@ -50,6 +50,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
         "data": {"train": data, "validation": data, "validation_rows": 4, "max_length": 512},
         "student": {"model": str(folder / "student"), "dtype": "float32", "lora": {"rank": 8}},
         "teacher": {"url": "", "model": "expert", "token_file": str(folder / "token"), "top_k": 16},
+        "allow_unqualified_teacher": True,
         "completion": {"writer": {"dataset": 0.5, "teacher": 0.5}, "max_new_tokens": 12, "keep_length_cut": True},
         "loss": {"alpha": 1.0},
         "optimizer": {"learning_rate": 0.005},
@@ -119,6 +120,17 @@ def test_the_record_replays_to_the_same_bits(cluster: ClusterInfo, live: Path, f
         for run in (live, folder / "replay")
     ]
     assert losses[0] == losses[1]
+
+
+def test_an_unqualified_teacher_is_refused_in_one_line(cluster: ClusterInfo, live: Path, folder: Path) -> None:
+    """The run of this module learnt from it all the same, as it was told to."""
+    url = yaml.safe_load((live / "config.yaml").read_text())["teacher"]["url"]
+    refused = ("--teacher.url", url, "--allow_unqualified_teacher", "false")
+    code, lines = train(cluster, folder, "refused", *refused)
+    assert code != 0
+    (error,) = [line for line in lines if line.startswith("error: ")]
+    assert "the teacher expert is not qualified: judged 0.000, expected at least 0.5" in error
+    assert not (folder / "refused" / "metrics.jsonl").exists()
 
 
 def test_a_teacher_that_is_not_there_is_one_line(cluster: ClusterInfo, live: Path, folder: Path) -> None:

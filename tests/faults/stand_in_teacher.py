@@ -8,7 +8,8 @@ from typing import Any
 from ray.serve import Application
 
 from common.api import ServedModel, TeacherCard
-from common.render import chat_template_fingerprint, load_tokenizer, terminators, tokenizer_fingerprint
+from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
+from common.render import load_tokenizer, terminators
 from teacher_server.adapters.registry import AdapterRegistry
 from teacher_server.settings import TeacherServerSettings
 from tests.serving import application

@@ -15,6 +15,7 @@ from common.command_line import parse_known
 from common.settings import Settings
 from common.world.settings import WorldSettings
 from eval.settings import EvalSettings
+from eval.tooleval.settings import ToolEvalSettings
 from student_trainer.pretraining.settings import PretrainSettings
 from student_trainer.settings import TrainSettings
 
@@ -22,6 +23,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "student_trainer train": TrainSettings,
     "student_trainer pretrain": PretrainSettings,
     "eval score": EvalSettings,
+    "eval tooleval": ToolEvalSettings,
     "cluster up": ClusterSettings,
     "cluster demo": DemoSettings,
     "cluster demo-toolbench": ToolBenchDemoSettings,

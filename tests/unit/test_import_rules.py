@@ -109,7 +109,17 @@ def test_settings_modules_load_none_either():
 
 
 COMMANDS = [*(dotted(path.parent) for folder in MAY_IMPORT for path in modules(folder) if path.stem == "__main__")]
-COMMANDS += ["cluster up", "cluster demo", "student_trainer train", "student_trainer pretrain", "eval score"]
+COMMANDS += [
+    "cluster up",
+    "cluster demo",
+    "student_trainer train",
+    "student_trainer pretrain",
+    "eval score",
+    "eval episodes",
+    "eval compare",
+    "eval check-data",
+    "eval qualify",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,8 +9,10 @@ from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchD
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
+from eval.qualification.settings import QualifySettings
 from eval.rollouts.settings import RolloutSettings
 from eval.settings import EvalSettings
+from eval.tooleval.settings import ToolEvalSettings
 from student_trainer.pretraining.settings import PretrainSettings
 from student_trainer.settings import TrainSettings
 from teacher_server.settings import TeacherServerSettings
@@ -18,7 +20,7 @@ from teacher_server.settings import TeacherServerSettings
 ROOT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, tuple[type[Settings], ...]] = {
     "student_trainer": (TrainSettings, PretrainSettings),
-    "eval": (EvalSettings, RolloutSettings),
+    "eval": (EvalSettings, QualifySettings, RolloutSettings, ToolEvalSettings),
     "cluster": (ClusterSettings, DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings),
 }
 GIVEN_BY_THE_USER = {"demo-toolbench": ["--toolbench", "ToolBench"]}

@@ -18,8 +18,8 @@ from common.world.world import World
 def read_tasks(folder: Path, split: str) -> list[Task]:
     """The tasks of a world's split: train, queries_train, seen, unseen_tool or unseen_category.
 
-    Their `data` holds the functions on offer, the facts asked for, and the `solution`: turns in ReAct form. Raises
-    UserError where `folder` has no such tasks.
+    Their `data` holds the functions on offer, the facts asked for, the `solution`, turns in ReAct form, and
+    how surprising each has to be, `floor_nats`. Raises UserError where `folder` has no such tasks.
     """
     return [Task(record.pop("id"), record.pop("query"), split, record) for record in read_task_records(folder, split)]
 

@@ -7,6 +7,7 @@ from common.world.catalogue import Api, Parameter, Tool
 from common.world.coded import thoughts
 from common.world.entities import Entity, Table, Value
 from common.world.names import proper_name
+from common.world.phrasing import Wording
 from common.world.responses import FAILURES, UNIT, response
 from common.world.tasks import Call
 
@@ -46,7 +47,7 @@ def _part(rng: Random, whole: Subject, link: Api, table: Table) -> Subject:
     return Subject(link.attribute.name, part, said, part.id, (*whole.calls, found))
 
 
-def call(thought: str, api: Api, entity: Entity, key: str, said: str = "", unit: str = "") -> Call:
+def call(thought: Wording, api: Api, entity: Entity, key: str, said: str = "", unit: str = "") -> Call:
     """A call of `api` about `entity`, known to it as `key`, with whatever else it requires."""
     arguments: dict[str, Value] = {api.subject: api.required[0].prefix + key}
     for parameter in api.required[1:]:
@@ -54,7 +55,7 @@ def call(thought: str, api: Api, entity: Entity, key: str, said: str = "", unit:
     if UNIT in api.parameters:
         arguments[UNIT] = unit
     told = {} if api.status in FAILURES else response(api, entity, arguments)
-    return Call(thought, api, arguments, told, said)
+    return Call(thought.text, api, arguments, told, said, thought.nats)
 
 
 def _example(parameter: Parameter) -> Value:

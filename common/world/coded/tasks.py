@@ -56,13 +56,16 @@ def draw_task(
             break
     found = {wish.said: value for wish, value in zip(wishes, values, strict=True)}
     asked = [wish.attribute for wish in wishes]
+    apis = offer(rng, tool, siblings, [call.api for call in calls], subject.thing, asked, offered)
+    closing, answer = phrasing.closing_thought(rng), phrasing.answer(rng, subject.said, found)
     return Task(
         query=query,
         asked=tuple(Fact(subject.thing, subject.entity.name, attribute) for attribute in asked),
-        apis=offer(rng, tool, siblings, [call.api for call in calls], subject.thing, asked, offered),
+        apis=apis,
         calls=calls,
-        closing_thought=phrasing.closing_thought(rng),
-        answer=phrasing.answer(rng, subject.said, found),
+        closing_thought=closing.text,
+        answer=answer.text,
+        closing_nats=closing.nats + answer.nats,
     )
 
 

@@ -5,7 +5,7 @@ Which function to call is decided there; the Action after it repeats the name.
 
 from random import Random
 
-from common.world.phrasing import draw
+from common.world.phrasing import Wording, draw
 
 _FACT = (
     'To help the user, the {fact} comes from "{function}".',
@@ -33,17 +33,17 @@ _FAILURE = (
 )
 
 
-def on_fact(rng: Random, fact: str, function: str) -> str:
-    return draw(rng, _FACT).format(fact=fact, function=function)
+def on_fact(rng: Random, fact: str, function: str) -> Wording:
+    return draw(rng, _FACT, fact=fact, function=function)
 
 
-def on_search(rng: Random, name: str, function: str) -> str:
-    return draw(rng, _SEARCH).format(name=name, function=function)
+def on_search(rng: Random, name: str, function: str) -> Wording:
+    return draw(rng, _SEARCH, name=name, function=function)
 
 
-def on_part(rng: Random, part: str, function: str) -> str:
-    return draw(rng, _PART).format(part=part, function=function)
+def on_part(rng: Random, part: str, function: str) -> Wording:
+    return draw(rng, _PART, part=part, function=function)
 
 
-def on_failure(rng: Random, fact: str, function: str) -> str:
-    return draw(rng, _FAILURE).format(fact=fact, function=function)
+def on_failure(rng: Random, fact: str, function: str) -> Wording:
+    return draw(rng, _FAILURE, fact=fact, function=function)

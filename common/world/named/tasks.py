@@ -5,7 +5,7 @@ from random import Random
 
 from common.world import phrasing
 from common.world.catalogue import Api, Tool
-from common.world.entities import ID, Fact
+from common.world.entities import ID, Fact, Value
 from common.world.named.facts import Facts
 from common.world.tasks import Call, Task
 
@@ -21,13 +21,18 @@ def draw_task(rng: Random, tools: Sequence[Tool], facts: Facts) -> Task:
     key = str(calls[0].response[ID.name]) if calls else subject
     calls += [_ask(rng, tool, api, subject, key, facts) for api in wanted]
     told = [(call.api.attribute.name, call.response) for call in calls if call.api.attribute != ID]
+    query = phrasing.ask(rng, [api.attribute.name for api in wanted], thing, subject)
+    apis = _offer(rng, tool, [call.api for call in calls], tools)
+    closing = phrasing.closing_thought(rng)
+    answer = phrasing.answer(rng, subject, {fact: response[fact] for fact, response in told})
     return Task(
-        query=phrasing.ask(rng, [api.attribute.name for api in wanted], thing, subject),
+        query=query,
         asked=tuple(Fact(thing, name, api.attribute) for api in wanted),
-        apis=_offer(rng, tool, [call.api for call in calls], tools),
+        apis=apis,
         calls=tuple(calls),
-        closing_thought=phrasing.closing_thought(rng),
-        answer=phrasing.answer(rng, subject, {fact: response[fact] for fact, response in told}),
+        closing_thought=closing.text,
+        answer=answer.text,
+        closing_nats=closing.nats + answer.nats,
     )
 
 
@@ -39,13 +44,15 @@ def _wanted_apis(rng: Random, tool: Tool) -> list[Api]:
 
 def _search(rng: Random, tool: Tool, api: Api, name: str, facts: Facts) -> Call:
     thought = phrasing.thought_on_search(rng, api.thing, name)
-    return Call(thought, api, {api.required[0].name: name}, {"name": name, ID.name: facts.id_of(rng, tool.thing, name)})
+    response: dict[str, Value] = {"name": name, ID.name: facts.id_of(rng, tool.thing, name)}
+    return Call(thought.text, api, {api.required[0].name: name}, response, nats=thought.nats)
 
 
 def _ask(rng: Random, tool: Tool, api: Api, subject: str, key: str, facts: Facts) -> Call:
     asked = api.required[0].name
     response = {asked: key} | facts.report(rng, tool.thing, key, api.attribute.name)
-    return Call(phrasing.thought_on_fact(rng, api.attribute.name, subject), api, {asked: key}, response)
+    thought = phrasing.thought_on_fact(rng, api.attribute.name, subject)
+    return Call(thought.text, api, {asked: key}, response, nats=thought.nats)
 
 
 def _offer(rng: Random, tool: Tool, called: list[Api], tools: Sequence[Tool]) -> tuple[Api, ...]:

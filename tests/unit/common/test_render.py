@@ -15,14 +15,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
-from common.render import (
-    Renderer,
-    chat_template_fingerprint,
-    load_renderer,
-    load_tokenizer,
-    terminators,
-    tokenizer_fingerprint,
-)
+from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
+from common.render import Renderer, load_renderer, load_tokenizer, terminators
 from common.toolbench.rows import PromptRow, Turn
 from common.unusable_rows import DoesNotFit
 from tests.unit.common.conftest import SPECIAL

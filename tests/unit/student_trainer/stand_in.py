@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from common.api import DistillRequest, DistillSequence, ServedModel, TeacherCard
-from common.render import tokenizer_fingerprint
+from common.fingerprints import tokenizer_fingerprint
 from common.teacher_client.failures import TeacherRefused
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, Turn, write_rows
@@ -56,6 +56,7 @@ def make_settings(tmp_path: Path, rows: list[PromptRow] | None = None, **changes
         "teacher": {"url": "http://stand-in", "model": "teacher", "top_k": TOP_K, "window": 4, "max_window": 4},
         "completion": {"max_new_tokens": 6},
         "batch_size": 4,
+        "allow_unqualified_teacher": True,
     }
     return TrainSettings.model_validate(values | changes)
 

@@ -8,8 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from student_trainer.distributed.process_group import ProcessGroup
 from student_trainer.learning.step import Learner
-from student_trainer.persistence.async_saver import prune
 from student_trainer.persistence.checkpoint import State, snapshot
+from student_trainer.persistence.retention import prune
 from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.settings import TrainSettings
 from student_trainer.student_settings import StudentSettings

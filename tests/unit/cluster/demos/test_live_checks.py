@@ -13,7 +13,7 @@ from cluster.demos.verdict import DISTILLED, FINE_TUNED, TEACHER, UNTRAINED, fin
 from common.agents.types import Trajectory
 from common.errors import UserError
 from common.toolbench.rows import PromptRow, Turn, write_rows
-from eval.judging.judge import Judgement
+from eval.results import Figure, Judgement
 
 LEARNT = {
     (UNTRAINED, "seen"): (4.0, 0.0),
@@ -28,9 +28,19 @@ LEARNT = {
 
 
 def judged(figures: dict[tuple[str, str], tuple[float, float]]) -> list[Judgement]:
-    blank = Judgement("", "", 10, 100, 0, 1, 0, 0, 0, 0, 0, 0)
     return [
-        replace(blank, model=model, group=group, loss=loss, valid=valid)
+        Judgement(
+            model=model,
+            group=group,
+            rows=10,
+            tokens=100,
+            perplexity=1.0,
+            written_tokens=10.0,
+            measures={"loss": Figure(value=loss), "valid": Figure(value=valid)},
+            parts={},
+            steps={},
+            left_out={},
+        )
         for (model, group), (loss, valid) in figures.items()
     ]
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from common.errors import UserError
-from common.format_checks import FormatReport, check_completion
+from common.quality.completions import FormatReport, check_completion
 from common.render import Renderer
 from common.tool_calls import ParsedTurn, ToolCall, conversation_turns
 from common.toolbench.convert import convert

@@ -9,7 +9,8 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from common.render import Renderer, Template, chat_template_fingerprint, terminators, tokenizer_fingerprint
+from common.fingerprints import chat_template_fingerprint, tokenizer_fingerprint
+from common.render import Renderer, Template, terminators
 from common.teacher_client.handshake import Handshake, HandshakeError, Revisions
 from common.teacher_client.settings import TeacherClientSettings
 from tests.unit.student_trainer.stand_in import StandInTeacher

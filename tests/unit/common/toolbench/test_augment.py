@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.toolbench.__main__ import main
 from common.toolbench.augment import MOST_DISTRACTORS, Augmentation, parse_changes
 from common.toolbench.react import ParseError, parse_step, split_reasoning, with_reasoning

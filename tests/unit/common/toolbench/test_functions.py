@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.toolbench.fields import BadRecord
 from common.toolbench.functions import parse_functions, required_parameters
 

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from common.errors import UserError
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.toolbench.convert import convert
 from common.toolbench.rows import PromptRow, read_rows
 from common.toolbench.system_prompt import FORMAT_LINES, offered_functions

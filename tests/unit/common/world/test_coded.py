@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.toolbench.react import render_step
 from common.toolbench.system_prompt import offered_functions
 from common.world.coded.corpus.documents import KINDS, documents

@@ -15,9 +15,10 @@ from common.teacher_client.failures import PromptFailed
 from common.teacher_client.protocol import Teacher
 from common.teacher_client.settings import TeacherClientSettings
 from common.toolbench.rows import PromptRow, Turn
-from eval.judging.judge import Judge, Judgement, first_rows, run_together
-from eval.metrics.form import same_action
-from eval.metrics.loss import mean_loss
+from eval.judging.judge import Judge, first_rows, run_together
+from eval.judging.judgement import judgement_of
+from eval.results import Judgement, RowResult
+from eval.row_sources import RowSources
 from tests.models import save_tiny_tokenizer
 from tests.unit.common.teacher_client.served import A, B, Served, pool_over
 from tests.unit.student_trainer.stand_in import TOKENIZER, Spoil
@@ -82,42 +83,76 @@ class StandIn:
 
 
 def judging(
-    renderer: Renderer, teacher: Teacher, settled: list[int], model: str = "adapter", max_length: int = LONGEST
+    renderer: Renderer,
+    teacher: Teacher,
+    settled: list[int],
+    model: str = "adapter",
+    max_length: int = LONGEST,
+    sources: RowSources | None = None,
 ) -> Judge:
     asked = TeacherClientSettings(url="http://unused", model=model, top_k=1, logprob_dtype="float32")
-    return Judge(teacher, "ft", asked, renderer, max_length, 64, 4, progress=lambda: settled.append(1))
+    told = sources or RowSources()
+    return Judge(teacher, "ft", asked, renderer, max_length, 64, 4, lambda: settled.append(1), told)
 
 
-def judge(renderer: Renderer, rows: list[PromptRow], logprob: float = -0.5, max_length: int = LONGEST) -> Judgement:
+def judge(
+    renderer: Renderer,
+    rows: list[PromptRow],
+    logprob: float = -0.5,
+    max_length: int = LONGEST,
+    sources: RowSources | None = None,
+) -> tuple[Judgement, list[RowResult]]:
     settled: list[int] = []
-    found = asyncio.run(
-        judging(renderer, StandIn(renderer, logprob, max_length), settled, max_length=max_length).judge("seen", rows)
+    teacher = StandIn(renderer, logprob, max_length)
+    judged = asyncio.run(
+        judging(renderer, teacher, settled, max_length=max_length, sources=sources).judge("seen", rows)
     )
     assert len(settled) == len(rows)
-    return found
+    return judgement_of("ft", "seen", judged), judged.rows
 
 
 def test_loss_is_the_mean_over_completion_tokens(renderer: Renderer) -> None:
-    found = judge(renderer, [make_row("good")], logprob=-0.5)
+    found, _ = judge(renderer, [make_row("good")], logprob=-0.5)
     assert found.tokens == len(renderer.completion_ids(GOOD))
     assert found.loss == pytest.approx(0.5)
     assert found.perplexity == pytest.approx(math.exp(0.5))
 
 
 def test_each_check_counts_its_own_failures(renderer: Renderer) -> None:
-    found = judge(renderer, [make_row(name) for name in WRITTEN])
+    found, _ = judge(renderer, [make_row(name) for name in WRITTEN])
     assert (found.model, found.group, found.rows, found.left_out) == ("ft", "seen", 5, {})
-    assert found.parses == 0.8
-    assert found.names_offered_api == 0.6
-    assert found.arguments_are_json == 0.6
-    assert found.required_present == 0.2
-    assert found.valid == 0.2
-    assert found.action_match == 0.6
+    values = {name: figure.value for name, figure in found.measures.items()}
+    assert values == pytest.approx(
+        {
+            "loss": 0.5,
+            "has_thought": 0.8,
+            "has_action": 0.8,
+            "has_action_input": 0.8,
+            "parses": 0.8,
+            "names_offered_api": 0.6,
+            "arguments_are_json": 0.6,
+            "required_present": 0.2,
+            "valid": 0.2,
+            "hallucinates": 0.25,
+            "same_action": 0.6,
+            "arguments_exact": 0.2,
+            "arguments_equal": 0.2,
+            "calls": 0.6,
+            "abstains": None,
+            "finishes_early": 0.0,
+            "gives_up": 0.0,
+            "is_raw_json": 0.0,
+            "repetition": 0.0,
+            "cut_off": 0.0,
+        }
+    )
+    assert (found.measures["hallucinates"].rows, found.measures["abstains"].rows) == (4, 0)
 
 
 def test_a_row_that_is_too_long_is_left_out_by_name(renderer: Renderer, caplog: pytest.LogCaptureFixture) -> None:
     endless = make_row("endless", question="rain " * LONGEST)
-    found = judge(renderer, [endless, make_row("good"), make_row("no_action")])
+    found, rows = judge(renderer, [endless, make_row("good"), make_row("no_action")])
+    assert [row.row for row in rows] == ["good", "no_action"]
     assert (found.rows, list(found.left_out), found.valid) == (2, ["endless"], 0.5)
     assert "ft on seen leaves out endless: row endless: a prompt of" in caplog.text
     with pytest.raises(UserError, match=r"no row of the group 'seen' can be judged.*more than 2048"):
@@ -128,7 +163,7 @@ def test_a_completion_is_asked_for_in_the_room_left(renderer: Renderer) -> None:
     row = make_row("good")
     sequence = renderer.sequence(row)
     longest = len(sequence.prompt_ids) + len(sequence.completion_ids)
-    assert judge(renderer, [row], max_length=longest).valid == 1
+    assert judge(renderer, [row], max_length=longest)[0].valid == 1
 
 
 def test_a_query_without_completion_is_refused_by_name(renderer: Renderer) -> None:
@@ -136,18 +171,29 @@ def test_a_query_without_completion_is_refused_by_name(renderer: Renderer) -> No
         judge(renderer, [make_row("good", completion=None)])
 
 
-def test_long_answers_weigh_more_than_short_ones() -> None:
-    def answer(length: int, logprob: float) -> wire.TeacherAnswer:
-        column = np.full(length, logprob, np.float32)
-        ids = np.zeros(length, np.int32)
-        return wire.TeacherAnswer("x", "m", "r", "scored", None, ids, column, ids[:, None], column[:, None], column)
+def test_rows_say_their_tool_parts_and_step(renderer: Renderer) -> None:
+    sources = RowSources({"weather": "Sky"}, {("Weather in Paris?", GOOD): 2.0, ("Weather in Paris?", "another"): 9.0})
+    found, [row] = judge(renderer, [make_row("good")], logprob=-0.25, sources=sources)
+    assert (row.model, row.group, row.row, row.trace, row.step) == ("ft", "seen", "good", "good", 1)
+    assert (row.tool, row.tools, row.category) == ("weather", ["weather"], "Sky")
+    assert row.tokens == sum(part.tokens for part in row.parts.values()) == len(renderer.completion_ids(GOOD))
+    assert row.nats == pytest.approx(0.25 * row.tokens)
+    assert row.written_tokens == row.tokens - 1
+    assert found.measures["excess"].value == pytest.approx(0.25 * row.tokens - 2.0)
+    assert {part: loss.tokens for part, loss in found.parts.items()} == {
+        part: len(renderer.completion_ids(text)) - 1 + (part == "action_input")
+        for part, text in (
+            ("thought", "\nThought: look it up"),
+            ("action", "\nAction: forecast_for_weather"),
+            ("action_input", '\nAction Input: {"city": "Paris"}'),
+        )
+    }
 
-    assert mean_loss([answer(3, -1.0), answer(1, -5.0)]) == (2.0, 4)
 
-
-def test_an_unreadable_completion_never_matches() -> None:
-    assert same_action(GOOD, GOOD)
-    assert not same_action(GOOD, "nothing")
+def test_without_a_world_no_excess_is_made_up(renderer: Renderer) -> None:
+    found, [row] = judge(renderer, [make_row("good")])
+    assert row.floor_nats is None
+    assert "excess" not in found.measures
 
 
 def test_an_empty_group_is_refused() -> None:
@@ -159,7 +205,7 @@ def test_rows_that_can_not_be_judged_are_named_and_the_others_judged(renderer: R
     odd = replace(make_row("odd"), turns=(Turn("system", "You have no list of APIs."), Turn("user", "\nx\nBegin!\n")))
     whole = len(renderer.sequence(make_row("good")))
     refused = make_row("no_action", question="Weather in Paris? " * 9)
-    found = judge(renderer, [odd, make_row("good"), refused], max_length=whole)
+    found, _ = judge(renderer, [odd, make_row("good"), refused], max_length=whole)
     assert found.rows == 1
     assert "no readable list of APIs" in found.left_out["odd"]
     assert found.left_out["no_action"] == "too long"
@@ -181,11 +227,11 @@ def test_answers_are_verified_as_the_trainer_does(spoil: Spoil) -> None:
     def bad(answer: wire.TeacherAnswer) -> wire.TeacherAnswer:
         return spoil(answer) if answer.finish_reason == "scored" and answer.id == "row-0" else answer
 
-    async def judged(*served: Served) -> Judgement:
+    async def judged(*served: Served) -> list[RowResult]:
         async with pool_over(dict(zip((A, B), served, strict=False)), top_k=1) as pool:
-            return await judging(renderer, pool, [], "teacher").judge("seen", [make_row("row-0")])
+            return (await judging(renderer, pool, [], "teacher").judge("seen", [make_row("row-0")])).rows
 
-    assert run(judged(Served(spoil=bad, max_length=LONGEST), Served(max_length=LONGEST))).rows == 1
+    assert len(run(judged(Served(spoil=bad, max_length=LONGEST), Served(max_length=LONGEST)))) == 1
     with pytest.raises(UserError, match=r"can be judged.*row-0.*no answer in 4 attempts"):
         run(judged(Served(spoil=bad, max_length=LONGEST)))
 

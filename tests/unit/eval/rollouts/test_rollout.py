@@ -22,10 +22,11 @@ from common.toolbench.convert import convert
 from common.toolbench.rows import read_rows
 from common.world.build import build_world
 from common.world.settings import WorldSettings
-from eval.commands import rollout
+from eval.commands import episodes, rollout
+from eval.rollouts.results import EpisodeResult, read_results, results_of
 from eval.rollouts.rollout import roll_out
 from eval.rollouts.settings import RolloutSettings
-from eval.rollouts.summary import Prices, summarize, table
+from eval.rollouts.summary import Summaries, summarize
 from tests.unit.eval.rollouts.recorded import REVISION, recorded_policy
 from tests.unit.eval.rollouts.test_summary import EPISODE
 
@@ -53,15 +54,39 @@ def test_every_task_is_run_and_counted(world: Path, tmp_path: Path):
     with recorded_policy():
         trajectories, set_aside = roll_out(settings(world, tmp_path, samples=2))
     assert (len(trajectories), set_aside) == (4 * TASKS, [])
-    groups = summarize(trajectories, Prices(1.0, 2.0))
-    assert [(each.group, each.episodes, each.solved) for each in groups] == [
-        ("seen", 2 * TASKS, 1.0),
-        ("unseen_tool", 2 * TASKS, 1.0),
+    found = summarize([results_of("expert", trajectories, set_aside, settings(world, tmp_path))])
+    assert [(each.group, each.episodes, each.tasks, each.solved.value) for each in found.groups] == [
+        ("seen", 2 * TASKS, TASKS, 1.0),
+        ("unseen_tool", 2 * TASKS, TASKS, 1.0),
     ]
-    written = sum(each.queries for each in trajectories if each.group == "seen")
-    assert groups[0].price == pytest.approx(20 * written / 1e6)
-    assert groups[0].stops == {"finished": 2 * TASKS}
-    assert table(groups, [SetAside("a/0", "gone")]).caption
+    assert found.groups[0].stops == {"finished": 2 * TASKS}
+    assert found.groups[0].steps_well == 1.0
+    assert all(each.steps == each.steps_needed for each in found.by_steps)
+    assert sum(each.episodes for each in found.by_steps) == 4 * TASKS
+
+
+def test_rollouts_are_read_from_their_folders(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = tmp_path / "rollout.yaml"
+    config.write_text(yaml.safe_dump(settings(world, tmp_path / "kd").model_dump(mode="json")))
+    with recorded_policy():
+        assert rollout([str(config)]) == 0
+    shutil.copytree(tmp_path / "kd", tmp_path / "ft")
+    (tmp_path / "ft/set_aside.jsonl").write_text(json.dumps({"episode": "x/0", "reason": "gone"}) + "\n")
+    assert read_results(tmp_path / "ft", "ft").set_aside == ["x/0"]
+    assert episodes([f"teacher={tmp_path / 'kd'}", str(tmp_path / "ft"), "--output", str(tmp_path / "both")]) == 0
+    shown = capsys.readouterr().out
+    assert "teacher" in shown
+    assert "1 episodes set aside" in shown
+    both = Summaries.model_validate_json((tmp_path / "both/summary.json").read_bytes())
+    assert [(each.group, each.model) for each in both.groups] == [
+        ("seen", "teacher"),
+        ("seen", "ft"),
+        ("unseen_tool", "teacher"),
+        ("unseen_tool", "ft"),
+    ]
+    lines = (tmp_path / "both/results.jsonl").read_text().splitlines()
+    assert len(lines) == 4 * TASKS
+    assert EpisodeResult.model_validate_json(lines[0]).steps_needed
 
 
 def test_solved_episodes_become_the_rows_that_the_world_itself_has(world: Path, tmp_path: Path):

@@ -1,22 +1,27 @@
 """A finished student as an adapter or a whole model: the same answers, and served as the command says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from common.errors import UserError
-from common.render import load_tokenizer, tokenizer_fingerprint
+from common.fingerprints import tokenizer_fingerprint
+from common.render import load_tokenizer
 from student_trainer.__main__ import main
 from student_trainer.learning.student import Student, load_student
 from student_trainer.persistence import run_folder
 from student_trainer.persistence.final_student import write_student
+from student_trainer.persistence.run_folder import append_metrics
 from student_trainer.persistence.summary import write_summary
+from student_trainer.pipeline.teacher_revision import remember
 from tests.unit.student_trainer.students import save_student, short_run, student_settings
 
 IDS = torch.arange(3, 60)[None]
@@ -112,3 +117,58 @@ def test_what_cannot_be_exported_is_named_and_leaves_nothing(tmp_path: Path):
     with pytest.raises(UserError, match="isn't finished"):
         main(["export", str(run), str(out)])
     assert not out.exists()
+
+
+def test_the_card_says_what_the_student_is_made_of(tmp_path: Path):
+    run, _ = finished_run(tmp_path)
+    write_summary(run)
+    append_metrics(run, {"progress/step": 0, "validation/loss": 2.0, "validation/kl": 1.5})
+    append_metrics(run, {"progress/step": 5, "validation/loss": 1.0, "validation/kl": 0.25})
+    write_summary(run)
+    (run / "used.jsonl").write_text("{}\n")
+    remember(run, "abc123")
+    judgements = [
+        {
+            "model": name,
+            "group": "unseen_tool",
+            "rows": 50,
+            "measures": {"loss": {"value": loss}, "calls": {"value": 1}},
+        }
+        for name, loss in ((run.name, 0.5), ("other", 0.7))
+    ]
+    (tmp_path / "scores.json").write_text(json.dumps({"judgements": judgements}))
+    said = ["--license", "apache-2.0", "--teacher-license", "llama3.1", "--scores", str(tmp_path / "scores.json")]
+    main(["export", str(run), str(tmp_path / "out"), *said])
+    card = ModelCard.load(tmp_path / "out/README.md")
+    assert (card.data.license, card.data.library_name, card.data.tags[-1]) == ("apache-2.0", "peft", "distillation")
+    measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert measured == {"loss": 0.5}
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in card.text.splitlines() if "|" in line}
+    assert rows["base"] == "student"
+    assert rows["teacher"] == "teacher, revision abc123"
+    assert rows["teacher's licence"] == "llama3.1"
+    assert "| kl | 1.5 | 0.25 |" in card.text
+    assert "| unseen_tool | 50 | 0.500 | – | – | – |" in card.text
+    assert str(tmp_path) not in card.content
+
+
+def test_a_card_states_what_nobody_said_as_not_stated(tmp_path: Path):
+    run, _ = finished_run(tmp_path)
+    main(["export", str(run), str(tmp_path / "out")])
+    text = (tmp_path / "out/README.md").read_text()
+    assert "license" not in ModelCard(text).data.to_dict()
+    assert "| licence | not stated; the base's and the data's terms apply |" in text
+    assert "| teacher's licence | not stated |" in text
+    assert "Not stated: neither validated nor scored." in text
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [({"judgements": [{"model": name} for name in "ab"]}, "scores a, b, none of them called"), ({"judgements": 1}, "")],
+)
+def test_scores_of_others_are_refused_before_anything_is_written(tmp_path: Path, scores: Any, said: str):
+    run, _ = finished_run(tmp_path)
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(UserError, match=said or "holds no scores"):
+        main(["export", str(run), str(tmp_path / "out"), "--scores", str(tmp_path / "scores.json")])
+    assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from student_trainer.persistence import checkpoint
 from student_trainer.persistence.async_saver import Saver
 from student_trainer.persistence.checkpoint import Snapshot, State
 from student_trainer.persistence.resumption import cut_back, resume
+from student_trainer.persistence.retention import by_format
 from student_trainer.persistence.storage import Storage, open_storage
 from student_trainer.settings import TrainSettings
 from tests.unit.student_trainer.students import ALONE, SFT, save, short_run, storage_at
@@ -78,6 +79,16 @@ def test_the_newest_and_the_best_are_kept(storage: Storage, learner: Learner):
     assert storage.steps() == [12, 2]
     save(storage, learner, State(14, 0, 14, 20, 0.05), keep=2, keep_best=1)
     assert storage.steps() == [14, 12]
+
+
+def test_the_best_by_format_is_kept_the_newest_of_equals(storage: Storage, learner: Learner):
+    for step, score in ((2, 0.5), (4, 0.8), (6, 0.8), (8, 0.1), (10, None)):
+        save(storage, learner, State(step, 0, step, 20, format_score=score), keep=1)
+    assert storage.steps() == [10, 6]
+    assert by_format(storage) == [6]
+    save(storage, learner, State(12, 0, 12, 20, format_score=0.9), keep=2)
+    assert by_format(storage) == [12]
+    assert storage.steps() == [12, 10]
 
 
 DAMAGE = ["flip", "truncate", "delete", "no manifest", "torn manifest", "latest names nothing"]
@@ -151,7 +162,7 @@ def test_another_format_is_refused(tmp_path: Path, learner: Learner):
     path = tmp_path / "run" / "checkpoints" / "step-10"
     about = json.loads((path / "state.json").read_text()) | {"format_version": 99}
     (path / "state.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match="format version 99, this trainer knows 3"):
+    with pytest.raises(UserError, match="format version 99, this trainer knows 4"):
         checkpoint.load(path, learner)
 
 

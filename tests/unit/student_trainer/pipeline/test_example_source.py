@@ -15,7 +15,8 @@ import pytest
 
 from common.api import DistillRequest
 from common.errors import UserError
-from common.render import Renderer, chat_template_fingerprint, terminators
+from common.fingerprints import chat_template_fingerprint
+from common.render import Renderer, terminators
 from common.teacher_client.failures import TeacherRefused
 from common.wire import TeacherAnswer
 from student_trainer.data.plan import Key, StepExamples, TeacherStats, Unused, plan_steps

@@ -10,7 +10,8 @@ from transformers import LlamaForCausalLM
 
 from common import settings as common_settings
 from common.errors import UserError
-from common.render import load_tokenizer, tokenizer_fingerprint
+from common.fingerprints import tokenizer_fingerprint
+from common.render import load_tokenizer
 from student_trainer.commands.pretrain import main, pretrain
 from student_trainer.pretraining.base_model import build_model
 from student_trainer.pretraining.batches import batches, copy_batches

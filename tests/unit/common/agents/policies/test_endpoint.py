@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from openai import AsyncOpenAI
 
 from common.agents.environment import InfrastructureFailure
+from common.agents.policies.chat_endpoint import ChatEndpoint
 from common.agents.policies.endpoint import EndpointPolicy
 from common.agents.policy import BoundReached, Sampling
 from common.agents.types import WrittenTurn
@@ -59,7 +60,7 @@ def write(
 
     async def asked() -> list[WrittenTurn]:
         async with serving(app) as url, AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as client:
-            return await EndpointPolicy(client, "big", "teacher").write(turns, sampling)
+            return await EndpointPolicy(ChatEndpoint(client, "big"), "teacher").write(turns, sampling)
 
     return asyncio.run(asked()), sent
 
@@ -114,7 +115,7 @@ def test_reasoning_and_several_choices():
     [
         (503, {"error": {"message": "busy"}}, InfrastructureFailure, "big answers 503"),
         (429, {"error": {"message": "slow down"}}, InfrastructureFailure, "big answers 429"),
-        (401, {"error": {"message": "who are you"}}, UserError, "big answers 401.*mend the policy's settings"),
+        (401, {"error": {"message": "who are you"}}, UserError, "big answers 401.*mend the settings"),
         (400, {"error": {"message": "long", "code": "context_length_exceeded"}}, BoundReached, "max_length"),
         (200, answer(), InfrastructureFailure, "gave 0 choices, expected 1"),
         (200, {"nonsense": 1}, InfrastructureFailure, "gave 0 choices, expected 1"),
@@ -132,7 +133,7 @@ def test_failures_are_told_apart(status: int, body: object, error: type[Exceptio
 def test_an_endpoint_that_is_gone_is_infrastructure_and_a_prefix_is_refused():
     async def asked(prefix: str) -> None:
         async with AsyncOpenAI(api_key="k", base_url="http://127.0.0.1:1/v1", max_retries=0) as client:
-            await EndpointPolicy(client, "big", "teacher").write(TURNS, Sampling(seed=1, prefix=prefix))
+            await EndpointPolicy(ChatEndpoint(client, "big"), "teacher").write(TURNS, Sampling(seed=1, prefix=prefix))
 
     with pytest.raises(InfrastructureFailure, match="big can't be reached"):
         asyncio.run(asked(""))
@@ -148,7 +149,7 @@ def test_what_is_no_json_is_infrastructure(text: str, kind: str):
     async def asked() -> None:
         http = httpx.AsyncClient(transport=answers)
         async with AsyncOpenAI(api_key="k", base_url="http://x/v1", max_retries=0, http_client=http) as client:
-            await EndpointPolicy(client, "big", "teacher").write(TURNS, ONE)
+            await EndpointPolicy(ChatEndpoint(client, "big"), "teacher").write(TURNS, ONE)
 
     with pytest.raises(InfrastructureFailure, match=r"expected a JSON object|gave no JSON"):
         asyncio.run(asked())

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.errors import UserError
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.toolbench.convert import convert
 from common.toolbench.quarantine import Quarantine
 from common.toolbench.react import parse_step

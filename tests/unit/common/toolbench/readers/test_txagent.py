@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from common.format_checks import check_completion
+from common.quality.completions import check_completion
 from common.toolbench.finish import finish_with
 from common.toolbench.react import Step, parse_step
 from common.toolbench.readers.txagent import SPECIAL, special_tool

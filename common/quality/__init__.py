@@ -1,0 +1,1 @@
+"""What a teacher and a written completion are worth: pure checks, which trainer and evaluation share."""
