@@ -5,10 +5,11 @@ Copying brings what *followed* a token; a function's name *precedes* its descrip
 0. look back: every token knows the one before;
 1. carry: the last head looks for the latest token that came after a heading such as `{'name': '`, and keeps that name;
 2. match: half the heads look for the same token elsewhere, and fetch the name that it carries; the others copy;
-3. bring: the first head predicts the name that the latest tokens fetched.
+3. bring: the first head predicts the name that the word fetched which stands a fixed distance before.
 
-Previous token, carried name and what is matched lie in subspaces of their own, so that none disturbs another. Training
-then changes every weight; at the full learning rate it would unlearn the circuit before it is of use.
+A token, the one before it and a carried name lie in subspaces of their own, so that none disturbs another, and all
+embeddings are of one length, so that positions compare alike. Training then changes every weight: the circuit's own at
+a small share of the learning rate, since at all of it they would be unlearnt before they are of use.
 
 Legend: D = hidden size, H = heads, S = head size. A head has S/2 rotary pairs, the fastest first: pair f is its
 dimensions f and f + S/2.
@@ -33,12 +34,15 @@ _LOOK_BACK, _NAME, _APART = 100.0, 10.0, 4.0
 _MATCH, _COPY = 5.0, 4.0
 """Length of the queries and keys that compare content."""
 _CARRY_SLOPE = 0.1
-_WORD_BEFORE = 2
 """How much less, in nats, a head prefers a token for each position that it is further back."""
+_WORD_BEFORE = 3
+"""How many tokens before a name is asked for its word stands: a line's end, a label and its colon lie between."""
 _CARRIED, _FETCHED, _COPIED, _BROUGHT = 1.2, 1.2, 1.5, 9.0
 """How strongly each is written."""
 _NOISE = 0.02
 """Standard deviation of the random weights of heads that the circuit leaves free."""
+_MODERATE = 0.3
+"""Share of the learning rate for what stands close to the circuit."""
 _FAST, _SLOW, _SLOWEST = 4, 7, 3e-3
 """Pairs that tell neighbours apart; the first pair that compares content; the frequency below which distance counts."""
 _NORMS = (1 + _COMMON**2, 2.25, 3.0, 4.6)
@@ -132,11 +136,26 @@ def start_lookup(model: LlamaForCausalLM, heading: int) -> None:
         heads.store()
 
 
-def circuit(model: LlamaForCausalLM) -> list[nn.Parameter]:
-    """Return the weights that such a start is made of, or that would disturb it: all but the last MLP's and later."""
-    first, last = model.model.layers[: LAYERS - 1], model.model.layers[LAYERS - 1]
-    return [*model.model.embed_tokens.parameters(), *first.parameters(), *last.self_attn.parameters(),
-            *last.input_layernorm.parameters()]  # fmt: skip
+@torch.no_grad()
+def rates(model: LlamaForCausalLM, rate: float) -> dict[nn.Parameter, Tensor]:
+    """Shares of the learning rate, by which such a start outlives training: of each weight, to be broadcast.
+
+    Embeddings and the circuit's own heads have `rate`; copying heads, and MLPs whose output the circuit reads, a
+    moderate share; the other heads of these layers, and whatever isn't named, all.
+    """
+    count, size = model.config.num_attention_heads, model.config.head_dim
+    own = {0: range(count), 1: range(count - 1, count), 2: range(count // 2), 3: range(1)}
+    shares = {model.model.embed_tokens.weight: torch.tensor(rate)}
+    for number, layer in enumerate(model.model.layers[:LAYERS]):
+        attention, heads = layer.self_attn, torch.full((count,), _MODERATE if number == 2 else 1.0)
+        heads[list(own[number])] = rate
+        rows = heads.repeat_interleave(size)[:, None]
+        shares |= {each.weight: rows for each in (attention.q_proj, attention.k_proj, attention.v_proj)}
+        shares |= {attention.o_proj.weight: rows.T, layer.input_layernorm.weight: torch.tensor(rate)}
+        if number < LAYERS - 1:
+            read = (*layer.mlp.parameters(), layer.post_attention_layernorm.weight)
+            shares |= dict.fromkeys(read, torch.tensor(_MODERATE))
+    return shares
 
 
 def _look_back(heads: _Heads, spaces: _Spaces) -> None:
