@@ -18,5 +18,5 @@ class Thresholds(Settings):
     """Perplexity of the recorded completions' tokens."""
     max_calibration_error: float = Field(default=0.1, ge=0, le=1)
     """Expected calibration error on the recorded completions' tokens."""
-    min_overlap: float = Field(default=0.3, ge=0, le=1)
+    min_overlap: float = Field(default=0.1, ge=0, le=1)
     """Mass that it and the student both give to the ids in both top-k sets, where the student is served too."""

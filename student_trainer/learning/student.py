@@ -10,6 +10,7 @@ Legend: B = sequences, L = longest sequence, H = hidden size, N = completion pos
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -77,10 +78,10 @@ class Student(nn.Module):
         `together`: no worker ends before the last one does, as a sharded student needs; all of them must call it then.
         FSDP gathers for it as for `forward` (`sharding.shard`).
         """
+        base: Any = self.base  # `generate` is typed for a protocol that transformers' own models don't meet
         with self._autocast(ids.device):
-            written = self.base.generate(
-                input_ids=ids, attention_mask=mask, generation_config=options, synced_gpus=together
-            )
+            written = base.generate(input_ids=ids, attention_mask=mask, generation_config=options, synced_gpus=together)
+        assert isinstance(written, Tensor)
         return written[:, ids.shape[1] :]
 
     def head(self) -> Head:
