@@ -5,9 +5,11 @@ Legend: B = documents in a batch, L = their padded length.
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import UserError
@@ -73,8 +75,9 @@ def _token(heading: str, tokenizer: PreTrainedTokenizerFast) -> int:
 
 
 def _train(model: LlamaForCausalLM, encoded: list[Encoded], settings: PretrainSettings) -> None:
+    held = lookup.rates(model, settings.circuit_rate) if settings.tokenizer.heading else {}
     optimizer = torch.optim.AdamW(
-        _groups(model, settings), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
+        _groups(model, held, settings), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, settings))
     model.train()
@@ -84,7 +87,7 @@ def _train(model: LlamaForCausalLM, encoded: list[Encoded], settings: PretrainSe
         loss = batch_loss(model, batch)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimizer.step()
+        take_step(optimizer, held)
         schedule.step()
         optimizer.zero_grad()
         tokens += sum(map(len, batch.documents))
@@ -94,12 +97,21 @@ def _train(model: LlamaForCausalLM, encoded: list[Encoded], settings: PretrainSe
             losses = []
 
 
-def _groups(model: LlamaForCausalLM, settings: PretrainSettings) -> list[dict[str, Any]]:
-    """Return the weights by learning rate: those of the circuit that initial weights hold, and all others."""
-    held = lookup.circuit(model) if settings.tokenizer.heading else []
-    others = [parameter for parameter in model.parameters() if all(parameter is not each for each in held)]
-    rate = settings.learning_rate
-    return [{"params": others, "lr": rate}, {"params": held, "lr": settings.circuit_rate * rate, "weight_decay": 0.0}]
+def _groups(
+    model: LlamaForCausalLM, held: Mapping[nn.Parameter, torch.Tensor], settings: PretrainSettings
+) -> list[dict[str, Any]]:
+    """Return the weights: all others decay, those that are `held` back don't."""
+    others = [parameter for parameter in model.parameters() if parameter not in held]
+    return [{"params": others, "weight_decay": settings.weight_decay}, {"params": list(held), "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def take_step(optimizer: torch.optim.Optimizer, held: Mapping[nn.Parameter, torch.Tensor]) -> None:
+    """Take a step, of which weights that are `held` back take their share alone."""
+    before = {parameter: parameter.clone() for parameter in held}
+    optimizer.step()
+    for parameter, share in held.items():
+        parameter.copy_(before[parameter] + share * (parameter - before[parameter]))
 
 
 def batch_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:

@@ -5,10 +5,11 @@ Copying brings what *followed* a token; a function's name *precedes* its descrip
 0. look back: every token knows the one before;
 1. carry: the last head looks for the latest token that came after a heading such as `{'name': '`, and keeps that name;
 2. match: half the heads look for the same token elsewhere, and fetch the name that it carries; the others copy;
-3. bring: the first head predicts the name that the latest tokens fetched.
+3. bring: the first head predicts the name that the word fetched which stands a fixed distance before.
 
-Previous token, carried name and what is matched lie in subspaces of their own, so that none disturbs another. Training
-then changes every weight; at the full learning rate it would unlearn the circuit before it is of use.
+A token, the one before it and a carried name lie in subspaces of their own, so that none disturbs another, and all
+embeddings are of one length, so that positions compare alike. Training then changes every weight: the circuit's own at
+a small share of the learning rate, since at all of it they would be unlearnt before they are of use.
 
 Legend: D = hidden size, H = heads, S = head size. A head has S/2 rotary pairs, the fastest first: pair f is its
 dimensions f and f + S/2.
@@ -30,17 +31,21 @@ _COMMON = 0.5
 """Length of the direction that all embeddings share, beside a random part of length about 1."""
 _LOOK_BACK, _NAME, _APART = 100.0, 10.0, 4.0
 """How strongly, in nats: a pair prefers the token before; a head prefers names; a pair avoids the token itself."""
-_MATCH, _COPY = 6.0, 2.0
+_MATCH, _COPY = 5.0, 4.0
 """Length of the queries and keys that compare content."""
-_CARRY_SLOPE, _BRING_SLOPE = 0.1, 0.2
+_CARRY_SLOPE = 0.1
 """How much less, in nats, a head prefers a token for each position that it is further back."""
-_CARRIED, _FETCHED, _COPIED, _BROUGHT = 1.2, 1.2, 1.5, 4.5
+_WORD_BEFORE = 3
+"""How many tokens before a name is asked for its word stands: a line's end, a label and its colon lie between."""
+_CARRIED, _FETCHED, _COPIED, _BROUGHT = 1.2, 1.2, 1.5, 9.0
 """How strongly each is written."""
 _NOISE = 0.02
 """Standard deviation of the random weights of heads that the circuit leaves free."""
+_MODERATE = 0.3
+"""Share of the learning rate for what stands close to the circuit."""
 _FAST, _SLOW, _SLOWEST = 4, 7, 3e-3
 """Pairs that tell neighbours apart; the first pair that compares content; the frequency below which distance counts."""
-_NORMS = (1 + _COMMON**2, 2.25, 3.7, 5.0)
+_NORMS = (1 + _COMMON**2, 2.25, 3.0, 4.6)
 """Squared length of the hidden states that each layer reads."""
 
 
@@ -77,6 +82,14 @@ class _Heads:
         self.q[head, : self.pairs][slow] += length
         self.k[head, self.pairs :][slow] -= length
 
+    def look_back(self, head: int | slice, distance: int) -> None:
+        """Let heads attend to the token `distance` places before."""
+        angles = distance * self.frequencies()[:_FAST, None]
+        length = math.sqrt(_LOOK_BACK) * self.common
+        self.q[head, :_FAST] += length
+        self.k[head, :_FAST] += torch.cos(angles) * length
+        self.k[head, self.pairs : self.pairs + _FAST] += torch.sin(angles) * length
+
     def store(self) -> None:
         attention = self._attention
         attention.q_proj.weight.copy_(self.q.flatten(0, 1))
@@ -87,54 +100,69 @@ class _Heads:
 
 @dataclass(frozen=True)
 class _Spaces:
-    """Orthonormal columns for what is kept of a token: the one before, the name carried, and the rest, compared."""
+    """Orthonormal columns for what is kept of a token: itself, compared with others; the one before; a carried name."""
 
+    common: Tensor
     before: Tensor
     carried: Tensor
     compared: Tensor
+
+    @property
+    def moved(self) -> Tensor:
+        """How a token is stored at the one behind it [D, D]."""
+        return self.before @ self.compared.T
 
 
 @torch.no_grad()
 def start_lookup(model: LlamaForCausalLM, heading: int) -> None:
     """Overwrite the random weights of `model`, of LAYERS layers or more, with such a start; names follow `heading`."""
     size, layers = model.config.hidden_size, model.model.layers
-    common = torch.full((size,), 1 / math.sqrt(size))
+    spaces = _draw_spaces(size, model.config.head_dim)
     embeddings = model.model.embed_tokens.weight
-    embeddings.normal_(0, size**-0.5)
-    embeddings.copy_(_beside(common, embeddings.T).T + _COMMON * common)
+    words = nn.functional.normalize(torch.randn(len(embeddings), spaces.compared.shape[1]))
+    embeddings.copy_(words @ spaces.compared.T + _COMMON * spaces.common)
     for layer in layers:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
     first, second, third, fourth = (_Heads(layer.self_attn, n, size) for n, layer in enumerate(layers[:LAYERS]))
-    spaces = _draw_spaces(common, first.pairs * 2)
-    moved = _look_back(first, spaces)
-    read = _beside(common, _orthogonal(size, first.pairs * 2)).T
-    _carry(second, spaces, moved @ (embeddings[heading] - _COMMON * common), read)
-    fetched = _beside(common, _orthogonal(size, first.pairs * 2))
+    read = _within(spaces.compared, model.config.head_dim).T
+    fetched = _within(spaces.compared, model.config.head_dim)
+    _look_back(first, spaces)
+    _carry(second, spaces, spaces.moved @ embeddings[heading], read)
     _match(third, spaces, fetched)
-    _copy(third, moved, common)
+    _copy(third, spaces)
     _bring(fourth, fetched, read)
     for heads in (first, second, third, fourth):
         heads.store()
 
 
-def circuit(model: LlamaForCausalLM) -> list[nn.Parameter]:
-    """Return the weights that such a start is made of, or that would disturb it: all but the last MLP's and later."""
-    first, last = model.model.layers[: LAYERS - 1], model.model.layers[LAYERS - 1]
-    return [*model.model.embed_tokens.parameters(), *first.parameters(), *last.self_attn.parameters(),
-            *last.input_layernorm.parameters()]  # fmt: skip
+@torch.no_grad()
+def rates(model: LlamaForCausalLM, rate: float) -> dict[nn.Parameter, Tensor]:
+    """Shares of the learning rate, by which such a start outlives training: of each weight, to be broadcast.
+
+    Embeddings and the circuit's own heads have `rate`; copying heads, and MLPs whose output the circuit reads, a
+    moderate share; the other heads of these layers, and whatever isn't named, all.
+    """
+    count, size = model.config.num_attention_heads, model.config.head_dim
+    own = {0: range(count), 1: range(count - 1, count), 2: range(count // 2), 3: range(1)}
+    shares = {model.model.embed_tokens.weight: torch.tensor(rate)}
+    for number, layer in enumerate(model.model.layers[:LAYERS]):
+        attention, heads = layer.self_attn, torch.full((count,), _MODERATE if number == 2 else 1.0)
+        heads[list(own[number])] = rate
+        rows = heads.repeat_interleave(size)[:, None]
+        shares |= {each.weight: rows for each in (attention.q_proj, attention.k_proj, attention.v_proj)}
+        shares |= {attention.o_proj.weight: rows.T, layer.input_layernorm.weight: torch.tensor(rate)}
+        if number < LAYERS - 1:
+            read = (*layer.mlp.parameters(), layer.post_attention_layernorm.weight)
+            shares |= dict.fromkeys(read, torch.tensor(_MODERATE))
+    return shares
 
 
-def _look_back(heads: _Heads, spaces: _Spaces) -> Tensor:
-    """Let every head attend to the token before; return how it is stored [D, D]."""
-    angles, length = heads.frequencies()[:_FAST, None], math.sqrt(_LOOK_BACK) * heads.common
-    heads.q[:, :_FAST] += length
-    heads.k[:, :_FAST] += torch.cos(angles) * length
-    heads.k[:, heads.pairs : heads.pairs + _FAST] += torch.sin(angles) * length
-    width = spaces.before.shape[1]
-    mix = spaces.before @ _orthogonal(width, heads.size) * math.sqrt(heads.size / width)  # [D, H·S]
-    heads.o = (mix / heads.scale).reshape(heads.size, heads.count, -1).transpose(0, 1)
-    return mix @ heads.v.flatten(0, 1)
+def _look_back(heads: _Heads, spaces: _Spaces) -> None:
+    """Let every head attend to the token before, and store that."""
+    heads.look_back(slice(None), 1)
+    mix = spaces.moved @ heads.v.flatten(0, 1).T / heads.scale  # [D, H·S]; v is orthogonal
+    heads.o = mix.reshape(heads.size, heads.count, -1).transpose(0, 1)
 
 
 def _carry(heads: _Heads, spaces: _Spaces, heading: Tensor, read: Tensor) -> None:
@@ -159,18 +187,24 @@ def _match(heads: _Heads, spaces: _Spaces, fetched: Tensor) -> None:
         heads.o[head] = fetched * _FETCHED / (heads.scale * _CARRIED * half)
 
 
-def _copy(heads: _Heads, moved: Tensor, common: Tensor) -> None:
+def _copy(heads: _Heads, spaces: _Spaces) -> None:
     """Let the other half attend where the token before is the current token, and bring what stands there."""
-    for head in range(heads.count // 2, heads.count):
-        directions = _orthogonal(2 * heads.pairs, heads.size)
-        heads.q[head] = _beside(common, _content(heads, directions, heads.pairs // 2, _COPY).T).T
-        heads.k[head] = heads.q[head] @ moved.T
-        heads.o[head] = _beside(common, heads.v[head].T) * _COPIED / heads.scale
+    copying = range(heads.count // 2, heads.count)
+    parts = spaces.compared.T.tensor_split(len(copying))
+    for head, part in zip(copying, parts, strict=True):
+        directions = _orthogonal(2 * heads.pairs, spaces.compared.shape[1])
+        content = _content(heads, directions, _SLOW, _COPY)
+        heads.q[head] = content @ spaces.compared.T
+        heads.k[head] = content @ spaces.before.T
+        heads.v[head] = 0
+        heads.v[head, : len(part)] = part
+        heads.o[head] = heads.v[head].T * _COPIED / heads.scale
 
 
 def _bring(heads: _Heads, fetched: Tensor, read: Tensor) -> None:
     """Let the first head attend to the latest tokens, and predict the names that they fetched."""
-    heads.prefer_late(0, _BRING_SLOPE)
+    heads.q[0] = heads.k[0] = 0
+    heads.look_back(0, _WORD_BEFORE)
     heads.v[0] = fetched.T
     heads.o[0] = read.T * _BROUGHT / heads.scale
 
@@ -182,17 +216,18 @@ def _content(heads: _Heads, directions: Tensor, first: int, length: float) -> Te
     return directions * used.reshape(-1, 1)
 
 
-def _draw_spaces(common: Tensor, head_size: int) -> _Spaces:
-    """Draw the subspaces, all beside `common`."""
-    size = len(common)
-    random = torch.cat((common[:, None], torch.randn(size, size - 1)), 1)
-    basis, before = torch.linalg.qr(random).Q[:, 1:], 3 * size // 8
-    return _Spaces(basis[:, :before], basis[:, before : before + head_size], basis[:, before + head_size :])
+def _draw_spaces(size: int, head_size: int) -> _Spaces:
+    """Draw the subspaces, all beside the direction that all tokens share."""
+    common = torch.full((size, 1), 1 / math.sqrt(size))
+    basis = torch.linalg.qr(torch.cat((common, torch.randn(size, size - 1)), 1)).Q[:, 1:]
+    each = (size - 1 - head_size) // 2
+    before, compared, carried = basis.split([each, size - 1 - head_size - each, head_size], 1)
+    return _Spaces(common[:, 0], before, carried, compared[:, :each])
 
 
-def _beside(common: Tensor, columns: Tensor) -> Tensor:
-    """Return `columns` [D, any] less their parts along `common`."""
-    return columns - torch.outer(common, common @ columns)
+def _within(space: Tensor, width: int) -> Tensor:
+    """Draw orthonormal columns in a subspace that is given by such."""
+    return space @ _orthogonal(space.shape[1], width)
 
 
 def _orthogonal(rows: int, columns: int) -> Tensor:

@@ -87,7 +87,7 @@ class PretrainSettings(Settings):
     """Tokens after which a document is cut."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """The rate after warm-up; a cosine takes it to a tenth."""
-    circuit_rate: float = Field(default=0.3, gt=0, le=1)
+    circuit_rate: float = Field(default=0.07, gt=0, le=1)
     """Share of the learning rate at which weights learn that look names up from the start, where there's a heading."""
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
     """The part of all steps over which the rate rises from zero."""

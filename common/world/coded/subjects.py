@@ -31,7 +31,7 @@ def draw_subject(rng: Random, tool: Tool, table: Table) -> Subject:
     said = f"the {tool.thing} {entity.name if named else entity.id}"
     calls: tuple[Call, ...] = ()
     if tool.search and named:
-        thought = thoughts.on_search(rng, entity.name, tool.search.function)
+        thought = thoughts.on_search(rng, entity.name)
         calls = (call(thought, tool.search, entity, entity.name),)
     subject = Subject(tool.thing, entity, said, key, calls)
     links = [api for api in tool.apis if not api.word]
@@ -40,7 +40,7 @@ def draw_subject(rng: Random, tool: Tool, table: Table) -> Subject:
 
 def _part(rng: Random, whole: Subject, link: Api, table: Table) -> Subject:
     """The part of `whole`, which `link` finds."""
-    thought = thoughts.on_part(rng, link.attribute.name, link.function)
+    thought = thoughts.on_part(rng, link.attribute.name)
     found = call(thought, link, whole.entity, whole.key)
     part = _find(table, link.attribute.name, str(whole.entity.values[link.attribute]))
     said = f"the {link.attribute.name} of {whole.said}"

@@ -86,13 +86,13 @@ def _calls(rng: Random, subject: Subject, wishes: Sequence[_Wish], siblings: Seq
     """The whole solution; none where an API fails and no other tells the same."""
     calls = [*subject.calls]
     for wish in wishes:
-        thought = thoughts.on_fact(rng, wish.said, wish.api.function)
+        thought = thoughts.on_fact(rng, wish.said)
         calls.append(call(thought, wish.api, subject.entity, subject.key, wish.said, wish.attribute.unit))
         if wish.api.status in FAILURES:
             substitute = _substitute(rng, wish, subject, siblings)
             if substitute is None:
                 return ()
-            thought = thoughts.on_failure(rng, wish.said, substitute.function)
+            thought = thoughts.on_failure(rng, wish.said)
             calls.append(call(thought, substitute, subject.entity, subject.key, wish.said, wish.attribute.unit))
     return tuple(calls)
 

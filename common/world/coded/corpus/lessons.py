@@ -1,6 +1,6 @@
 """The curriculum, each step in short exercises: copying, recall, choice by equal words, choice by meaning.
 
-A function's name follows a quote, a colon or the end of a line, never a word's blank: it is the same tokens everywhere.
+A function's name follows a quote or a label's colon, never a word's blank: it is the same tokens everywhere.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,16 @@ _RECALLING = (
     "Which function gives the {fact}? {function}",
 )
 _NOTES = (
-    "The function that gives the {fact}: {function}",
-    'To help the user, the {fact} comes from "{function}"',
-    "The {fact} of {subject}: {function}",
-    "Who wants the {fact} of {subject} has to ask '{function}'",
-    "The user asks for the {fact} of {subject}.\nName: {function}",
-    "So the user needs the function that gives the {fact}.\nCalled: {function}",
-    "The {fact} is still missing, so let us look it up.\nFunction: {function}",
-    'What gives the {fact} is "{function}"',
-    'Now look up the {fact} with "{function}"',
-    "It is the {fact} that the user needs.\n{function}",
+    "Who can tell the {fact}",
+    "The user asks for the {fact}",
+    "To help the user, find out the {fact}",
+    "What {subject} lacks is the {fact}",
+    "It is not known yet: the {fact}",
+    "Of {subject} one wants the {fact}",
+    "Look for the {fact}",
+    "Here one needs the {fact}",
 )
+_LABELS = ("Tool", "Call", "Used", "Name")
 _ROUNDS = 2
 """How often an exercise asks for each function."""
 
@@ -70,9 +69,13 @@ def other_words(scene: Scene) -> str:
 
 def note(scene: Scene, api: Api, other_word: bool) -> str:
     """A sentence that needs what `api` gives, and then its name as the answer."""
+    return f"{need(scene, api, scene.say(api, other_word))}\n{scene.rng.choice(_LABELS)}: {answered(api)}"
+
+
+def need(scene: Scene, api: Api, fact: str) -> str:
+    """A sentence that needs what `api` gives, which it calls `fact`: its last word, as in an agent's thoughts."""
     rng, name = scene.rng, names.proper_name(scene.rng)
-    subject = rng.choice((name, f"the {api.thing} {name}"))
-    return rng.choice(_NOTES).format(fact=scene.say(api, other_word), function=answered(api), subject=subject)
+    return rng.choice(_NOTES).format(fact=fact, subject=rng.choice((name, f"the {api.thing} {name}")))
 
 
 def answered(api: Api) -> str:

@@ -2,36 +2,59 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from common.world.catalogue import Api
 from common.world.coded.corpus.answers import answer
-from common.world.coded.corpus.lessons import note
+from common.world.coded.corpus.lessons import answered, need, note
 from common.world.coded.corpus.scene import Scene
-from common.world.responses import FAILURES
 from common.world.tasks import Call, Task
 from common.world.traces import observation, opening
 
-_MOST_NOTES = 12
+_DRESSES = (
+    ("Log", "Note", "Tool", "Given"),
+    ("Diary", "Remark", "Call", "With"),
+    ("Minutes", "Idea", "Used", "Values"),
+    ("Report", "Plan", "Name", "Fields"),
+)
+"""How the parts of a step are labelled: never as an agent's turns are."""
+_REPLY = "Reply"
+"""What stands for the last step's function."""
+_DONE = ("That is all that was asked.", "No more is wanted.", "Now it can be told.")
+_MOST_NOTES = 8
 _SHARE = 0.5
 """Of queries and notes that use other words."""
 
 
 def prompts(scene: Scene) -> str:
-    """A whole prompt, as in a conversation, some observations, and notes on what it asks and what it was told."""
+    """A whole prompt, as in a conversation, what was called and returned under other labels, and notes on the rest."""
     task, rng = scene.task(_SHARE), scene.rng
     system, user = opening(task.apis, task.query)
-    shown = task.calls[: rng.randint(0, len(task.calls))]
-    parts = [
-        f"System: {system.content}",
-        f"User: {user.content}",
-        *(f"Function: {observation(call)}" for call in shown),
-    ]
-    needed = [note(scene, api, rng.random() < _SHARE) for api in task.apis for _ in range(2)]
-    notes = [*needed, *_notes(task, len(shown)), *(f"Known: {json.dumps(call.response)}" for call in shown)]
+    notes = [note(scene, api, rng.random() < _SHARE) for api in task.apis]
     rng.shuffle(notes)
-    found = [f"All is known: {_answer(task)}"] if len(shown) == len(task.calls) else []
-    return "\n".join([*parts, "Notes: ", _wanted(task), *notes[:_MOST_NOTES], *found])
+    return "\n".join(
+        [
+            f"System: {system.content}",
+            f"User: {user.content}",
+            *_log(scene, task),
+            f"Notes: \n{_wanted(task)}",
+            *notes[:_MOST_NOTES],
+        ]
+    )
+
+
+def _log(scene: Scene, task: Task) -> Iterator[str]:
+    """Every call with a note on what it is for, what it returned, and the reply in the end."""
+    turn, thought, action, values = scene.rng.choice(_DRESSES)
+
+    def step(said: str, name: str, given: str) -> str:
+        return f"{turn}: \n{thought}: {said}\n{action}: {name}\n{values}: {given}"
+
+    for call in task.calls:
+        said = need(scene, call.api, answer(call.said) if call.said else scene.say(call.api, other_word=False))
+        yield step(said, answered(call.api), _mark(json.dumps(call.arguments), _subject(call)))
+        yield f"Function: {observation(call)}"
+    yield step(scene.rng.choice(_DONE), _REPLY, f'{{"text": "{_answer(task)}"}}')
 
 
 def pages(scene: Scene) -> str:
@@ -50,16 +73,6 @@ def reports(scene: Scene) -> str:
         task = scene.task(_SHARE)
         lines += [task.query, *map(observation, task.calls), _answer(task), ""]
     return "\n".join(lines)
-
-
-def _notes(task: Task, shown: int) -> list[str]:
-    """What the functions take, and with what those are asked that were called, `shown` in number, or come next."""
-    notes = [f"{api.function} takes {', '.join(api.parameters)}" for api in task.apis]
-    for call in task.calls[: shown + 1]:
-        notes.append(f"{call.api.function} is asked with {_mark(json.dumps(call.arguments), _subject(call))}")
-        if call.api.status in FAILURES:
-            notes.append(f"{call.api.function} does not work")
-    return notes
 
 
 def _wanted(task: Task) -> str:

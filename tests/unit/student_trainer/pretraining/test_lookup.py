@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from common.errors import UserError
-from student_trainer.pretraining.base_model import build_model
+from student_trainer.pretraining.base_model import build_model, take_step
+from student_trainer.pretraining.lookup import rates
 from student_trainer.pretraining.settings import ArchitectureSettings, TokenizerSettings
 from student_trainer.pretraining.tokenizer import train_tokenizer
 
@@ -38,21 +39,56 @@ def test_the_heading_is_one_token_wherever_it_stands() -> None:
         assert TOKENIZER.decode(ids) == text
 
 
-def test_heads_of_an_untrained_model_look_from_word_to_description_and_from_there_to_the_name() -> None:
+def test_an_untrained_model_finds_the_name_by_a_word_of_its_description() -> None:
+    """Heads look from the word to the description and from there to the name, which is then the likeliest of those."""
     torch.manual_seed(0)
     model = build_model(FOUR_LAYERS, TOKENIZER, HEADING)
     model.set_attn_implementation("eager")
-    carried, matched = [], []
+    carried, matched, right = [], [], []
     for seed in range(30):
         text, names, words = offer(Random(100 + seed))
-        ids = TOKENIZER(f"{text} {words[seed % 4]}")["input_ids"]
-        name, described = ids.index(TOKENIZER(names[seed % 4])["input_ids"][0]), ids.index(ids[-1])
+        asked = TOKENIZER(f"{text} {words[seed % 4]}")["input_ids"]
+        ids = [*asked, *TOKENIZER(" of it\n")["input_ids"]]  # as many tokens as a line's end, a label and its colon
+        first = [TOKENIZER(each)["input_ids"][0] for each in names]
+        name, word = ids.index(first[seed % 4]), len(asked) - 1
+        described = ids.index(ids[word])
         with torch.no_grad():
-            attentions = model(torch.tensor([ids]), output_attentions=True).attentions
-        carried.append(attentions[1][0, -1, described, name].item())
-        matched.append(attentions[2][0, :2, -1, described].mean().item())
-    assert fmean(carried) > 0.4
+            found = model(torch.tensor([ids]), output_attentions=True)
+        carried.append(found.attentions[1][0, -1, described, name].item())
+        matched.append(found.attentions[2][0, :2, word, described].mean().item())
+        right.append(found.logits[0, -1, first].argmax().item() == seed % 4)
+    assert fmean(carried) > 0.6
     assert fmean(matched) > 0.7
+    assert fmean(right) > 0.6
+
+
+def test_the_other_heads_look_at_what_followed_the_same_token_before() -> None:
+    torch.manual_seed(0)
+    model = build_model(FOUR_LAYERS, TOKENIZER, HEADING)
+    model.set_attn_implementation("eager")
+    ids = Random(0).sample(range(300, len(TOKENIZER)), 24)
+    with torch.no_grad():
+        attentions = model(torch.tensor([ids + ids]), output_attentions=True).attentions
+    assert fmean(attentions[2][0, 2:, place, place - 23].mean().item() for place in range(24, 47)) > 0.5
+
+
+def test_the_circuit_learns_slower_than_all_else() -> None:
+    torch.manual_seed(0)
+    model = build_model(FOUR_LAYERS, TOKENIZER, HEADING)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    held = rates(model, 0.1)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    take_step(optimizer, held)
+    moved = {name: before[name] - weight.detach() for name, weight in model.named_parameters()}
+    third = moved["model.layers.2.self_attn.q_proj.weight"][:, 0]
+    assert torch.allclose(third, torch.tensor([0.1] * 64 + [0.3] * 64), atol=1e-5)  # two heads match, two copy
+    assert torch.allclose(
+        moved["model.layers.3.self_attn.o_proj.weight"][0, [0, 32]], torch.tensor([0.1, 1.0]), atol=1e-5
+    )
+    assert torch.allclose(moved["model.embed_tokens.weight"], torch.tensor(0.1), atol=1e-5)
+    assert torch.allclose(moved["model.layers.3.mlp.up_proj.weight"], torch.tensor(1.0), atol=1e-5)
 
 
 def test_a_heading_of_several_tokens_is_refused() -> None:
