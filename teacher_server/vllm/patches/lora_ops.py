@@ -46,8 +46,8 @@ def for_adapted_tokens(operator: Operator) -> Operator:
         if int(indices.min()) >= 0:
             operator(inputs, weights, output, indices, *more, **named)
             return
-        adapted = indices >= 0  # [n]
-        if adapted.any():
+        adapted = (indices >= 0).nonzero().squeeze(1)
+        if len(adapted):
             rows = output[adapted]
             operator(inputs[adapted], weights, rows, indices[adapted], *more, **named)
             output[adapted] = rows
