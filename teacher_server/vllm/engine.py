@@ -88,6 +88,7 @@ class VllmEngine:
 
         `stored` is the revision of the base as it lies on disk.
         """
+        await loader.prepare()
         revision = model_files.served_revision(stored, self._settings.engine.quantization)
         base = ServedModel(name=self._settings.name, adapter=False, revision=revision)
         self._registry = AdapterRegistry(loader, base, capacity.aliases if capacity else 0)

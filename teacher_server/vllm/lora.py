@@ -10,6 +10,7 @@ from safetensors import safe_open
 from vllm.inputs.engine import TokensInput, tokens_input
 from vllm.logprobs import FlatLogprobs
 from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -20,6 +21,7 @@ from teacher_server.adapters.capacity import AdapterCapacity
 from teacher_server.adapters.registry import LoadedAdapter
 from teacher_server.engine import model_files
 from teacher_server.engine.protocol import WARM_UP_TOKENS, EngineUnavailable
+from teacher_server.vllm.patches import compat
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,20 @@ class LoraLoader:
         self._shapes = model_files.model_shapes(base)
         self._capacity = capacity
         self._base_logprobs: list[float] | None = None
+
+    async def prepare(self) -> None:
+        """Before any is loaded on a CPU: keep adapters from the tokens of the base that share a batch with theirs.
+
+        Raises UserError when that isn't known to work with this vLLM.
+        """
+        if self._capacity is None or not current_platform.is_cpu():
+            return
+        if not self._llm.vllm_config.parallel_config.worker_extension_cls:
+            raise UserError(
+                f"got adapters on a CPU with a vLLM that isn't known ({'; '.join(compat.moved())}): it may add them to "
+                f"the base's own answers. Install {compat.TESTED_VERSION}, or serve the base without adapters"
+            )
+        await self._llm.collective_rpc("install_lora_ops")
 
     async def load(self, alias: str, adapter: LoadedAdapter) -> None:
         """Load and try it.

@@ -241,6 +241,29 @@ def test_an_adapter_answers_like_peft(
     assert revisions["expert"].startswith(revisions["teacher"] + "+")
 
 
+def test_base_and_adapter_asked_at_once_answer_as_each_alone(
+    fp32: Served, reference: PreTrainedModel, model_folder: Path, adapter_folder: Path
+):
+    """The adapter is in the engine's last slot, which vLLM's operators on a CPU took for the base's too."""
+    expert = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(model_folder), adapter_folder)
+    pairs = draw_pairs(seed=7)[2:]
+    options = GenerateOptions(max_tokens=20, temperature=0)
+
+    async def ask_at_once() -> list[CompletionLogprobs]:
+        each = [(name, *pair) for pair in pairs for name in ("teacher", "expert")]
+        scores = [fp32.engine.score(name, prompt, completion, 8) for name, prompt, completion in each]
+        texts = [fp32.engine.generate(name, prompt, options, 8) for name, prompt, _ in each]
+        return await asyncio.gather(*scores, *texts)
+
+    steps = fp32.engine.counters()["steps"]
+    answers = fp32.run(ask_at_once())
+    assert fp32.engine.counters()["steps"] - steps < len(answers) + options.max_tokens, "they shared no batch"
+    asked = [(model, prompt) for prompt, _ in pairs for model in (reference, expert)]
+    for positions, (model, prompt) in zip(answers, asked * 2, strict=True):
+        expected = reference_logprobs(model, prompt, positions.token_ids.tolist())
+        assert_equal_by_id(positions, expected, within=1e-4)
+
+
 def test_a_cancelled_request_leaves_the_engine(fp32: Served):
     async def cancel_midway() -> int:
         options = GenerateOptions(max_tokens=600, stop_token_ids=[])

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import fields
 from inspect import signature
+from types import ModuleType
 
 import vllm
 from vllm.lora.model_manager import LRUCacheLoRAModelManager
+from vllm.lora.ops.torch_ops import lora_ops
+from vllm.lora.punica_wrapper import punica_cpu
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.kv_cache_coordinator import KVCacheCoordinator
 from vllm.v1.core.kv_cache_manager import KVCacheManager
@@ -17,7 +20,14 @@ from vllm.v1.worker.gpu_input_batch import CachedRequestState
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
 TESTED_VERSION = "0.32.0"
-METHODS: dict[tuple[type, str], list[str]] = {
+_TOKENS = ["inputs", "lora_b_weights", "output_tensor", "lora_indices_tensor"]
+LORA_OPERATORS = {
+    "bgmv_shrink": [*_TOKENS, "scaling"],
+    "bgmv_expand": [*_TOKENS, "add_inputs"],
+    "bgmv_expand_slice": [*_TOKENS, "slice_offset", "slice_size", "add_inputs"],
+}
+"""Parameters of vLLM's operators for adapters on a CPU that take an index per token."""
+METHODS: dict[tuple[type | ModuleType, str], list[str]] = {
     (LogprobsProcessor, "from_new_request"): ["tokenizer", "request"],
     (LogprobsProcessor, "_update_sample_logprobs"): ["self", "logprobs_lists"],
     (LogprobsProcessor, "_update_prompt_logprobs"): ["self", "prompt_logprobs_tensors"],
@@ -27,8 +37,9 @@ METHODS: dict[tuple[type, str], list[str]] = {
     (LRUCacheLoRAModelManager, "get_adapter"): ["self", "adapter_id"],
     (KVCacheManager, "create_kv_cache_blocks"): ["self", "blocks"],
     (KVCacheCoordinator, "find_longest_cache_hit"): ["self", "block_hashes", "max_cache_hit_length"],
+    **{(module, name): names for module in (lora_ops, punica_cpu) for name, names in LORA_OPERATORS.items()},
 }
-"""Parameters of the methods that are replaced or called."""
+"""Parameters of the methods and functions that are replaced or called."""
 FIELDS: dict[type, set[str]] = {
     LogprobsProcessor: {"logprobs", "prompt_logprobs", "cumulative_logprob", "num_logprobs", "num_prompt_logprobs"},
     CachedRequestState: {

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable
 
+from teacher_server.vllm.patches import lora_ops
 from teacher_server.vllm.patches.prompt_scorer import ScoringWorker
 
 
 class TeacherWorker(ScoringWorker):
-    """Scores the wanted rows alone, and tells which weights of an adapter are of no use."""
+    """Scores the wanted rows alone, keeps adapters from the base, and tells which weights of one are of no use."""
+
+    def install_lora_ops(self) -> None:
+        """On a CPU: let tokens without an adapter get nothing of one."""
+        lora_ops.install()
 
     def unused_lora_modules(self, number: int) -> list[str]:
         """Modules that the loaded adapter `number` has weights for and this worker's part of the model doesn't have.
