@@ -11,6 +11,7 @@ COMMANDS = {
         "cluster.demos.commands:demo",
         "the whole experiment on a generated tool world, from expert to comparison",
     ),
+    "experiment": ("cluster.experiment.commands:experiment", "expert, students of every arm, judged on unseen tools"),
     "demo-smollm2": ("cluster.demos.commands:demo_smollm2", "the same with a real pretrained model, in short"),
     "demo-toolbench": ("cluster.demos.commands:demo_toolbench", "the live pipeline on real ToolBench input, checked"),
 }

@@ -1,13 +1,14 @@
 """Tools and their APIs, as data: what prompts say of them and what they answer."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from random import Random
 from typing import Any, Literal
 
 from common.toolbench.names import function_name, identifier
 from common.toolbench.status import Status
-from common.world.entities import Attribute
+from common.world.entities import ID, Attribute
 
 Kind = Literal["STRING", "NUMBER", "BOOLEAN"]
 
@@ -113,3 +114,10 @@ class Catalogue:
         """Those of all tools."""
         for tool in (*self.train, *self.unseen_tool, *self.unseen_category):
             yield from tool.all_apis
+
+
+def shuffle_descriptions(apis: Sequence[Api], rng: Random) -> list[Api]:
+    """Shuffle the descriptions of those that tell facts; those that find ids keep theirs."""
+    telling = [api.description for api in apis if api.attribute != ID]
+    moved = iter(rng.sample(telling, len(telling)))
+    return [api if api.attribute == ID else replace(api, description=next(moved)) for api in apis]

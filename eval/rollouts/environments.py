@@ -37,4 +37,4 @@ async def open_environments(settings: EnvironmentSettings) -> AsyncIterator[Envi
     else:
         world = read_world(settings.folder)
         tasks = [task for split in settings.splits for task in read_tasks(settings.folder, split)]
-        yield Environments(lambda: ToolWorldEnvironment(world), tasks)
+        yield Environments(lambda: ToolWorldEnvironment(world, settings.shuffled_descriptions), tasks)

@@ -21,6 +21,8 @@ class WorldEnvironmentSettings(Settings):
     """Folder that `python -m common.world` wrote."""
     splits: list[str] = ["seen", "unseen_tool", "unseen_category"]
     """Whose tasks are asked."""
+    shuffled_descriptions: bool = False
+    """A control: descriptions are shuffled among the functions on offer that tell facts. Who reads them is lost."""
 
 
 EnvironmentSettings = Annotated[

@@ -117,7 +117,8 @@ class _Spaces:
 def start_lookup(model: LlamaForCausalLM, heading: int) -> None:
     """Overwrite the random weights of `model`, of LAYERS layers or more, with such a start; names follow `heading`."""
     size, layers = model.config.hidden_size, model.model.layers
-    spaces = _draw_spaces(size, model.config.head_dim)
+    head_size = layers[0].self_attn.head_dim
+    spaces = _draw_spaces(size, head_size)
     embeddings = model.model.embed_tokens.weight
     words = nn.functional.normalize(torch.randn(len(embeddings), spaces.compared.shape[1]))
     embeddings.copy_(words @ spaces.compared.T + _COMMON * spaces.common)
@@ -125,8 +126,8 @@ def start_lookup(model: LlamaForCausalLM, heading: int) -> None:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
     first, second, third, fourth = (_Heads(layer.self_attn, n, size) for n, layer in enumerate(layers[:LAYERS]))
-    read = _within(spaces.compared, model.config.head_dim).T
-    fetched = _within(spaces.compared, model.config.head_dim)
+    read = _within(spaces.compared, head_size).T
+    fetched = _within(spaces.compared, head_size)
     _look_back(first, spaces)
     _carry(second, spaces, spaces.moved @ embeddings[heading], read)
     _match(third, spaces, fetched)
@@ -143,7 +144,7 @@ def rates(model: LlamaForCausalLM, rate: float) -> dict[nn.Parameter, Tensor]:
     Embeddings and the circuit's own heads have `rate`; copying heads, and MLPs whose output the circuit reads, a
     moderate share; the other heads of these layers, and whatever isn't named, all.
     """
-    count, size = model.config.num_attention_heads, model.config.head_dim
+    count, size = model.config.num_attention_heads, model.model.layers[0].self_attn.head_dim
     own = {0: range(count), 1: range(count - 1, count), 2: range(count // 2), 3: range(1)}
     shares = {model.model.embed_tokens.weight: torch.tensor(rate)}
     for number, layer in enumerate(model.model.layers[:LAYERS]):

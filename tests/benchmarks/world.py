@@ -23,12 +23,7 @@ from rich.table import Table
 from common.world.checking import solves
 from common.world.execute import execute
 from common.world.make import make_world
-from common.world.settings import Difficulty, WorldSettings
-from common.world.splits import SPLITS, TRAIN, draw_splits
-from common.world.tasks import Task
-from common.world.world import World
-from tests.benchmarks.report import finish
-from tests.rule_policies import (
+from common.world.rules import (
     Rule,
     demonstrated,
     descriptions,
@@ -40,6 +35,11 @@ from tests.rule_policies import (
     shuffle,
     tools,
 )  # fmt: skip
+from common.world.settings import Difficulty, WorldSettings
+from common.world.splits import SPLITS, TRAIN, draw_splits
+from common.world.tasks import Task
+from common.world.world import World
+from tests.benchmarks.report import finish
 
 TASKS = 250
 REPETITIONS = 5

@@ -58,7 +58,7 @@ FLOORS = {
         "metrics settings served endpoint output_folder",
         "results row_sources splits endpoint_settings visible_text",
     ],
-    "cluster": ["__main__", "demos", "local"],
+    "cluster": ["__main__", "experiment", "demos", "local"],
 }
 """Rooms of each folder from the roof to the ground: each imports only what stands on a floor below its own."""
 ALONE = {

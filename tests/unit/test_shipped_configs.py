@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from cluster.demos.settings import DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings
+from cluster.experiment.settings import ExperimentSettings
 from cluster.local.settings import ClusterSettings
 from common.errors import UserError
 from common.settings import Settings, load, validate
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, tuple[type[Settings], ...]] = {
     "student_trainer": (TrainSettings, PretrainSettings),
     "eval": (EvalSettings, QualifySettings, RolloutSettings, ToolEvalSettings),
-    "cluster": (ClusterSettings, DemoSettings, SmolLM2DemoSettings, ToolBenchDemoSettings),
+    "cluster": (ClusterSettings, DemoSettings, ExperimentSettings, SmolLM2DemoSettings, ToolBenchDemoSettings),
 }
 GIVEN_BY_THE_USER = {"demo-toolbench": ["--toolbench", "ToolBench"]}
 

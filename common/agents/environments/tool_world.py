@@ -1,12 +1,14 @@
 """The generated tool world as an environment: its calls are executed, and a task is solved or not."""
 
 from pathlib import Path
+from random import Random
 from typing import Self
 
 from common.agents.types import Action, Observation, Status, Task
 from common.errors import UserError
 from common.toolbench.finish import NAME, finish
 from common.toolbench.rows import Turn
+from common.world.catalogue import shuffle_descriptions
 from common.world.checking import solves
 from common.world.entities import Attribute, Fact
 from common.world.execute import execute, no_such_function
@@ -27,8 +29,9 @@ def read_tasks(folder: Path, split: str) -> list[Task]:
 class ToolWorldEnvironment:
     """Answers the calls of one episode at a time, and judges its final answer by what they told."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, shuffled: bool = False) -> None:
+        """`shuffled`: descriptions are shuffled among the functions that tell facts, as a control."""
+        self._world, self._shuffled = world, shuffled
         self._task: Task | None = None
         self._told: frozenset[Fact] = frozenset()
 
@@ -45,7 +48,8 @@ class ToolWorldEnvironment:
                 f"the task {task.id} offers {', '.join(sorted(strangers))}, which its world hasn't: write it again"
             )
         self._task, self._told = task, frozenset()
-        return opening([self._world.functions[name] for name in task.data["functions"]], task.query)
+        apis = [self._world.functions[name] for name in task.data["functions"]]
+        return opening(shuffle_descriptions(apis, Random(task.id)) if self._shuffled else apis, task.query)
 
     async def step(self, action: Action) -> tuple[Observation, bool]:
         """As `Environment.step`. Only functions on offer exist."""
@@ -64,7 +68,7 @@ class ToolWorldEnvironment:
 
     async def fork(self) -> Self:
         """As `ForkableEnvironment.fork`."""
-        other = type(self)(self._world)
+        other = type(self)(self._world, self._shuffled)
         other._task, other._told = self._task, self._told
         return other
 

@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
+from common.world.rules import Function, Rule, demonstrated, first, functions_of, meanings, names, play, shuffle, tools
 from common.world.settings import Difficulty
 from common.world.splits import SPLITS
 from common.world.tasks import Task
-from tests.rule_policies import Function, Rule, demonstrated, first, functions_of, meanings, names, play, shuffle, tools
 from tests.unit.common.world.worlds import drawn
 
 CODED: tuple[Difficulty, ...] = ("described", "reworded", "full")

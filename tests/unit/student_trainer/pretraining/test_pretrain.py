@@ -150,7 +150,7 @@ def test_heads_must_fill_the_hidden_size() -> None:
         ArchitectureSettings(layers=2, hidden_size=100, mlp_size=64)
 
 
-@pytest.mark.parametrize("name", ["teacher", "student"])
+@pytest.mark.parametrize("name", ["teacher", "student", "coded-teacher", "coded-student"])
 def test_the_committed_models_are_what_their_settings_say(name: str) -> None:
     settings = common_settings.load(PretrainSettings, CONFIGS / f"pretrain-{name}.yaml")
     assert settings.out == BASES / name
@@ -161,7 +161,10 @@ def test_the_committed_models_are_what_their_settings_say(name: str) -> None:
     assert model.dtype == torch.bfloat16
 
 
-def test_the_committed_models_share_a_tokenizer_and_are_small() -> None:
-    fingerprints = {tokenizer_fingerprint(load_tokenizer(BASES / name)) for name in ("teacher", "student")}
-    assert len(fingerprints) == 1
-    assert sum(file.stat().st_size for file in BASES.rglob("*") if file.is_file()) <= 4_000_000
+@pytest.mark.parametrize("pair", [("teacher", "student"), ("coded-teacher", "coded-student")])
+def test_teacher_and_student_share_a_tokenizer(pair: tuple[str, str]) -> None:
+    assert len({tokenizer_fingerprint(load_tokenizer(BASES / name)) for name in pair}) == 1
+
+
+def test_the_committed_models_are_small() -> None:
+    assert sum(file.stat().st_size for file in BASES.rglob("*") if file.is_file()) <= 12_000_000
