@@ -24,8 +24,8 @@ def offer(
 
     `count` of all tell an attribute; beside them may stand some that find ids.
 
-    As far as there are any, the others are twins of those called, then of the same tool, and all can be asked about the
-    same `thing` in the same way, so that neither an API's tool nor its parameters give it away.
+    As far as there are any, the others are twins of those called, then of the same tool but one, and all can be asked
+    about the same `thing` in the same way, so that neither an API's tool nor its parameters give it away.
     """
     others = rng.sample(siblings, min(SIBLINGS, len(siblings)))
     spare = [
@@ -40,8 +40,9 @@ def offer(
     names = {attribute.name for attribute in asked}
     own = sorted((api for api in alike if api.tool == tool.name), key=lambda api: api.attribute.name not in names)
     places = max(1, count - sum(bool(api.word) for api in called))
-    rest = [*(api for api in alike if api.tool != tool.name), *(api for api in spare if api not in alike)]
-    distractors = _apart([*own[: places - 1], *rest, *own[places - 1 :]], {api.name for api in called}, places)
+    foreign, unlike = [api for api in alike if api.tool != tool.name], [api for api in spare if api not in alike]
+    ordered = [*own[: places - 1], *foreign, *own[places - 1 :], *unlike]
+    distractors = _apart(ordered, {api.name for api in called}, places)
     finders = [api for api in tool.all_apis if not api.word and api not in called and rng.random() < 0.5]
     finders = _apart(finders, {api.name for api in (*called, *distractors)}, len(finders))
     apis = [*called, *distractors, *finders]

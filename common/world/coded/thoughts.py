@@ -23,7 +23,7 @@ _PART = (
     "The user asks about another thing: the {part}",
 )
 _FAILURE = (
-    "That call failed, but something else gives the {fact}",
+    "That call failed, but another one gives the {fact}",
     "An error came back, so I still look up the {fact}",
     "What I want to know once more is the {fact}",
     "There is another way to the {fact}",
