@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # cpu or gpu: which build of vLLM and torch to install; what .venv has already, unless said.
 BUILD ?= $(or $(firstword $(shell cat .venv/installed 2>/dev/null)),cpu)
 
-.PHONY: setup demo demo-smollm2 demo-toolbench test test-faults test-interop lint bench clean
+.PHONY: setup demo demo-smollm2 demo-toolbench test test-faults test-interop test-experiment lint bench clean
 
 setup:
 	@sh requirements/setup.sh $(BUILD)
@@ -31,6 +31,10 @@ test-faults: setup
 # Real clients of a served student; each is installed into an environment of its own under .venv-interop.
 test-interop: setup
 	@$(PYTHON) -m pytest tests/interop -m interop -s
+
+# A whole experiment, small: expert, students, gate, report.
+test-experiment: setup
+	@$(PYTHON) -m pytest tests/cluster/test_experiment.py -m experiment
 
 lint: setup
 	@$(PYTHON) -m ruff check .
