@@ -53,6 +53,7 @@ def judge(workspace: Workspace, cluster: DemoCluster, name: str, url: str) -> No
     workspace.update(
         name,
         status="done",
+        reason="",
         scores=Path("scores") / f"{name}.json",
         episodes={"": Path("episodes") / name},
     )

@@ -10,11 +10,15 @@ from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
 
+import yaml
+
 from cluster.experiment.arms import ARMS, EXPERT, GENERALIST, SECONDARY
 from cluster.experiment.settings import ExperimentSettings
+from common.errors import UserError
 from common.files import write_atomically
 from eval.compare.manifest import MANIFEST, Cell, Comparison, Environment, GateCheck, Manifest, read_manifest
 
+SETTINGS = "config.yaml"
 SEEN, UNSEEN = "seen", "unseen_tool"
 TASK_SUCCESS = "task_success"
 VERSIONS = ("ray", "torch", "transformers", "peft")
@@ -80,9 +84,13 @@ class Workspace:
 
 
 def open_workspace(settings: ExperimentSettings) -> Workspace:
-    """The experiment's folder, new or as it was left. Raises UserError where its manifest can't be read."""
+    """The experiment's folder, new or as it was left.
+
+    Raises UserError where it holds an experiment with other settings, or its manifest can't be read.
+    """
     folder = settings.folder.resolve()
     (folder / "configs").mkdir(parents=True, exist_ok=True)
+    _keep(settings, folder / SETTINGS)
     (folder / "scores").mkdir(exist_ok=True)
     file = folder / MANIFEST
     workspace = Workspace(settings, read_manifest(file) if file.exists() else new_manifest(settings))
@@ -91,6 +99,20 @@ def open_workspace(settings: ExperimentSettings) -> Workspace:
         workspace.token_file.touch(mode=0o600)
         workspace.token_file.write_text(secrets.token_urlsafe(32) + "\n")
     return workspace
+
+
+def _keep(settings: ExperimentSettings, file: Path) -> None:
+    """Write the settings down. Raises UserError where others stand there, by which something was made already."""
+    now = settings.model_dump(mode="json", exclude={"runs"})
+    if file.exists():
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+        changed = sorted(key for key in now if before.get(key) != now[key])
+        if changed:
+            raise UserError(
+                f"{file.parent} holds this experiment with other settings ({', '.join(changed)}); give another name, "
+                "or the same settings to go on"
+            )
+    write_atomically(file, yaml.safe_dump(now, sort_keys=False))
 
 
 def new_manifest(settings: ExperimentSettings) -> Manifest:
