@@ -91,8 +91,8 @@ def test_comparisons_are_written_down_before_anything_runs(tmp_path: Path):
 
 def test_the_cost_counts_trainings_rows_and_episodes(tmp_path: Path):
     told = cost_of(settings(tmp_path, "--seeds", "[0]", "--evaluation.tasks", "10", "--evaluation.rows", "5"))
-    # The expert has 150 steps of 16 rows, each of five students 100; C, D and E ask; eight models on three splits.
-    assert "6 trainings on 10,400 rows in all, 3 of them with a live teacher" in told
+    # The expert has 600 steps of 16 rows, each of five students 100; C, D and E ask; eight models on three splits.
+    assert "6 trainings on 17,600 rows in all, 3 of them with a live teacher" in told
     assert "8 models, each on 3 splits: 120 rows scored and written, 240 episodes" in told
 
 
