@@ -9,11 +9,14 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from common.errors import UserError
 
 Line = dict[str, Any]
+T = TypeVar("T")
 
 
 def append(file: Path, lines: Iterable[Line]) -> None:
@@ -56,3 +59,13 @@ def _write_all(descriptor: int, data: bytes) -> None:
         if written:
             os.ftruncate(descriptor, end)
         raise
+
+
+def parse(line: bytes, adapter: TypeAdapter[T], where: str, what: str, remedy: str) -> T:
+    """The line as `adapter` reads it. Raises UserError: which line is no `what`, the field in error, and the remedy."""
+    try:
+        return adapter.validate_json(line)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{where} is no {what} ({place}: {problem['msg']}); delete that line, and {remedy}") from None

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from common import files, jsonl
 from common.agents.types import Trajectory
@@ -110,15 +110,8 @@ class TrajectoryStore:
                     (draft / f"{quote(task, safe=' ')}_{sample}.json").write_text(text, encoding="utf-8")
 
     def _read_line(self, number: int, line: bytes) -> Trajectory:
-        try:
-            return _TRAJECTORY.validate_json(line)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise UserError(
-                f"line {number} of {self._file} is no trajectory ({place}: {problem['msg']}); delete that line, and "
-                "its episode is run again"
-            ) from None
+        where = f"line {number} of {self._file}"
+        return jsonl.parse(line, _TRAJECTORY, where, "trajectory", "its episode is run again")
 
 
 def _as_unicode(line: jsonl.Line) -> jsonl.Line:

@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from common import files, jsonl
-from common.errors import UserError
 
 FILE = "judgements.jsonl"
 
@@ -65,12 +64,5 @@ class JudgementStore:
         self._known[judgement.key] = judgement
 
     def _read(self, number: int, line: bytes) -> Judgement:
-        try:
-            return _JUDGEMENT.validate_json(line)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise UserError(
-                f"line {number} of {self._file} is no judgement ({place}: {problem['msg']}); delete that line, and its "
-                "item is judged again"
-            ) from None
+        where = f"line {number} of {self._file}"
+        return jsonl.parse(line, _JUDGEMENT, where, "judgement", "its item is judged again")
